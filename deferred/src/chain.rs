@@ -1,0 +1,680 @@
+//! The nodes between a trigger and a Deferred, and the one loop that walks them.
+//!
+//! # Shape
+//!
+//! ```text
+//!            next             next             next
+//!   Root ───────────▶ Link ───────────▶ Link ───────────▶ Waker
+//!    ▲                │  ▲              │
+//!    └────────────────┘  └──────────────┘
+//!          source              source
+//! ```
+//!
+//! A node knows the one after it (`next`, to be run when the node has its
+//! result) and the one before it (`source`, from which it pulls its input and
+//! through which a cancellation travels up). Both links go when a node runs,
+//! so a chain that fires frees itself node by node.
+//!
+//! A callback that returns a pending Deferred makes its node a mere passage. A
+//! passage is taken out of the line as soon as somebody stands after it: the
+//! next node asks for the result, is told [`Taken::Moved`], and stands behind
+//! the new source itself. So a chain that for ever returns itself stays as long
+//! as it was.
+//!
+//! # Order
+//!
+//! Nodes run from the trigger outwards, each once, before the call that fired
+//! returns. No recursion: [`run`] is a loop, and so are cancelling, adopting
+//! and being dropped.
+//!
+//! # Invariants
+//!
+//! State lives in `Cell`s and is taken out while user code runs, so nothing is
+//! ever borrowed there: whatever a callback does to its own chain finds the node
+//! in state `Running`, in which there is nothing to cancel and nothing to take.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::ptr;
+use std::rc::{Rc, Weak};
+use std::task::Waker;
+
+use crate::deferred::Deferred;
+use crate::error::{ChainError, Interrupted};
+use crate::unhandled::{self, Trail};
+
+/// Something that waits for the node before it.
+pub(crate) trait Step {
+    /// Does what was waited for, and says who is to go on.
+    fn run(self: Rc<Self>) -> Option<Rc<dyn Step>>;
+
+    /// Who waits for this one. Looks only; for the search for cycles.
+    fn downstream(&self) -> Option<Rc<dyn Step>>;
+}
+
+/// Something that will have a result: what is the same whatever its type.
+pub(crate) trait Node {
+    fn upstream(&self) -> Upstream;
+
+    /// Cancels the operation, if this is where the chain begins.
+    fn cancel(&self);
+
+    fn trail(&self) -> Trail;
+
+    fn is_done(&self) -> bool;
+}
+
+/// Where a node gets its result from.
+pub(crate) enum Upstream {
+    /// From the node before it.
+    Node(Rc<dyn Node>),
+    /// From a trigger: the chain begins here.
+    Trigger,
+    /// It has one, is making one at this moment, or had one.
+    Settled,
+}
+
+/// Something that will have a result of these types.
+pub(crate) trait Output<T, E: ChainError>: Node {
+    fn take(&self) -> Taken<T, E>;
+
+    /// Says who is to run when the result is there. At most one waits: a second
+    /// call replaces the first.
+    fn set_next(&self, next: Rc<dyn Step>);
+}
+
+/// The answer of a node that was asked for its result.
+pub(crate) enum Taken<T, E: ChainError> {
+    Outcome(Outcome<T, E>),
+    /// The result will come from there; this node is no longer needed.
+    Moved(Rc<dyn Output<T, E>>),
+    Pending,
+}
+
+/// A result that nobody has claimed yet. Dropped as it is, a failure is
+/// reported: this is the one place that notices.
+pub(crate) struct Outcome<T, E: ChainError> {
+    result: Option<Result<T, E>>,
+    pub(crate) trail: Trail,
+}
+
+impl<T, E: ChainError> Outcome<T, E> {
+    pub(crate) fn new(result: Result<T, E>, trail: Trail) -> Self {
+        Self { result: Some(result), trail }
+    }
+
+    pub(crate) fn claim(mut self) -> Result<T, E> {
+        self.result.take().expect("an outcome is claimed once, by value")
+    }
+
+    pub(crate) fn peek(&self) -> &Result<T, E> {
+        self.result.as_ref().expect("an outcome is claimed once, by value")
+    }
+}
+
+impl<T, E: ChainError> Drop for Outcome<T, E> {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = &self.result {
+            unhandled::report(error, self.trail);
+        }
+    }
+}
+
+/// Calls back into user code; a panic becomes the failure of the chain.
+///
+/// It goes down the chain, to whoever waits for the result, and not up to the
+/// firer, who may be a stranger: the lock that was released, the connection
+/// whose data happened to complete somebody else's request.
+pub(crate) fn call<I, T: 'static, E: ChainError>(
+    callback: impl FnOnce(I) -> Deferred<T, E>,
+    input: I,
+    trail: Trail,
+) -> Deferred<T, E> {
+    match catch_unwind(AssertUnwindSafe(|| callback(input))) {
+        Ok(deferred) => deferred,
+        Err(payload) => {
+            let error = Interrupted::from_panic(&*payload).into();
+            Deferred::fired(Outcome::new(Err(error), trail))
+        }
+    }
+}
+
+/// The beginning of a chain: what a trigger fires.
+pub(crate) struct Root<T, E: ChainError> {
+    state: Cell<RootState<T, E>>,
+    next: Cell<Option<Rc<dyn Step>>>,
+    trail: Trail,
+}
+
+//   Pending ──cancel──▶ Cancelling ──┐
+//      │  └──chain_into──▶ Linked ───┤
+//      └──────────fire───────────────┴──▶ Done ──take──▶ Taken
+enum RootState<T, E: ChainError> {
+    /// Nobody fired; what stops the operation, if anything does.
+    Pending(Option<Box<dyn FnOnce()>>),
+    /// What stops the operation is running, and may yet fire.
+    Cancelling,
+    /// Another chain's result is to be this one's.
+    Linked(Rc<dyn Output<T, E>>),
+    Done(Outcome<T, E>),
+    Taken,
+}
+
+impl<T: 'static, E: ChainError> Root<T, E> {
+    pub(crate) fn new(place: &'static Location<'static>) -> Rc<Self> {
+        Rc::new(Self {
+            state: Cell::new(RootState::Pending(None)),
+            next: Cell::new(None),
+            trail: Trail::begin(place),
+        })
+    }
+
+    /// Fires, unless a cancellation was faster; then the result goes nowhere.
+    pub(crate) fn fire(&self, result: Result<T, E>) {
+        if let Some(next) = self.settle(result) {
+            run(next);
+        }
+    }
+
+    /// Fires because the trigger was dropped. Inside a running chain this waits
+    /// for that chain's end: triggers that own triggers may be dropped to any depth.
+    pub(crate) fn abandon(&self) {
+        match self.state.replace(RootState::Taken) {
+            RootState::Pending(on_cancel) => {
+                self.state.set(RootState::Pending(None));
+                let error = Interrupted::Abandoned { created: self.trail.created }.into();
+                let next = self.settle(Err(error));
+                drop(on_cancel);
+                if let Some(next) = next {
+                    run_soon(next);
+                }
+            }
+            // The operation was stopped, and its trigger went with it: `cancel`
+            // says what that means when its hook returns.
+            other => self.state.set(other),
+        }
+    }
+
+    /// Makes the other chain's result this one's.
+    pub(crate) fn link(self: Rc<Self>, source: Rc<dyn Output<T, E>>) {
+        match self.state.replace(RootState::Taken) {
+            RootState::Pending(on_cancel) => {
+                let this = Rc::clone(&self) as Rc<dyn Step>;
+                if waits_for(&source, &this) {
+                    self.state.set(RootState::Pending(on_cancel));
+                    let error = Interrupted::Abandoned { created: self.trail.created };
+                    return self.fire(Err(error.into()));
+                }
+                source.set_next(this);
+                self.state.set(RootState::Linked(source));
+                drop(on_cancel);
+                // Somebody waits here already: let them stand behind the source.
+                if let Some(next) = self.next.take() {
+                    run(next);
+                }
+            }
+            other => self.state.set(other),
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        let state = self.state.replace(RootState::Taken);
+        let open = matches!(state, RootState::Pending(_) | RootState::Cancelling);
+        self.state.set(state);
+        open
+    }
+
+    pub(crate) fn created(&self) -> &'static Location<'static> {
+        self.trail.created
+    }
+
+    pub(crate) fn on_cancel(&self, hook: Box<dyn FnOnce()>) {
+        let replaced = match self.state.replace(RootState::Taken) {
+            RootState::Pending(replaced) => {
+                self.state.set(RootState::Pending(Some(hook)));
+                replaced
+            }
+            other => {
+                self.state.set(other);
+                Some(hook)
+            }
+        };
+        drop(replaced);
+    }
+
+    fn settle(&self, result: Result<T, E>) -> Option<Rc<dyn Step>> {
+        let previous = self.state.replace(RootState::Taken);
+        match previous {
+            RootState::Pending(_) | RootState::Cancelling => {
+                self.state.set(RootState::Done(Outcome::new(result, self.trail)));
+                // User code may run in the drop of the hook, so it comes last.
+                drop(previous);
+                self.next.take()
+            }
+            other => {
+                self.state.set(other);
+                None
+            }
+        }
+    }
+}
+
+impl<T: 'static, E: ChainError> Node for Root<T, E> {
+    fn upstream(&self) -> Upstream {
+        let state = self.state.replace(RootState::Taken);
+        let upstream = match &state {
+            RootState::Pending(_) => Upstream::Trigger,
+            RootState::Linked(source) => Upstream::Node(Rc::clone(source) as Rc<dyn Node>),
+            RootState::Cancelling | RootState::Done(_) | RootState::Taken => Upstream::Settled,
+        };
+        self.state.set(state);
+        upstream
+    }
+
+    fn cancel(&self) {
+        let hook = match self.state.replace(RootState::Cancelling) {
+            RootState::Pending(hook) => hook,
+            other => return self.state.set(other),
+        };
+        let mut error = Interrupted::Cancelled;
+        if let Some(hook) = hook
+            && let Err(payload) = catch_unwind(AssertUnwindSafe(hook))
+        {
+            error = Interrupted::from_panic(&*payload);
+        }
+        self.fire(Err(error.into()));
+    }
+
+    fn trail(&self) -> Trail {
+        self.trail
+    }
+
+    fn is_done(&self) -> bool {
+        let state = self.state.replace(RootState::Taken);
+        let done = matches!(state, RootState::Done(_));
+        self.state.set(state);
+        done
+    }
+}
+
+impl<T: 'static, E: ChainError> Output<T, E> for Root<T, E> {
+    fn take(&self) -> Taken<T, E> {
+        match self.state.replace(RootState::Taken) {
+            RootState::Done(outcome) => Taken::Outcome(outcome),
+            RootState::Linked(source) => Taken::Moved(source),
+            other => {
+                self.state.set(other);
+                Taken::Pending
+            }
+        }
+    }
+
+    fn set_next(&self, next: Rc<dyn Step>) {
+        drop(self.next.replace(Some(next)));
+    }
+}
+
+impl<T: 'static, E: ChainError> Step for Root<T, E> {
+    fn run(self: Rc<Self>) -> Option<Rc<dyn Step>> {
+        let RootState::Linked(source) = self.state.replace(RootState::Taken) else {
+            unreachable!("only a linked root waits for another node");
+        };
+        match pull(source, &(Rc::clone(&self) as Rc<dyn Step>)) {
+            Pulled::Outcome(outcome) => {
+                let trail = self.trail;
+                self.state.set(RootState::Done(Outcome::new(outcome.claim(), trail)));
+                self.next.take()
+            }
+            Pulled::Waiting(source) => {
+                self.state.set(RootState::Linked(source));
+                None
+            }
+        }
+    }
+
+    fn downstream(&self) -> Option<Rc<dyn Step>> {
+        peek(&self.next)
+    }
+}
+
+/// One callback that waits for its turn.
+pub(crate) struct Link<I, IE: ChainError, T, E: ChainError, F> {
+    state: Cell<LinkState<I, IE, T, E, F>>,
+    next: Cell<Option<Rc<dyn Step>>>,
+    trail: Trail,
+}
+
+//   Input ──run──▶ Running ──▶ Done ──take──▶ Taken
+//                    │           ▲
+//                    └─▶ Inner ──┘     Inner ──take──▶ Taken: "moved"
+enum LinkState<I, IE: ChainError, T, E: ChainError, F> {
+    /// Waits for the node before it, with the callback.
+    Input(Rc<dyn Output<I, IE>>, F),
+    /// The callback is on the stack.
+    Running,
+    /// The callback returned a Deferred that is still pending.
+    Inner(Rc<dyn Output<T, E>>),
+    Done(Outcome<T, E>),
+    Taken,
+}
+
+impl<I, IE, T, E, F> Link<I, IE, T, E, F>
+where
+    I: 'static,
+    IE: ChainError,
+    T: 'static,
+    E: ChainError,
+    F: FnOnce(Result<I, IE>) -> Deferred<T, E> + 'static,
+{
+    /// Puts a callback behind a pending node: the one allocation of a link.
+    pub(crate) fn after(
+        source: Rc<dyn Output<I, IE>>,
+        place: &'static Location<'static>,
+        callback: F,
+    ) -> Rc<dyn Output<T, E>> {
+        let trail = source.trail().then(place);
+        let state = Cell::new(LinkState::Input(Rc::clone(&source), callback));
+        let link = Rc::new(Self { state, next: Cell::new(None), trail });
+        source.set_next(Rc::clone(&link) as Rc<dyn Step>);
+        link
+    }
+
+    fn finish(&self, outcome: Outcome<T, E>) -> Option<Rc<dyn Step>> {
+        let outcome = Outcome::new(outcome.claim(), self.trail);
+        self.state.set(LinkState::Done(outcome));
+        self.next.take()
+    }
+
+    /// Goes on with what the callback returned.
+    fn adopt(self: &Rc<Self>, returned: Deferred<T, E>) -> Option<Rc<dyn Step>> {
+        let source = match returned.into_outcome() {
+            Ok(outcome) => return self.finish(outcome),
+            Err(source) => source,
+        };
+        let this = Rc::clone(self) as Rc<dyn Step>;
+        if waits_for(&source, &this) {
+            let error = Interrupted::Abandoned { created: self.trail.created }.into();
+            return self.finish(Outcome::new(Err(error), self.trail));
+        }
+        source.set_next(this);
+        self.state.set(LinkState::Inner(source));
+        // Whoever waits here already is to stand behind the source itself.
+        self.next.take()
+    }
+}
+
+impl<I, IE, T, E, F> Node for Link<I, IE, T, E, F>
+where
+    I: 'static,
+    IE: ChainError,
+    T: 'static,
+    E: ChainError,
+    F: FnOnce(Result<I, IE>) -> Deferred<T, E> + 'static,
+{
+    fn upstream(&self) -> Upstream {
+        let state = self.state.replace(LinkState::Taken);
+        let upstream = match &state {
+            LinkState::Input(source, _) => Upstream::Node(Rc::clone(source) as Rc<dyn Node>),
+            LinkState::Inner(source) => Upstream::Node(Rc::clone(source) as Rc<dyn Node>),
+            LinkState::Running | LinkState::Done(_) | LinkState::Taken => Upstream::Settled,
+        };
+        self.state.set(state);
+        upstream
+    }
+
+    fn cancel(&self) {
+        // A link is cancelled through its source.
+    }
+
+    fn trail(&self) -> Trail {
+        self.trail
+    }
+
+    fn is_done(&self) -> bool {
+        let state = self.state.replace(LinkState::Taken);
+        let done = matches!(state, LinkState::Done(_));
+        self.state.set(state);
+        done
+    }
+}
+
+impl<I, IE, T, E, F> Output<T, E> for Link<I, IE, T, E, F>
+where
+    I: 'static,
+    IE: ChainError,
+    T: 'static,
+    E: ChainError,
+    F: FnOnce(Result<I, IE>) -> Deferred<T, E> + 'static,
+{
+    fn take(&self) -> Taken<T, E> {
+        match self.state.replace(LinkState::Taken) {
+            LinkState::Done(outcome) => Taken::Outcome(outcome),
+            LinkState::Inner(source) => Taken::Moved(source),
+            other => {
+                self.state.set(other);
+                Taken::Pending
+            }
+        }
+    }
+
+    fn set_next(&self, next: Rc<dyn Step>) {
+        drop(self.next.replace(Some(next)));
+    }
+}
+
+impl<I, IE, T, E, F> Step for Link<I, IE, T, E, F>
+where
+    I: 'static,
+    IE: ChainError,
+    T: 'static,
+    E: ChainError,
+    F: FnOnce(Result<I, IE>) -> Deferred<T, E> + 'static,
+{
+    fn run(self: Rc<Self>) -> Option<Rc<dyn Step>> {
+        let this = Rc::clone(&self) as Rc<dyn Step>;
+        match self.state.replace(LinkState::Running) {
+            LinkState::Input(source, callback) => match pull(source, &this) {
+                // Detach, then call: the callback is on the stack, the node says so.
+                Pulled::Outcome(outcome) => self.adopt(call(callback, outcome.claim(), self.trail)),
+                Pulled::Waiting(source) => {
+                    self.state.set(LinkState::Input(source, callback));
+                    None
+                }
+            },
+            LinkState::Inner(source) => match pull(source, &this) {
+                Pulled::Outcome(outcome) => self.finish(outcome),
+                Pulled::Waiting(source) => {
+                    self.state.set(LinkState::Inner(source));
+                    None
+                }
+            },
+            LinkState::Running | LinkState::Done(_) | LinkState::Taken => {
+                unreachable!("a node runs only while it waits for its source")
+            }
+        }
+    }
+
+    fn downstream(&self) -> Option<Rc<dyn Step>> {
+        peek(&self.next)
+    }
+}
+
+/// The last step of a chain that a future waits for.
+pub(crate) struct Wake {
+    waker: Cell<Option<Waker>>,
+}
+
+impl Wake {
+    pub(crate) fn new(waker: Waker) -> Rc<dyn Step> {
+        Rc::new(Self { waker: Cell::new(Some(waker)) })
+    }
+}
+
+impl Step for Wake {
+    fn run(self: Rc<Self>) -> Option<Rc<dyn Step>> {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+        None
+    }
+
+    fn downstream(&self) -> Option<Rc<dyn Step>> {
+        None
+    }
+}
+
+enum Pulled<T, E: ChainError> {
+    Outcome(Outcome<T, E>),
+    Waiting(Rc<dyn Output<T, E>>),
+}
+
+/// Takes the source's result, or stands behind whoever will have it.
+fn pull<T, E: ChainError>(mut source: Rc<dyn Output<T, E>>, this: &Rc<dyn Step>) -> Pulled<T, E> {
+    loop {
+        match source.take() {
+            Taken::Outcome(outcome) => return Pulled::Outcome(outcome),
+            Taken::Moved(further) => {
+                further.set_next(Rc::clone(this));
+                source = further;
+            }
+            Taken::Pending => return Pulled::Waiting(source),
+        }
+    }
+}
+
+/// Whether `source` gets its result, in the end, from `step`.
+///
+/// Walks up from the one and down from the other at the same time and stops at
+/// the first end: a cycle has both ways the same length, and either of them alone
+/// may be a million nodes long.
+fn waits_for<T, E: ChainError>(source: &Rc<dyn Output<T, E>>, step: &Rc<dyn Step>) -> bool {
+    let goal = Rc::as_ptr(step).cast::<()>();
+    let mut up = Rc::clone(source) as Rc<dyn Node>;
+    let mut down = Rc::clone(step);
+    loop {
+        if ptr::eq(Rc::as_ptr(&up).cast::<()>(), goal) {
+            return true;
+        }
+        let (Upstream::Node(above), Some(below)) = (up.upstream(), down.downstream()) else {
+            return false;
+        };
+        up = above;
+        down = below;
+    }
+}
+
+fn peek(next: &Cell<Option<Rc<dyn Step>>>) -> Option<Rc<dyn Step>> {
+    let step = next.take();
+    next.set(step.clone());
+    step
+}
+
+/// Cancels the operation that `node` waits for: walks up to the innermost
+/// Deferred that has not fired.
+pub(crate) fn cancel(mut node: Rc<dyn Node>) {
+    loop {
+        match node.upstream() {
+            Upstream::Node(above) => node = above,
+            Upstream::Trigger => return node.cancel(),
+            Upstream::Settled => return,
+        }
+    }
+}
+
+/// The trail of the operation that `node` waits for, if it is pending.
+pub(crate) fn innermost(mut node: Rc<dyn Node>) -> Option<Trail> {
+    loop {
+        match node.upstream() {
+            Upstream::Node(above) => node = above,
+            Upstream::Trigger => return Some(node.trail()),
+            Upstream::Settled => return None,
+        }
+    }
+}
+
+/// Where a chain's [`Canceller`](crate::Canceller)s find its end.
+pub(crate) struct Cursor {
+    end: RefCell<Option<Weak<dyn Node>>>,
+}
+
+impl Cursor {
+    pub(crate) fn new() -> Rc<Self> {
+        Rc::new(Self { end: RefCell::new(None) })
+    }
+
+    pub(crate) fn point_to(&self, end: Option<Rc<dyn Node>>) {
+        let weak = end.as_ref().map(Rc::downgrade);
+        // Neither a replaced `Weak` nor `end`, which its caller still holds, runs
+        // user code here.
+        self.end.replace(weak);
+    }
+
+    pub(crate) fn end(&self) -> Option<Rc<dyn Node>> {
+        self.end.borrow().as_ref().and_then(Weak::upgrade)
+    }
+}
+
+/// Runs a chain from here to its end, or to the first Deferred that it must
+/// wait for; then whatever was put off meanwhile.
+pub(crate) fn run(first: Rc<dyn Step>) {
+    let Some(_outermost) = Outermost::enter() else {
+        return walk(first);
+    };
+    walk(first);
+    while let Ok(Some(step)) = PUT_OFF.try_with(|steps| steps.borrow_mut().pop_front()) {
+        walk(step);
+    }
+}
+
+/// Runs a chain: at once if none is running on this thread, else when the
+/// outermost one that runs has come to its end, before the call that fired it
+/// returns.
+///
+/// For what this crate fires by itself (a dropped trigger, a lock handed over),
+/// where one thing may lead to the next a million times.
+pub(crate) fn run_soon(step: Rc<dyn Step>) {
+    let running = RUNNING.try_with(Cell::get).unwrap_or(false);
+    if running {
+        let mut step = Some(step);
+        // While the thread's locals are being destroyed there is no queue: run at once.
+        let queued = PUT_OFF.try_with(|steps| steps.borrow_mut().extend(step.take()));
+        if queued.is_ok() {
+            return;
+        }
+        step.into_iter().for_each(run);
+    } else {
+        run(step);
+    }
+}
+
+fn walk(first: Rc<dyn Step>) {
+    let mut next = Some(first);
+    while let Some(step) = next {
+        next = step.run();
+    }
+}
+
+thread_local! {
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+    static PUT_OFF: RefCell<VecDeque<Rc<dyn Step>>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// Held by the outermost [`run`] on this thread.
+struct Outermost;
+
+impl Outermost {
+    fn enter() -> Option<Self> {
+        let was_running = RUNNING.try_with(|running| running.replace(true)).unwrap_or(true);
+        (!was_running).then_some(Self)
+    }
+}
+
+impl Drop for Outermost {
+    fn drop(&mut self) {
+        // A drop in a value of the chain may have panicked: what was put off still runs,
+        // with the next chain.
+        let _ = RUNNING.try_with(|running| running.set(false));
+    }
+}
+

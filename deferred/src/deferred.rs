@@ -1,0 +1,405 @@
+//! The waiting end: a result that is here or will come, and what to do with it.
+
+use std::cell::OnceCell;
+use std::fmt;
+use std::mem;
+use std::panic::Location;
+use std::rc::Rc;
+
+use crate::chain::{self, Cursor, Link, Node, Outcome, Output, Root, Taken};
+use crate::error::ChainError;
+use crate::failure::Failure;
+use crate::trigger::Trigger;
+use crate::unhandled::Trail;
+
+/// A result that will come, and the chain of callbacks that waits for it.
+///
+/// Made together with its firing end by [`Deferred::new`]. Each `add_*` method
+/// consumes the Deferred and gives the one that stands for the result of the
+/// callback just added; the chain itself lives on whether that one is kept or
+/// dropped.
+///
+/// # Order
+///
+/// Callbacks run in the order in which they were added, on the stack of the call
+/// that fired, before it returns; added to a Deferred that has fired already,
+/// they run at once, inside the `add_*` call. A callback that returns another
+/// Deferred makes the rest of the chain wait for that one.
+///
+/// # Failures
+///
+/// A callback's `Err` skips to the next errback. A failure that nobody handled
+/// is reported when its Deferred is dropped, see [`unhandled`](crate::unhandled).
+/// A panic in a callback becomes the failure
+/// [`Interrupted::Panicked`](crate::Interrupted::Panicked) of its chain; whoever
+/// fired does not see it.
+///
+/// # Reentrancy
+///
+/// Everything may be called from inside a callback, also on the chain that is
+/// running: a callback added then runs in its turn, a cancellation finds
+/// nothing to cancel.
+///
+/// Twisted's `twisted.internet.defer.Deferred`.
+pub struct Deferred<T, E: ChainError = Failure> {
+    state: State<T, E>,
+    /// Where this chain's cancellers look, once there is one.
+    cursor: OnceCell<Rc<Cursor>>,
+}
+
+enum State<T, E: ChainError> {
+    /// Here already: no node, no allocation.
+    Fired(Outcome<T, E>),
+    /// To come from this node, which may have fired since.
+    Waiting(Rc<dyn Output<T, E>>),
+    /// Given away by `await`.
+    Taken,
+}
+
+impl<T: 'static, E: ChainError> Deferred<T, E> {
+    /// Makes the two ends of a result: the one that fires and the one that waits.
+    #[expect(clippy::new_ret_no_self, reason = "both ends are made at once, like a channel's")]
+    #[track_caller]
+    pub fn new() -> (Trigger<T, E>, Self) {
+        let root = Root::new(Location::caller());
+        let deferred = Self::waiting(Rc::clone(&root) as Rc<dyn Output<T, E>>);
+        (Trigger::new(root), deferred)
+    }
+
+    /// Adds a callback for a value; a failure passes it by.
+    ///
+    /// `callback` returns nothing, a `Result`, or another Deferred, for which the
+    /// chain then waits; see [`IntoDeferred`]. For a plain value there is
+    /// [`map`](Deferred::map).
+    #[track_caller]
+    pub fn add_callback<R>(self, callback: impl FnOnce(T) -> R + 'static) -> Deferred<R::Value, E>
+    where
+        R: IntoDeferred<E, Value: 'static>,
+    {
+        let place = Location::caller();
+        self.chain(place, move |result| match result {
+            Ok(value) => callback(value).into_deferred(),
+            Err(error) => Deferred::fired(Outcome::new(Err(error), Trail::begin(place))),
+        })
+    }
+
+    /// Adds an errback: a callback for a failure; a value passes it by.
+    ///
+    /// What it returns is the result from here on: a value of the chain's type
+    /// ends the failure, `Err` (the same one or another) keeps it.
+    #[track_caller]
+    pub fn add_errback<R>(self, errback: impl FnOnce(E) -> R + 'static) -> Self
+    where
+        R: IntoDeferred<E, Value = T>,
+    {
+        let place = Location::caller();
+        self.chain(place, move |result| match result {
+            Ok(value) => Self::fired(Outcome::new(Ok(value), Trail::begin(place))),
+            Err(error) => errback(error).into_deferred(),
+        })
+    }
+
+    /// Adds a callback and an errback of which exactly one runs: the errback does
+    /// not see a failure of its own callback.
+    #[track_caller]
+    pub fn add_callbacks<R, S>(
+        self,
+        callback: impl FnOnce(T) -> R + 'static,
+        errback: impl FnOnce(E) -> S + 'static,
+    ) -> Deferred<R::Value, E>
+    where
+        R: IntoDeferred<E, Value: 'static>,
+        S: IntoDeferred<E, Value = R::Value>,
+    {
+        self.chain(Location::caller(), move |result| match result {
+            Ok(value) => callback(value).into_deferred(),
+            Err(error) => errback(error).into_deferred(),
+        })
+    }
+
+    /// Adds a callback that sees the result whichever way it went.
+    #[track_caller]
+    pub fn add_both<R>(self, callback: impl FnOnce(Result<T, E>) -> R + 'static) -> Deferred<R::Value, E>
+    where
+        R: IntoDeferred<E, Value: 'static>,
+    {
+        self.chain(Location::caller(), move |result| callback(result).into_deferred())
+    }
+
+    /// Turns the value into another, plainly: no failure, no waiting.
+    #[track_caller]
+    pub fn map<U: 'static>(self, convert: impl FnOnce(T) -> U + 'static) -> Deferred<U, E> {
+        let place = Location::caller();
+        self.chain(place, move |result| {
+            Deferred::fired(Outcome::new(result.map(convert), Trail::begin(place)))
+        })
+    }
+
+    /// Turns the error into another, also one of another type.
+    #[track_caller]
+    pub fn map_err<F: ChainError>(self, convert: impl FnOnce(E) -> F + 'static) -> Deferred<T, F> {
+        let place = Location::caller();
+        self.chain(place, move |result| {
+            Deferred::fired(Outcome::new(result.map_err(convert), Trail::begin(place)))
+        })
+    }
+
+    /// Turns the error into one that can be made from it, as `?` does.
+    #[track_caller]
+    pub fn err_into<F: ChainError + From<E>>(self) -> Deferred<T, F> {
+        let place = Location::caller();
+        self.chain(place, move |result| {
+            Deferred::fired(Outcome::new(result.map_err(F::from), Trail::begin(place)))
+        })
+    }
+
+    /// Fires `trigger` with this result, when it comes.
+    ///
+    /// The Deferred of `trigger` then waits for this one: cancelling it cancels
+    /// this one. Twisted's `chainDeferred`, whose target does not forward a
+    /// cancellation.
+    pub fn chain_into(self, trigger: Trigger<T, E>) {
+        let root = trigger.into_root();
+        match self.into_outcome() {
+            Ok(outcome) => root.fire(outcome.claim()),
+            Err(source) => root.link(source),
+        }
+    }
+
+    /// Cancels the operation whose result this is.
+    ///
+    /// Reaches the innermost Deferred that the chain waits for, and calls its
+    /// trigger's [`on_cancel`](Trigger::on_cancel) hook; if that does not fire it,
+    /// it fails with [`Interrupted::Cancelled`](crate::Interrupted::Cancelled). The
+    /// failure runs down the chain like any other, and may be handled there.
+    ///
+    /// # Reentrancy
+    ///
+    /// Does nothing once the Deferred has fired, nor inside one of the chain's own
+    /// callbacks. It never panics: a panic in the hook becomes the failure.
+    pub fn cancel(&self) {
+        if let State::Waiting(node) = &self.state {
+            chain::cancel(Rc::clone(node) as Rc<dyn Node>);
+        }
+    }
+
+    /// A handle that cancels this chain after the Deferred has been given away.
+    ///
+    /// It goes with the chain: callbacks added later, and what they wait for, are
+    /// within its reach. It keeps nothing alive.
+    #[must_use]
+    pub fn canceller(&self) -> Canceller {
+        let cursor = self.cursor.get_or_init(|| {
+            let cursor = Cursor::new();
+            cursor.point_to(self.node());
+            cursor
+        });
+        Canceller { cursor: Rc::clone(cursor) }
+    }
+
+    /// Says whether the result is here.
+    #[must_use]
+    pub fn is_fired(&self) -> bool {
+        match &self.state {
+            State::Fired(_) => true,
+            State::Waiting(node) => node.is_done(),
+            State::Taken => false,
+        }
+    }
+
+    /// Takes the result if it is here, and gives the Deferred back if not.
+    ///
+    /// # Errors
+    ///
+    /// The Deferred itself, when it has not fired.
+    pub fn into_result(self) -> Result<Result<T, E>, Self> {
+        let cursor = self.cursor.clone();
+        match self.into_outcome() {
+            Ok(outcome) => Ok(outcome.claim()),
+            Err(source) => Err(Self { state: State::Waiting(source), cursor }),
+        }
+    }
+
+    pub(crate) fn fired(outcome: Outcome<T, E>) -> Self {
+        Self { state: State::Fired(outcome), cursor: OnceCell::new() }
+    }
+
+    pub(crate) fn waiting(node: Rc<dyn Output<T, E>>) -> Self {
+        Self { state: State::Waiting(node), cursor: OnceCell::new() }
+    }
+
+    /// The result if it is here, else the node that it will come from.
+    pub(crate) fn into_outcome(mut self) -> Result<Outcome<T, E>, Rc<dyn Output<T, E>>> {
+        self.take_outcome().map_err(|source| source.expect("only `await` leaves nothing behind, and it needs `self`"))
+    }
+
+    /// Like [`into_outcome`](Self::into_outcome), for a Deferred that stays; `Err(None)`
+    /// if its result was taken before.
+    pub(crate) fn take_outcome(&mut self) -> Result<Outcome<T, E>, Option<Rc<dyn Output<T, E>>>> {
+        match mem::replace(&mut self.state, State::Taken) {
+            State::Fired(outcome) => Ok(outcome),
+            State::Taken => Err(None),
+            State::Waiting(mut node) => loop {
+                match node.take() {
+                    Taken::Outcome(outcome) => return Ok(outcome),
+                    Taken::Moved(source) => node = source,
+                    Taken::Pending => return Err(Some(node)),
+                }
+            },
+        }
+    }
+
+    /// Goes back to waiting for `node`, which [`take_outcome`](Self::take_outcome) gave out.
+    pub(crate) fn wait_for(&mut self, node: Rc<dyn Output<T, E>>) {
+        self.state = State::Waiting(node);
+    }
+
+    fn chain<U, F, C>(self, place: &'static Location<'static>, callback: C) -> Deferred<U, F>
+    where
+        U: 'static,
+        F: ChainError,
+        C: FnOnce(Result<T, E>) -> Deferred<U, F> + 'static,
+    {
+        let cursor = self.cursor.clone();
+        let mut next = match self.into_outcome() {
+            Ok(outcome) => {
+                if let Some(cursor) = cursor.get() {
+                    cursor.point_to(None);
+                }
+                let trail = outcome.trail.then(place);
+                let mut next = chain::call(callback, outcome.claim(), trail);
+                if let State::Fired(outcome) = &mut next.state {
+                    outcome.trail = trail;
+                }
+                next
+            }
+            Err(source) => Deferred::waiting(Link::after(source, place, callback)),
+        };
+        if let Some(cursor) = cursor.get() {
+            cursor.point_to(next.node());
+        }
+        next.cursor = cursor;
+        next
+    }
+
+    fn node(&self) -> Option<Rc<dyn Node>> {
+        match &self.state {
+            State::Waiting(node) => Some(Rc::clone(node) as Rc<dyn Node>),
+            State::Fired(_) | State::Taken => None,
+        }
+    }
+}
+
+impl<T, E: ChainError> fmt::Debug for Deferred<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let node = match &self.state {
+            State::Fired(outcome) => {
+                let (which, place) = match outcome.peek() {
+                    Ok(_) => ("a value", outcome.trail.created),
+                    Err(_) => ("a failure", outcome.trail.created),
+                };
+                return write!(f, "Deferred(fired with {which}, created at {place})");
+            }
+            State::Taken => return f.write_str("Deferred(awaited to its end)"),
+            State::Waiting(node) => node,
+        };
+        let trail = node.trail();
+        if node.is_done() {
+            return write!(f, "Deferred(fired, created at {})", trail.created);
+        }
+        write!(f, "Deferred(pending, created at {}", trail.created)?;
+        let awaited = chain::innermost(Rc::clone(node) as Rc<dyn Node>);
+        if let Some(awaited) = awaited.filter(|awaited| awaited.created != trail.created) {
+            write!(f, ", waiting on the Deferred created at {}", awaited.created)?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// Cancels a chain whose Deferred has been given away; see
+/// [`Deferred::canceller`].
+#[derive(Clone)]
+pub struct Canceller {
+    cursor: Rc<Cursor>,
+}
+
+impl Canceller {
+    /// Does what [`Deferred::cancel`] does, to the chain as it is now. Nothing, if it
+    /// has fired or is gone.
+    pub fn cancel(&self) {
+        if let Some(end) = self.cursor.end() {
+            chain::cancel(end);
+        }
+    }
+}
+
+impl fmt::Debug for Canceller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.cursor.end().filter(|end| !end.is_done()) {
+            Some(end) => write!(f, "Canceller(of the Deferred created at {})", end.trail().created),
+            None => f.write_str("Canceller(nothing left to cancel)"),
+        }
+    }
+}
+
+/// What a callback may return: nothing, a `Result`, or another Deferred.
+///
+/// Implemented for these three alone, so that type inference finds the error
+/// type of a closure even through `?`.
+pub trait IntoDeferred<E: ChainError = Failure> {
+    /// What the next callback of the chain gets.
+    type Value;
+
+    /// Makes a Deferred of the return value; a fired one, unless it is one already.
+    fn into_deferred(self) -> Deferred<Self::Value, E>;
+}
+
+impl<E: ChainError> IntoDeferred<E> for () {
+    type Value = ();
+
+    #[track_caller]
+    fn into_deferred(self) -> Deferred<(), E> {
+        succeed(())
+    }
+}
+
+impl<T: 'static, E: ChainError> IntoDeferred<E> for Result<T, E> {
+    type Value = T;
+
+    #[track_caller]
+    fn into_deferred(self) -> Deferred<T, E> {
+        Deferred::fired(Outcome::new(self, Trail::begin(Location::caller())))
+    }
+}
+
+impl<T: 'static, E: ChainError> IntoDeferred<E> for Deferred<T, E> {
+    type Value = T;
+
+    fn into_deferred(self) -> Self {
+        self
+    }
+}
+
+/// A Deferred that has fired with `value`. Allocates nothing.
+#[track_caller]
+pub fn succeed<T: 'static, E: ChainError>(value: T) -> Deferred<T, E> {
+    Ok(value).into_deferred()
+}
+
+/// A Deferred that has failed with `error`. Allocates nothing of its own.
+#[track_caller]
+pub fn fail<T: 'static, E: ChainError>(error: impl Into<E>) -> Deferred<T, E> {
+    Err(error.into()).into_deferred()
+}
+
+/// Calls `function` now and makes a Deferred of whatever it returns; a panic
+/// becomes a failure, as in a callback.
+#[track_caller]
+pub fn maybe_deferred<R, E>(function: impl FnOnce() -> R) -> Deferred<R::Value, E>
+where
+    R: IntoDeferred<E, Value: 'static>,
+    E: ChainError,
+{
+    let trail = Trail::begin(Location::caller());
+    chain::call(|()| function().into_deferred(), (), trail)
+}

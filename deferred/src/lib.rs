@@ -1,0 +1,66 @@
+//! Deferred: a result that arrives later, and the chain of callbacks that waits
+//! for it. Twisted's idea, with Rust's ownership.
+//!
+//! # The model
+//!
+//! ```text
+//!   Trigger                                             Deferred
+//!   fires, once      the chain                          waits
+//!  ┌─────────┐   ┌────────────┐   ┌────────────┐   ┌────────────────┐
+//!  │ callback├──▶│  callback  ├──▶│  callback  ├──▶│ result so far  │
+//!  └─────────┘   └─────┬──────┘   └─────▲──────┘   └────────────────┘
+//!                  Err │                │ Ok
+//!  ┌─────────┐   ┌─────▼──────┐   ┌─────┴──────┐
+//!  │ errback ├──▶│  (passed)  ├──▶│  errback   │
+//!  └─────────┘   └────────────┘   └────────────┘
+//! ```
+//!
+//! [`Deferred::new`] makes the two ends. Whoever does the work keeps the
+//! [`Trigger`]; whoever wants the result gets the [`Deferred`], and adds to it
+//! what is to happen: callbacks for a value, errbacks for a failure.
+//!
+//! - **Firing runs the chain**, from the trigger outwards, before
+//!   [`Trigger::callback`] returns. A callback added after that runs at once.
+//! - **A callback returns** nothing, a `Result`, or another Deferred. `Err` goes to
+//!   the next errback; what an errback returns goes to the next callback.
+//! - **Returning a Deferred waits for it**: the rest of the chain goes on with its
+//!   result.
+//! - **Cancelling travels up** to the innermost Deferred that is being waited for,
+//!   and the failure travels down from there.
+//! - **A failure that nobody handles** is reported when its Deferred is dropped.
+//! - **Any depth** costs constant stack: firing, cancelling and dropping are loops.
+//!
+//! ```
+//! use torsade_deferred::Deferred;
+//!
+//! let (inner_trigger, inner) = Deferred::<u32>::new();
+//! let (trigger, deferred) = Deferred::<String>::new();
+//! let sum = deferred
+//!     .add_callback(|text| Ok(text.trim().parse::<u32>()?)) // a Result
+//!     .add_callback(move |n| inner.map(move |m| n + m)); // a Deferred: wait for it
+//!
+//! trigger.callback("41\n".into());
+//! assert!(!sum.is_fired()); // it waits for `inner`
+//! inner_trigger.callback(1);
+//! assert!(matches!(sum.into_result(), Ok(Ok(42))));
+//! ```
+//!
+//! # Not here
+//!
+//! No I/O, no clock, no thread: whoever has those fires the triggers. Everything is
+//! `!Send`; a result crosses threads by way of a reactor.
+
+#![forbid(unsafe_code)]
+
+mod chain;
+mod deferred;
+mod error;
+mod failure;
+mod future;
+mod trigger;
+pub mod unhandled;
+
+pub use crate::deferred::{Canceller, Deferred, IntoDeferred, fail, maybe_deferred, succeed};
+pub use crate::error::{ChainError, Interrupted};
+pub use crate::failure::Failure;
+pub use crate::trigger::Trigger;
