@@ -53,6 +53,7 @@
 #![forbid(unsafe_code)]
 
 mod chain;
+mod clock;
 mod deferred;
 mod error;
 mod failure;
@@ -60,6 +61,7 @@ mod future;
 mod trigger;
 pub mod unhandled;
 
+pub use crate::clock::{Clock, Scheduled};
 pub use crate::deferred::{Canceller, Deferred, IntoDeferred, fail, maybe_deferred, succeed};
 pub use crate::error::{ChainError, Interrupted};
 pub use crate::failure::Failure;
