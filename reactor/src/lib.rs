@@ -1,1 +1,69 @@
-//! placeholder
+//! Torsade's event loop: time, threads, signals, sockets and the protocols on them.
+//!
+//! ```no_run
+//! use torsade_reactor::{Address, Protocol, Reactor, Transport};
+//!
+//! struct Echo;
+//!
+//! impl Protocol for Echo {
+//!     fn data_received(&mut self, transport: &Transport<Self>, data: &[u8]) {
+//!         transport.write(data);
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let reactor = Reactor::new()?;
+//!     let port = reactor.listen_tcp("127.0.0.1:8007", |_peer: &Address| Echo)?;
+//!     println!("listening on {}", port.address());
+//!     reactor.run()?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # The turn
+//!
+//! ```text
+//! thread calls ─▶ due calls ─▶ soon calls ─▶ wait ─▶ events ─▶ left over ─┐
+//!      ▲                                                                  │
+//!      └──────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! One turn runs what was queued when it began, waits for the kernel, and tells the
+//! protocols what happened. What a callback schedules runs in the next turn. What a
+//! callback writes leaves when it returns.
+//!
+//! # Where to start
+//!
+//! [`Reactor`] runs it all; [`Protocol`] is what you write; [`Transport`] is what your
+//! protocol holds. Results that come later are
+//! [`Deferred`](torsade_deferred::Deferred)s. [`Remote`] is for other threads.
+
+mod address;
+mod calls;
+mod delayed_call;
+mod driver;
+mod error;
+mod flow;
+mod panics;
+mod protocol;
+mod reactor;
+mod remote;
+mod resolver;
+mod slab;
+mod stream;
+mod sys;
+mod tcp;
+pub mod testing;
+mod timers;
+mod transport;
+
+pub use crate::address::{Address, AddressError, TcpAddress, ToTcpAddress};
+pub use crate::delayed_call::{DelayedCall, SoonCall};
+pub use crate::error::{ConnectError, ConnectionLost, ListenError, RunError};
+pub use crate::flow::Limits;
+pub use crate::protocol::{Built, Factory, Protocol};
+pub use crate::reactor::Reactor;
+pub use crate::remote::Remote;
+pub use crate::stream::{Receiver, Stream};
+pub use crate::tcp::Port;
+pub use crate::transport::Transport;

@@ -1,1 +1,666 @@
-//! .
+//! POSIX signals, delivered to a descriptor.
+//!
+//! A [`SignalWatch`] turns signals into something that a loop can wait for:
+//! the kernel runs our handler on whatever thread it likes, the handler notes
+//! the signal and writes to the watch's descriptor, and the loop asks
+//! [`take_pending`](SignalWatch::take_pending) what came.
+//!
+//! # Order
+//!
+//! The note is written before the descriptor: whoever empties the descriptor
+//! first and takes what is pending then misses nothing. Signals of one number
+//! that come before that count as one, as they do in the kernel.
+//!
+//! When the last watch of a signal is dropped, the disposition from before the
+//! first one is back.
+//!
+//! # Not here
+//!
+//! No callback, and no policy on which signals a reactor watches. A handler
+//! that somebody else installed before is not called while we watch.
+//!
+//! # Design
+//!
+//! A handler may neither lock nor allocate, and interrupts anything: so it
+//! sees only a fixed table of atomics, one [`Slot`] per watch. What is
+//! installed is counted under a mutex that the handler never takes.
+//!
+//! A handler on another thread may be at a slot while its watch is dropped,
+//! and must not write to a descriptor whose number has been reused by then: it
+//! counts itself in before it looks, and the drop waits until nobody is in.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use libc::c_int;
+
+/// Some signals, delivered to a descriptor for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct SignalWatch {
+    slot: &'static Slot,
+    /// The signals that this watch has installed.
+    installed: SignalSet,
+    /// What the handler writes to. The slot knows only its number: this keeps
+    /// the number ours.
+    _wake: Arc<OwnedFd>,
+}
+
+impl SignalWatch {
+    /// Watches `signals`: from now on each of them makes `wake` readable.
+    ///
+    /// `wake` is an eventfd or anything else that takes writes of eight bytes.
+    /// It must not block, or the handler would with it; what it has no room
+    /// for is dropped, since it is readable then.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a signal that cannot be watched: `SIGKILL` and
+    /// `SIGSTOP`, which the kernel keeps; those that report a fault, which
+    /// would occur again when the handler returns; and numbers beyond 31.
+    /// `QuotaExceeded` if the process has 64 watches.
+    pub(crate) fn new(signals: &[c_int], wake: Arc<OwnedFd>) -> io::Result<Self> {
+        for &signal in signals {
+            check_watchable(signal)?;
+        }
+        let mut watch = Self {
+            slot: Slot::claim(&SLOTS, wake.as_raw_fd())?,
+            installed: SignalSet::EMPTY,
+            _wake: wake,
+        };
+        for &signal in signals {
+            if !watch.installed.contains(signal) {
+                // Order: wanted before installed, or the first one is missed.
+                watch.slot.wanted.fetch_or(bit(signal), Ordering::SeqCst);
+                install(signal)?;
+                watch.installed = SignalSet(watch.installed.0 | bit(signal));
+            }
+        }
+        Ok(watch)
+    }
+
+    /// Returns which signals have come since the last time.
+    ///
+    /// Empty the descriptor before, not after: a signal in between would stay
+    /// pending with nothing to wake the loop.
+    pub(crate) fn take_pending(&self) -> SignalSet {
+        SignalSet(self.slot.pending.swap(0, Ordering::AcqRel))
+    }
+}
+
+impl Drop for SignalWatch {
+    fn drop(&mut self) {
+        // Order: the old disposition first. What comes after that is not for
+        // us, and does not get lost in a slot that nobody reads.
+        for signal in self.installed {
+            uninstall(signal);
+        }
+        self.slot.release();
+    }
+}
+
+/// A set of signal numbers from 1 to 31.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SignalSet(u32);
+
+impl SignalSet {
+    const EMPTY: Self = Self(0);
+
+    /// Whether the signal is in the set.
+    pub(crate) fn contains(self, signal: c_int) -> bool {
+        (1..=SIGNAL_MAX).contains(&signal) && self.0 & bit(signal) != 0
+    }
+
+    /// Whether the set has no signal.
+    pub(crate) fn is_empty(self) -> bool {
+        self == Self::EMPTY
+    }
+}
+
+impl IntoIterator for SignalSet {
+    type Item = c_int;
+    type IntoIter = Signals;
+
+    fn into_iter(self) -> Signals {
+        Signals(self)
+    }
+}
+
+/// The numbers of a [`SignalSet`], in ascending order.
+#[derive(Debug)]
+pub(crate) struct Signals(SignalSet);
+
+impl Iterator for Signals {
+    type Item = c_int;
+
+    fn next(&mut self) -> Option<c_int> {
+        let lowest = (0..=SIGNAL_MAX).find(|&signal| self.0.contains(signal))?;
+        self.0 = SignalSet(self.0.0 & !bit(lowest));
+        Some(lowest)
+    }
+}
+
+/// Whether the signal has its default disposition: nobody has asked for it, or
+/// for it to be ignored. False for a number that is no signal.
+pub(crate) fn is_default(signal: c_int) -> bool {
+    disposition(signal).is_ok_and(|action| action.sa_sigaction == libc::SIG_DFL)
+}
+
+/// Runs `spawn` with all signals blocked, so that a thread started by it is
+/// never the one that runs a handler.
+///
+/// The caller's mask is restored afterwards, also if `spawn` panics. Signals
+/// that report a fault stay open: the kernel kills a process that blocks them,
+/// without the standard library's message about an overflowed stack.
+///
+/// A child process started by such a thread inherits the mask, and would not
+/// notice a `SIGTERM`: start children from the loop's thread.
+pub(crate) fn with_all_signals_blocked<R>(spawn: impl FnOnce() -> R) -> R {
+    let _restore = RestoreMask(set_mask(&all_but_faults()));
+    spawn()
+}
+
+/// What the handler knows of a watch.
+#[derive(Debug)]
+struct Slot {
+    /// Whether a watch has this slot. The handler does not look at it.
+    claimed: AtomicBool,
+    /// How many handlers are at work in this slot.
+    ///
+    /// Invariant: a handler reads `wanted` and all else only after it has
+    /// counted itself in. `release` clears `wanted`, then waits for zero: by
+    /// the single order of `SeqCst`, whoever counts in later wants nothing.
+    inside: AtomicU32,
+    /// The bits of the signals that the watch wants.
+    wanted: AtomicU32,
+    /// The bits of the signals that have come.
+    pending: AtomicU32,
+    /// The descriptor to write to. Ours while `wanted` is not zero.
+    wake: AtomicI32,
+}
+
+impl Slot {
+    const fn new() -> Self {
+        Self {
+            claimed: AtomicBool::new(false),
+            inside: AtomicU32::new(0),
+            wanted: AtomicU32::new(0),
+            pending: AtomicU32::new(0),
+            wake: AtomicI32::new(-1),
+        }
+    }
+
+    /// Takes a slot that is free. It wants nothing yet.
+    fn claim(slots: &'static [Self], wake: c_int) -> io::Result<&'static Self> {
+        let mut slots = slots.iter();
+        let free = slots.find(|slot| !slot.claimed.swap(true, Ordering::Acquire));
+        let slot = free.ok_or_else(|| {
+            let message = format!("the process has {WATCHES_MAX} signal watches already");
+            io::Error::new(io::ErrorKind::QuotaExceeded, message)
+        })?;
+        slot.wake.store(wake, Ordering::SeqCst);
+        Ok(slot)
+    }
+
+    /// Gives the slot back. No handler writes to the descriptor after this.
+    fn release(&self) {
+        self.wanted.store(0, Ordering::SeqCst);
+        while self.inside.load(Ordering::SeqCst) != 0 {
+            // A handler makes one system call, which does not block.
+            thread::yield_now();
+        }
+        self.wake.store(-1, Ordering::SeqCst);
+        self.pending.store(0, Ordering::SeqCst);
+        self.claimed.store(false, Ordering::Release);
+    }
+
+    /// Notes the signal, if the watch wants it. Called by the handler.
+    fn deliver(&self, signal: c_int) {
+        self.inside.fetch_add(1, Ordering::SeqCst);
+        if self.wanted.load(Ordering::SeqCst) & bit(signal) != 0 {
+            self.pending.fetch_or(bit(signal), Ordering::SeqCst);
+            write_one(self.wake.load(Ordering::SeqCst));
+        }
+        self.inside.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// How many watches a process can have. A reactor has one or two.
+const WATCHES_MAX: usize = 64;
+
+static SLOTS: [Slot; WATCHES_MAX] = [const { Slot::new() }; WATCHES_MAX];
+
+/// Runs in place of whatever the thread was doing, at any time: only atomics
+/// and `write` are allowed here, and `errno` must be as before.
+extern "C" fn on_signal(signal: c_int) {
+    let errno = errno();
+    for slot in &SLOTS {
+        slot.deliver(signal);
+    }
+    set_errno(errno);
+}
+
+/// Makes the descriptor readable.
+fn write_one(fd: c_int) {
+    let one = 1_u64.to_ne_bytes();
+    // The result says at worst that there is no room: then it is readable.
+    // SAFETY: `write` is on POSIX's list of async-signal-safe functions, and
+    // `one` is readable for the length that is passed. The number belongs to
+    // the watch's descriptor: the slot wanted the signal after this handler
+    // counted itself in, so `release` has not returned, and the watch drops
+    // its `Arc` only after that.
+    let _ = unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
+}
+
+/// What is installed for a signal that is being watched.
+struct Installed {
+    watches: u32,
+    /// The disposition to restore.
+    old: libc::sigaction,
+}
+
+/// What is installed, by signal number. Never locked by the handler.
+static INSTALLED: Mutex<[Option<Installed>; SIGNAL_MAX as usize + 1]> =
+    Mutex::new([const { None }; SIGNAL_MAX as usize + 1]);
+
+fn installed() -> MutexGuard<'static, [Option<Installed>; SIGNAL_MAX as usize + 1]> {
+    // Nothing that could panic leaves the table half changed.
+    INSTALLED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counts one more watch of the signal, and installs the handler for the
+/// first.
+fn install(signal: c_int) -> io::Result<()> {
+    let entry = &mut installed()[signal as usize];
+    if let Some(installed) = entry {
+        installed.watches += 1;
+        return Ok(());
+    }
+    let old = exchange_action(signal, Some(&our_action()))?;
+    *entry = Some(Installed { watches: 1, old });
+    Ok(())
+}
+
+/// Counts one watch less, and restores the old disposition after the last.
+fn uninstall(signal: c_int) {
+    let entry = &mut installed()[signal as usize];
+    let installed = entry.as_mut().expect("the watch has installed the signal");
+    installed.watches -= 1;
+    if installed.watches == 0 {
+        let old = installed.old;
+        *entry = None;
+        // Someone may have replaced our handler since: theirs stays.
+        if disposition(signal).is_ok_and(|now| now.sa_sigaction == our_action().sa_sigaction) {
+            let restored = exchange_action(signal, Some(&old));
+            debug_assert!(restored.is_ok(), "the kernel gave us this disposition");
+        }
+    }
+}
+
+/// Refuses what can be watched only in theory, with the signal's name.
+fn check_watchable(signal: c_int) -> io::Result<()> {
+    let reason = match UNWATCHABLE.iter().find(|(refused, _)| *refused == signal) {
+        Some((_, name)) => format!("{name} cannot be watched"),
+        None if (1..=SIGNAL_MAX).contains(&signal) => return Ok(()),
+        None => format!("signal {signal} cannot be watched: only 1 to {SIGNAL_MAX} can"),
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
+}
+
+/// Signals that the kernel delivers to no handler, and those that report a
+/// fault: the thread would meet it again when the handler returns.
+const UNWATCHABLE: [(c_int, &str); 7] = [
+    (libc::SIGKILL, "SIGKILL"),
+    (libc::SIGSTOP, "SIGSTOP"),
+    (libc::SIGSEGV, "SIGSEGV"),
+    (libc::SIGBUS, "SIGBUS"),
+    (libc::SIGILL, "SIGILL"),
+    (libc::SIGFPE, "SIGFPE"),
+    (libc::SIGTRAP, "SIGTRAP"),
+];
+
+/// The last of the classic signals. Real-time signals queue, which this file
+/// would not.
+const SIGNAL_MAX: c_int = 31;
+
+fn bit(signal: c_int) -> u32 {
+    1 << signal
+}
+
+/// Puts a mask back when dropped.
+struct RestoreMask(libc::sigset_t);
+
+impl Drop for RestoreMask {
+    fn drop(&mut self) {
+        set_mask(&self.0);
+    }
+}
+
+/// Sets the thread's signal mask, and returns the one before.
+fn set_mask(mask: &libc::sigset_t) -> libc::sigset_t {
+    let mut old = empty_set();
+    // SAFETY: both pointers are to initialized sets that outlive the call.
+    let error = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, mask, &mut old) };
+    debug_assert_eq!(error, 0, "SIG_SETMASK is a valid way to set a mask");
+    old
+}
+
+fn all_but_faults() -> libc::sigset_t {
+    let mut set = empty_set();
+    // SAFETY: the pointer is to a set that outlives the call.
+    unsafe { libc::sigfillset(&mut set) };
+    for (signal, _) in UNWATCHABLE {
+        // SAFETY: as above; the constants of libc are valid signal numbers.
+        unsafe { libc::sigdelset(&mut set, signal) };
+    }
+    set
+}
+
+fn empty_set() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: the pointer is to memory for a set, which `sigemptyset` writes
+    // without reading it.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: `sigemptyset` has initialized the set; it cannot fail.
+    unsafe { set.assume_init() }
+}
+
+/// The disposition that calls [`on_signal`].
+fn our_action() -> libc::sigaction {
+    let mut action = default_action();
+    action.sa_sigaction = on_signal as extern "C" fn(c_int) as libc::sighandler_t;
+    // Restart interrupted calls: code that has nothing to do with us need not
+    // know that we watch. And run on the alternative stack where a thread has
+    // one: in a host of another language the usual one may be small.
+    action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
+    action
+}
+
+fn default_action() -> libc::sigaction {
+    // SAFETY: `sigaction` is a C struct of integers, a set of bits and
+    // optional function pointers, for all of which zero is valid: it says
+    // default disposition, no flags, no mask.
+    unsafe { MaybeUninit::zeroed().assume_init() }
+}
+
+/// The signal's current disposition.
+fn disposition(signal: c_int) -> io::Result<libc::sigaction> {
+    exchange_action(signal, None)
+}
+
+/// Sets the signal's disposition to `new`, if there is one, and returns the
+/// one before.
+fn exchange_action(signal: c_int, new: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {
+    let mut old = default_action();
+    let new = new.map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: `new` is null or points to an initialized action, and `old` to
+    // one that may be written; both outlive the call. A handler in `new` is
+    // `on_signal`, which does only what a handler may, or one that was
+    // installed before.
+    let result = unsafe { libc::sigaction(signal, new, &mut old) };
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(old)
+}
+
+fn errno() -> c_int {
+    let location = errno_location();
+    // SAFETY: the C library returned a pointer to this thread's `errno`, which
+    // lives as long as the thread.
+    unsafe { *location }
+}
+
+fn set_errno(errno: c_int) {
+    let location = errno_location();
+    // SAFETY: as in `errno`; no reference to it exists.
+    unsafe { *location = errno };
+}
+
+fn errno_location() -> *mut c_int {
+    #[cfg(any(target_os = "android", target_os = "netbsd", target_os = "openbsd"))]
+    use libc::__errno as location;
+    #[cfg(any(target_os = "linux", target_os = "dragonfly"))]
+    use libc::__errno_location as location;
+    #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
+    use libc::__error as location;
+    // SAFETY: the function takes nothing and always succeeds.
+    unsafe { location() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::AtomicUsize;
+
+    use rustix::event::{EventfdFlags, eventfd};
+
+    use super::*;
+
+    // Dispositions belong to the process, and tests run side by side: each test
+    // has signals of its own.
+
+    fn wake() -> Arc<OwnedFd> {
+        let flags = EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC;
+        Arc::new(eventfd(0, flags).expect("an eventfd is to be had"))
+    }
+
+    /// Raises a signal on this thread: it is delivered before this returns.
+    fn raise(signal: c_int) {
+        // SAFETY: raising a signal breaks no promise; the test has a handler
+        // installed for it, or it is ignored by default.
+        let result = unsafe { libc::raise(signal) };
+        assert_eq!(result, 0);
+    }
+
+    /// The count of the eventfd, which is reset; `None` if it is not readable.
+    fn drain(wake: &OwnedFd) -> Option<u64> {
+        let mut count = [0; 8];
+        rustix::io::read(wake, &mut count).ok()?;
+        Some(u64::from_ne_bytes(count))
+    }
+
+    fn pending(watch: &SignalWatch) -> Vec<c_int> {
+        watch.take_pending().into_iter().collect()
+    }
+
+    fn is_blocked(signal: c_int) -> bool {
+        let mut mask = empty_set();
+        // SAFETY: without a new mask, `pthread_sigmask` only writes the
+        // current one to `mask`.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, ptr::null(), &mut mask) };
+        // SAFETY: `mask` is an initialized set.
+        unsafe { libc::sigismember(&mask, signal) == 1 }
+    }
+
+    #[test]
+    fn signal_makes_the_descriptor_readable_and_is_pending_once() {
+        let wake = wake();
+        let watch = SignalWatch::new(&[libc::SIGUSR1], Arc::clone(&wake)).expect("watched");
+        assert_eq!(drain(&wake), None);
+        raise(libc::SIGUSR1);
+        assert_eq!(drain(&wake), Some(1));
+        assert_eq!(pending(&watch), [libc::SIGUSR1]);
+        assert!(watch.take_pending().is_empty());
+        assert_eq!(drain(&wake), None);
+    }
+
+    #[test]
+    fn signals_of_one_number_count_as_one_until_taken() {
+        let wake = wake();
+        let signals = [libc::SIGUSR2, libc::SIGALRM, libc::SIGUSR2];
+        let watch = SignalWatch::new(&signals, Arc::clone(&wake)).expect("watched");
+        for signal in [libc::SIGUSR2, libc::SIGUSR2, libc::SIGALRM] {
+            raise(signal);
+        }
+        let set = watch.take_pending();
+        assert!(set.contains(libc::SIGUSR2) && !set.contains(libc::SIGUSR1));
+        assert!(!set.contains(0) && !set.contains(64));
+        let mut expected = [libc::SIGUSR2, libc::SIGALRM];
+        expected.sort_unstable();
+        assert_eq!(set.into_iter().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn disposition_is_restored_with_the_last_watch() {
+        let (first_wake, second_wake) = (wake(), wake());
+        assert!(is_default(libc::SIGWINCH));
+        let watch = |wake| SignalWatch::new(&[libc::SIGWINCH], wake).expect("watched");
+        let first = watch(Arc::clone(&first_wake));
+        let second = watch(Arc::clone(&second_wake));
+        assert!(!is_default(libc::SIGWINCH));
+        raise(libc::SIGWINCH);
+        assert_eq!(pending(&first), [libc::SIGWINCH]);
+        assert_eq!(pending(&second), [libc::SIGWINCH]);
+        drop(first);
+        assert!(!is_default(libc::SIGWINCH));
+        raise(libc::SIGWINCH);
+        assert_eq!(drain(&first_wake), Some(1));
+        assert_eq!(drain(&second_wake), Some(2));
+        drop(second);
+        assert!(is_default(libc::SIGWINCH));
+        raise(libc::SIGWINCH);
+        assert_eq!(drain(&second_wake), None);
+        // The slot that was given back remembers nothing.
+        assert!(watch(wake()).take_pending().is_empty());
+    }
+
+    #[test]
+    fn handler_of_somebody_else_is_replaced_and_restored() {
+        static CALLED: AtomicUsize = AtomicUsize::new(0);
+        extern "C" fn somebody_else(_: c_int) {
+            CALLED.fetch_add(1, Ordering::SeqCst);
+        }
+        let mut theirs = default_action();
+        theirs.sa_sigaction = somebody_else as extern "C" fn(c_int) as libc::sighandler_t;
+        exchange_action(libc::SIGURG, Some(&theirs)).expect("theirs is installed");
+        let watch = SignalWatch::new(&[libc::SIGURG], wake()).expect("watched");
+        raise(libc::SIGURG);
+        assert_eq!(pending(&watch), [libc::SIGURG]);
+        assert_eq!(CALLED.load(Ordering::SeqCst), 0);
+        drop(watch);
+        raise(libc::SIGURG);
+        assert_eq!(CALLED.load(Ordering::SeqCst), 1);
+        exchange_action(libc::SIGURG, Some(&default_action())).expect("default again");
+    }
+
+    #[test]
+    fn handler_installed_after_ours_stays() {
+        let watch = SignalWatch::new(&[libc::SIGIO], wake()).expect("watched");
+        let mut ignore = default_action();
+        ignore.sa_sigaction = libc::SIG_IGN;
+        exchange_action(libc::SIGIO, Some(&ignore)).expect("ignored");
+        drop(watch);
+        let now = exchange_action(libc::SIGIO, Some(&default_action())).expect("default again");
+        assert_eq!(now.sa_sigaction, libc::SIG_IGN);
+    }
+
+    #[test]
+    fn signals_that_cannot_be_watched_are_refused_by_name() {
+        for (signal, name) in UNWATCHABLE {
+            let error = SignalWatch::new(&[libc::SIGTTIN, signal], wake()).expect_err(name);
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        for signal in [-1, 0, 32, 64, 1000] {
+            let error = SignalWatch::new(&[signal], wake()).expect_err("no such signal");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        }
+        assert!(
+            is_default(libc::SIGTTIN),
+            "nothing was installed on the way"
+        );
+    }
+
+    #[test]
+    fn watch_without_a_free_slot_is_refused() {
+        static TABLE: [Slot; 2] = [const { Slot::new() }; 2];
+        let first = Slot::claim(&TABLE, 0).expect("both are free");
+        Slot::claim(&TABLE, 0).expect("one is free");
+        let error = Slot::claim(&TABLE, 0).expect_err("none is free");
+        assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+        first.release();
+        Slot::claim(&TABLE, 0).expect("the first is free again");
+    }
+
+    #[test]
+    fn dropping_a_watch_releases_its_descriptor() {
+        let wake = wake();
+        let watch = SignalWatch::new(&[libc::SIGTTOU], Arc::clone(&wake)).expect("watched");
+        assert_eq!(Arc::strong_count(&wake), 2);
+        drop(watch);
+        assert_eq!(Arc::strong_count(&wake), 1);
+    }
+
+    #[test]
+    fn full_descriptor_does_not_block_the_handler() {
+        let wake = wake();
+        let watch = SignalWatch::new(&[libc::SIGCONT], Arc::clone(&wake)).expect("watched");
+        rustix::io::write(&*wake, &(u64::MAX - 1).to_ne_bytes()).expect("the count is filled");
+        raise(libc::SIGCONT);
+        assert_eq!(pending(&watch), [libc::SIGCONT]);
+    }
+
+    #[test]
+    fn handler_preserves_errno() {
+        let wake = wake();
+        let _watch = SignalWatch::new(&[libc::SIGPROF], Arc::clone(&wake)).expect("watched");
+        // The handler's write will fail, with another number.
+        rustix::io::write(&*wake, &(u64::MAX - 1).to_ne_bytes()).expect("the count is filled");
+        set_errno(libc::EXDEV);
+        on_signal(libc::SIGPROF);
+        assert_eq!(errno(), libc::EXDEV);
+    }
+
+    #[test]
+    fn watches_come_and_go_while_other_threads_raise() {
+        let _watch = SignalWatch::new(&[libc::SIGVTALRM], wake()).expect("watched");
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        raise(libc::SIGVTALRM);
+                    }
+                });
+            }
+            for _ in 0..2_000 {
+                let wake = wake();
+                let watch = SignalWatch::new(&[libc::SIGVTALRM], Arc::clone(&wake));
+                drop(watch.expect("watched"));
+                // Nobody writes any more.
+                drain(&wake);
+                thread::yield_now();
+                assert_eq!(drain(&wake), None);
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn thread_spawned_with_all_signals_blocked_inherits_the_mask() {
+        let blocked = with_all_signals_blocked(|| {
+            thread::spawn(|| [libc::SIGTERM, libc::SIGINT, libc::SIGCHLD].map(is_blocked))
+        });
+        assert_eq!(blocked.join().expect("the thread ends"), [true; 3]);
+        assert!(!is_blocked(libc::SIGTERM));
+    }
+
+    #[test]
+    fn faults_are_never_blocked() {
+        assert!(!with_all_signals_blocked(|| is_blocked(libc::SIGSEGV)));
+    }
+
+    #[test]
+    fn mask_is_restored_after_a_panic() {
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            with_all_signals_blocked(|| panic!("while spawning"))
+        }));
+        assert!(panicked.is_err());
+        assert!(!is_blocked(libc::SIGTERM));
+    }
+}

@@ -1,0 +1,14 @@
+use torsade::prelude::*;
+struct Echo;
+impl Protocol for Echo {
+    fn data_received(&mut self, transport: &Transport<Self>, data: &[u8]) {
+        transport.write(data);
+    }
+}
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let reactor = Reactor::new()?;
+    let port = reactor.listen_tcp("127.0.0.1:8007", |_peer: &Address| Echo)?;
+    println!("listening on {}", port.address());
+    reactor.run()?;
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! Addresses: of peers and hosts, and as people write them.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// The address of one end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Address {
+    /// An IP address and a TCP port.
+    Tcp(SocketAddr),
+}
+
+impl Address {
+    /// The IP address, where there is one.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip()),
+        }
+    }
+
+    /// The port, where there is one.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp(address) => Some(address.port()),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+/// A host, by number or by name, and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpAddress {
+    pub(crate) host: Host,
+    pub(crate) port: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Host {
+    /// A literal: used as it is, no thread and no resolver.
+    Literal(SocketAddr),
+    Name(Box<str>),
+}
+
+impl fmt::Display for TcpAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Literal(address) => address.fmt(f),
+            Host::Name(name) => write!(f, "{name}:{}", self.port),
+        }
+    }
+}
+
+impl From<SocketAddr> for TcpAddress {
+    fn from(address: SocketAddr) -> Self {
+        Self { port: address.port(), host: Host::Literal(address) }
+    }
+}
+
+/// A text that is not the address of a TCP port.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not an address: expected HOST:PORT, {problem}")]
+pub struct AddressError {
+    text: String,
+    problem: &'static str,
+}
+
+/// What can be written where a TCP address is wanted.
+///
+/// `"127.0.0.1:8007"`, `"[::1]:8007"`, `"localhost:8007"`, `":8007"` (every
+/// interface), a `SocketAddr`, `(host, port)`, or the [`Address`] of a port or peer.
+pub trait ToTcpAddress {
+    /// Reads it; looks nothing up.
+    ///
+    /// # Errors
+    ///
+    /// The text has no host and port.
+    fn to_tcp_address(&self) -> Result<TcpAddress, AddressError>;
+}
+
+impl ToTcpAddress for str {
+    fn to_tcp_address(&self) -> Result<TcpAddress, AddressError> {
+        let wrong = |problem| AddressError { text: self.to_owned(), problem };
+        if let Ok(literal) = self.parse::<SocketAddr>() {
+            return Ok(literal.into());
+        }
+        let (host, port) = self.rsplit_once(':').ok_or_else(|| wrong("there is no port"))?;
+        let port = port.parse().ok().ok_or_else(|| wrong("the port is not a number from 0 to 65535"))?;
+        if host.contains([':', '[', ']', '/', ' ']) {
+            return Err(wrong("the host is neither a name nor an IP address"));
+        }
+        (host, port).to_tcp_address()
+    }
+}
+
+impl ToTcpAddress for String {
+    fn to_tcp_address(&self) -> Result<TcpAddress, AddressError> {
+        self.as_str().to_tcp_address()
+    }
+}
+
+impl ToTcpAddress for SocketAddr {
+    fn to_tcp_address(&self) -> Result<TcpAddress, AddressError> {
+        Ok((*self).into())
+    }
+}
+
+impl ToTcpAddress for Address {
+    fn to_tcp_address(&self) -> Result<TcpAddress, AddressError> {
+        match self {
+            Self::Tcp(address) => address.to_tcp_address(),
+        }
+    }
+}
+
+impl ToTcpAddress for (IpAddr, u16) {
+    fn to_tcp_address(&self) -> Result<TcpAddress, AddressError> {
+        SocketAddr::from(*self).to_tcp_address()
+    }
+}
+
+impl ToTcpAddress for (&str, u16) {
+    fn to_tcp_address(&self) -> Result<TcpAddress, AddressError> {
+        let (host, port) = *self;
+        if host.is_empty() {
+            return Ok(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into());
+        }
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            return Ok(SocketAddr::from((ip, port)).into());
+        }
+        Ok(TcpAddress { host: Host::Name(host.into()), port })
+    }
+}
+
+impl<A: ToTcpAddress + ?Sized> ToTcpAddress for &A {
+    fn to_tcp_address(&self) -> Result<TcpAddress, AddressError> {
+        (**self).to_tcp_address()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let found = match text.to_tcp_address() {
+            Ok(address) => address.to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn addresses_are_read_as_people_write_them() {
+        check("127.0.0.1:8007", "127.0.0.1:8007");
+        check("[::1]:8007", "[::1]:8007");
+        check("localhost:8007", "localhost:8007");
+        check(":8007", "0.0.0.0:8007");
+    }
+
+    #[test]
+    fn what_is_no_address_is_named_with_its_problem() {
+        check("localhost", "\"localhost\" is not an address: expected HOST:PORT, there is no port");
+        let port = "expected HOST:PORT, the port is not a number from 0 to 65535";
+        check("localhost:http", &format!("\"localhost:http\" is not an address: {port}"));
+        check("localhost:65536", &format!("\"localhost:65536\" is not an address: {port}"));
+        let host = "expected HOST:PORT, the host is neither a name nor an IP address";
+        check("::1:8007", &format!("\"::1:8007\" is not an address: {host}"));
+    }
+}

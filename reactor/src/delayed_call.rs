@@ -1,0 +1,128 @@
+//! The handles of calls that are to be made: later, or soon.
+
+use std::fmt;
+use std::panic::Location;
+use std::rc::Weak;
+use std::time::{Duration, Instant};
+
+use crate::calls::CallKey;
+use crate::reactor::Core;
+use crate::timers::TimerKey;
+
+/// A call that was scheduled with `call_later` or `call_at`.
+///
+/// Cheap to clone; dropping it changes nothing. Twisted's `IDelayedCall`.
+#[derive(Clone)]
+pub struct DelayedCall {
+    pub(crate) core: Weak<Core>,
+    pub(crate) key: TimerKey,
+}
+
+impl DelayedCall {
+    /// Takes the call back: it is not made, and what it holds is dropped now.
+    ///
+    /// True if it was still to be made; false, and nothing else, if it was made or
+    /// cancelled before. Inside the call itself it counts as made.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    pub fn cancel(&self) -> bool {
+        self.core.upgrade().is_some_and(|core| {
+            // Detach, then drop: the call may own anything.
+            let call = core.timers().borrow_mut().cancel(self.key);
+            call.is_some()
+        })
+    }
+
+    /// Puts the call off until `delay` from now, sooner or later than it was. It goes
+    /// behind others of that time. False if it was made or cancelled before.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    pub fn reset(&self, delay: Duration) -> bool {
+        self.core.upgrade().is_some_and(|core| {
+            let deadline = core.later(delay);
+            core.timers().borrow_mut().reschedule(self.key, deadline)
+        })
+    }
+
+    /// Puts the call off by `extra` from when it was due. False if it was made or
+    /// cancelled before.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    pub fn delay(&self, extra: Duration) -> bool {
+        self.core.upgrade().is_some_and(|core| {
+            let mut timers = core.timers().borrow_mut();
+            let deadline = timers.deadline(self.key).and_then(|deadline| deadline.checked_add(extra));
+            deadline.is_some_and(|deadline| timers.reschedule(self.key, deadline))
+        })
+    }
+
+    /// Whether the call is still to be made.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.deadline().is_some()
+    }
+
+    /// When it is due; `None` if it was made or cancelled.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.core.upgrade().and_then(|core| core.timers().borrow().deadline(self.key))
+    }
+}
+
+impl fmt::Debug for DelayedCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((core, deadline)) = self.core.upgrade().zip(self.deadline()) else {
+            return f.write_str("DelayedCall(made or cancelled)");
+        };
+        write!(f, "DelayedCall(in {:?})", deadline.saturating_duration_since(core.now()))
+    }
+}
+
+/// A call that was scheduled with `call_soon`.
+#[derive(Clone)]
+pub struct SoonCall {
+    pub(crate) core: Weak<Core>,
+    pub(crate) key: CallKey,
+}
+
+impl SoonCall {
+    /// Takes the call back: it is not made, and what it holds is dropped now. False if it
+    /// was made or cancelled before.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    pub fn cancel(&self) -> bool {
+        self.core.upgrade().is_some_and(|core| {
+            let call = core.soon().borrow_mut().cancel(self.key);
+            call.is_some()
+        })
+    }
+
+    /// Whether the call is still to be made.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.core.upgrade().is_some_and(|core| core.soon().borrow().is_pending(self.key))
+    }
+}
+
+impl fmt::Debug for SoonCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.is_active() { "pending" } else { "made or cancelled" };
+        write!(f, "SoonCall({state})")
+    }
+}
+
+/// A call and where it was scheduled.
+pub(crate) struct Call {
+    pub(crate) run: Box<dyn FnOnce()>,
+    pub(crate) origin: &'static Location<'static>,
+}
+
+impl Call {
+    #[track_caller]
+    pub(crate) fn new(run: impl FnOnce() + 'static) -> Self {
+        Self { run: Box::new(run), origin: Location::caller() }
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Call(scheduled at {})", self.origin)
+    }
+}
+

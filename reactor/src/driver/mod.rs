@@ -1,0 +1,124 @@
+//! What the loop needs from the world.
+//!
+//! The reactor knows time, descriptors and peers only through a [`Driver`]: the
+//! operating system's ([`os`]), or one made for tests. Everything above this seam
+//! is the same code in both.
+//!
+//! # What a driver promises
+//!
+//! - **Time** never goes back; `wait` returns no earlier than its limit unless
+//!   something happened or it was woken.
+//! - **Readiness is an edge, reported at least once**: after `watch`, and after each
+//!   operation that said `WouldBlock`, the next change is reported. An event may be
+//!   spurious; it is never lost. A short read means "nothing more at this moment"
+//!   only if [`Driver::short_read_is_dry`] says so.
+//! - **`hangup`** accompanies the end of the peer's stream, so that a short read that
+//!   came with it is known not to be the last one.
+//! - **Tokens** come back as they were given. A socket that is dropped reports
+//!   nothing new, but events fetched before may still be on their way: the reactor's
+//!   tokens are generational and a stale one finds nobody.
+//! - **Waking** works from any thread, also before `wait` is entered, and many wakes
+//!   may count as one.
+//! - Nothing here calls back.
+
+pub(crate) mod os;
+pub(crate) mod virtual_time;
+
+use std::fmt;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::time::{Duration, Instant};
+
+use crate::slab::Token;
+
+/// The world below a reactor.
+pub(crate) trait Driver {
+    fn now(&self) -> Instant;
+
+    /// Waits until a watched socket changes, somebody wakes the loop, or `limit` has
+    /// passed (`None`: for ever), and appends what happened to `events`.
+    fn wait(&self, limit: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()>;
+
+    fn wake_up(&self) -> Box<dyn WakeUp>;
+
+    fn short_read_is_dry(&self) -> bool;
+
+    fn listen(&self, address: SocketAddr) -> io::Result<Box<dyn ListeningSocket>>;
+
+    /// Begins to connect. The outcome is an event, and then `StreamSocket::take_error`.
+    fn connect(&self, peer: SocketAddr) -> io::Result<Box<dyn StreamSocket>>;
+
+    /// The addresses of a name. May block: called on a thread of its own, save for
+    /// listening.
+    fn names(&self) -> Box<dyn Names>;
+
+    /// Routes SIGINT and SIGTERM here while the result lives, if nobody else catches
+    /// them.
+    fn watch_stop_signals(&self) -> io::Result<Box<dyn StopSignals>>;
+}
+
+/// Something happened to the socket that was watched under this token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    pub(crate) token: Token,
+    pub(crate) readiness: Readiness,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Readiness {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// The peer has ended its stream, or the connection is broken.
+    pub(crate) hangup: bool,
+}
+
+/// A socket that accepts connections.
+pub(crate) trait ListeningSocket {
+    fn address(&self) -> SocketAddr;
+
+    fn watch(&self, token: Token) -> io::Result<()>;
+
+    fn accept(&self) -> io::Result<(Box<dyn StreamSocket>, SocketAddr)>;
+}
+
+/// A stream of bytes to a peer. Never blocks.
+pub(crate) trait StreamSocket {
+    fn watch(&self, token: Token) -> io::Result<()>;
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    fn write(&self, data: &[u8]) -> io::Result<usize>;
+
+    fn write_two(&self, first: &[u8], second: &[u8]) -> io::Result<usize>;
+
+    fn shutdown(&self, how: Shutdown) -> io::Result<()>;
+
+    /// Makes the coming drop reset the connection instead of closing it in order.
+    fn reset_on_drop(&self);
+
+    /// Whether the peer's system has everything that was written.
+    fn is_delivered(&self) -> bool;
+
+    /// What became of `connect`; `WouldBlock` while it goes on.
+    fn take_error(&self) -> io::Result<()>;
+
+    fn local_address(&self) -> io::Result<SocketAddr>;
+
+    fn set_nodelay(&self, on: bool) -> io::Result<()>;
+}
+
+/// Ends a `wait`, from any thread.
+pub(crate) trait WakeUp: fmt::Debug + Send + Sync {
+    fn wake_up(&self);
+}
+
+/// Looks names up. May block, and may be called on any thread.
+pub(crate) trait Names: Send {
+    fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
+}
+
+/// Tells whether the process was asked to stop.
+pub(crate) trait StopSignals {
+    /// Whether a signal has come since the last call.
+    fn take(&self) -> bool;
+}

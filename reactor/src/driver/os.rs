@@ -1,0 +1,221 @@
+//! The operating system as a driver.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+
+use crate::driver::{Driver, Event, ListeningSocket, Names, StopSignals, StreamSocket, WakeUp};
+use crate::slab::Token;
+use crate::sys::poller::{Poller, Watched};
+use crate::sys::queue;
+use crate::sys::signals::{self, SignalWatch};
+use crate::sys::wake::WakeFd;
+
+/// Connections that the kernel holds for a listener that is busy. The kernel's own
+/// limit, `net.core.somaxconn`, caps it.
+const BACKLOG: i32 = 1024;
+
+/// Sockets, clock and names of the machine that the program runs on.
+pub(crate) struct OsDriver {
+    // Dropped before `wake`: see `Poller::add_wake`.
+    poller: Rc<Poller>,
+    wake: WakeFd,
+}
+
+impl OsDriver {
+    pub(crate) fn new() -> io::Result<Self> {
+        Self::over(Poller::new()?)
+    }
+
+    /// Waits the way that every system knows.
+    #[cfg(test)]
+    pub(crate) fn portable() -> io::Result<Self> {
+        Self::over(Poller::portable()?)
+    }
+
+    fn over(poller: Poller) -> io::Result<Self> {
+        let wake = WakeFd::new()?;
+        poller.add_wake(&wake)?;
+        Ok(Self { poller: Rc::new(poller), wake })
+    }
+
+    fn watched(&self, fd: OwnedFd) -> Watched {
+        Watched::new(fd, Rc::clone(&self.poller))
+    }
+}
+
+impl Driver for OsDriver {
+    fn now(&self) -> Instant {
+        now()
+    }
+
+    fn wait(&self, limit: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        self.poller.wait(limit, events)
+    }
+
+    fn wake_up(&self) -> Box<dyn WakeUp> {
+        Box::new(self.wake.clone())
+    }
+
+    fn short_read_is_dry(&self) -> bool {
+        self.poller.is_epoll()
+    }
+
+    fn listen(&self, address: SocketAddr) -> io::Result<Box<dyn ListeningSocket>> {
+        let fd = stream_socket(address)?;
+        // A server that restarts must not wait for the old one's connections to time out.
+        sockopt::set_socket_reuseaddr(&fd, true)?;
+        net::bind(&fd, &address)?;
+        net::listen(&fd, BACKLOG)?;
+        let bound = SocketAddr::try_from(net::getsockname(&fd)?)?;
+        Ok(Box::new(TcpListening { watched: self.watched(fd), address: bound }))
+    }
+
+    fn connect(&self, peer: SocketAddr) -> io::Result<Box<dyn StreamSocket>> {
+        let fd = stream_socket(peer)?;
+        match net::connect(&fd, &peer) {
+            // Interrupted or not, the attempt goes on in the kernel.
+            Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Box::new(TcpSocket { watched: self.watched(fd) }))
+    }
+
+    fn names(&self) -> Box<dyn Names> {
+        Box::new(SystemNames)
+    }
+
+    fn watch_stop_signals(&self) -> io::Result<Box<dyn StopSignals>> {
+        let uncaught: Vec<libc::c_int> =
+            [libc::SIGINT, libc::SIGTERM].into_iter().filter(|&signal| signals::is_default(signal)).collect();
+        let watch = SignalWatch::new(&uncaught, self.wake.shared())?;
+        Ok(Box::new(watch))
+    }
+}
+
+/// The OS clock.
+#[expect(clippy::disallowed_methods, reason = "this is where the OS clock is read")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+impl WakeUp for WakeFd {
+    fn wake_up(&self) {
+        self.notify();
+    }
+}
+
+impl StopSignals for SignalWatch {
+    fn take(&self) -> bool {
+        !self.take_pending().is_empty()
+    }
+}
+
+struct SystemNames;
+
+impl Names for SystemNames {
+    fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok((host, port).to_socket_addrs()?.collect())
+    }
+}
+
+fn stream_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    Ok(net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?)
+}
+
+struct TcpListening {
+    watched: Watched,
+    address: SocketAddr,
+}
+
+impl ListeningSocket for TcpListening {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn watch(&self, token: Token) -> io::Result<()> {
+        self.watched.watch(token)
+    }
+
+    fn accept(&self) -> io::Result<(Box<dyn StreamSocket>, SocketAddr)> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let (fd, peer) = net::acceptfrom_with(&self.watched, flags)?;
+        // A peer without an address is one that has gone already.
+        let peer = peer.ok_or(Errno::CONNABORTED)?;
+        let socket = TcpSocket { watched: Watched::new(fd, Rc::clone(self.watched.poller())) };
+        Ok((Box::new(socket), SocketAddr::try_from(peer)?))
+    }
+}
+
+struct TcpSocket {
+    watched: Watched,
+}
+
+impl StreamSocket for TcpSocket {
+    fn watch(&self, token: Token) -> io::Result<()> {
+        self.watched.watch(token)
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (received, _) = net::recv(&self.watched, buffer, net::RecvFlags::empty())?;
+        Ok(received)
+    }
+
+    fn write(&self, data: &[u8]) -> io::Result<usize> {
+        Ok(net::send(&self.watched, data, net::SendFlags::NOSIGNAL)?)
+    }
+
+    fn write_two(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
+        let parts = [io::IoSlice::new(first), io::IoSlice::new(second)];
+        Ok(net::sendmsg(
+            &self.watched,
+            &parts,
+            &mut net::SendAncillaryBuffer::default(),
+            net::SendFlags::NOSIGNAL,
+        )?)
+    }
+
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        let how = match how {
+            Shutdown::Read => net::Shutdown::Read,
+            Shutdown::Write => net::Shutdown::Write,
+            Shutdown::Both => net::Shutdown::Both,
+        };
+        Ok(net::shutdown(&self.watched, how)?)
+    }
+
+    fn reset_on_drop(&self) {
+        // It fails only for a socket that is broken already, and then there is nobody to
+        // send a reset to.
+        let _ = sockopt::set_socket_linger(&self.watched, Some(Duration::ZERO));
+    }
+
+    fn is_delivered(&self) -> bool {
+        use std::os::fd::AsFd;
+        queue::unacknowledged(self.watched.as_fd()).is_ok_and(|bytes| bytes == 0)
+    }
+
+    fn take_error(&self) -> io::Result<()> {
+        sockopt::socket_error(&self.watched)??;
+        match net::getpeername(&self.watched) {
+            Ok(_) => Ok(()),
+            Err(Errno::NOTCONN) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn local_address(&self) -> io::Result<SocketAddr> {
+        Ok(SocketAddr::try_from(net::getsockname(&self.watched)?)?)
+    }
+
+    fn set_nodelay(&self, on: bool) -> io::Result<()> {
+        Ok(sockopt::set_tcp_nodelay(&self.watched, on)?)
+    }
+}

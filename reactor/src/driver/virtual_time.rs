@@ -1,0 +1,89 @@
+//! A world with nothing in it but time: a wait passes at once, and the clock with it.
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::driver::{Driver, Event, os, ListeningSocket, Names, StopSignals, StreamSocket, WakeUp};
+
+/// A driver without sockets, whose clock jumps to whatever is waited for.
+pub(crate) struct VirtualTime {
+    now: Cell<Instant>,
+}
+
+impl VirtualTime {
+    pub(crate) fn new() -> Self {
+        // An `Instant` can be had from a clock only; what it says does not matter.
+        Self { now: Cell::new(os::now()) }
+    }
+}
+
+impl Driver for VirtualTime {
+    fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    fn wait(&self, limit: Option<Duration>, _events: &mut Vec<Event>) -> io::Result<()> {
+        let Some(limit) = limit else {
+            return Err(io::Error::new(
+                io::ErrorKind::Deadlock,
+                "nothing is scheduled and nothing else can happen in virtual time",
+            ));
+        };
+        self.now.set(self.now.get() + limit);
+        Ok(())
+    }
+
+    fn wake_up(&self) -> Box<dyn WakeUp> {
+        Box::new(Awake)
+    }
+
+    fn short_read_is_dry(&self) -> bool {
+        false
+    }
+
+    fn listen(&self, _address: SocketAddr) -> io::Result<Box<dyn ListeningSocket>> {
+        Err(no_network())
+    }
+
+    fn connect(&self, _peer: SocketAddr) -> io::Result<Box<dyn StreamSocket>> {
+        Err(no_network())
+    }
+
+    fn names(&self) -> Box<dyn Names> {
+        Box::new(Nameless)
+    }
+
+    fn watch_stop_signals(&self) -> io::Result<Box<dyn StopSignals>> {
+        Ok(Box::new(Undisturbed))
+    }
+}
+
+fn no_network() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "there is no network in virtual time")
+}
+
+/// The loop never sleeps here.
+#[derive(Debug)]
+struct Awake;
+
+impl WakeUp for Awake {
+    fn wake_up(&self) {}
+}
+
+struct Nameless;
+
+impl Names for Nameless {
+    fn resolve(&self, _host: &str, _port: u16) -> io::Result<Vec<SocketAddr>> {
+        Err(no_network())
+    }
+}
+
+struct Undisturbed;
+
+impl StopSignals for Undisturbed {
+    fn take(&self) -> bool {
+        false
+    }
+}

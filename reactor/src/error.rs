@@ -1,0 +1,168 @@
+//! How connections end, and what can go wrong before they begin.
+
+use std::io;
+use std::time::Duration;
+
+use torsade_deferred::{Failure, Interrupted};
+
+/// Why a connection is no more. Given to `connection_lost`, exactly once.
+///
+/// A clean end is one of them: see [`is_clean`](ConnectionLost::is_clean).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectionLost {
+    /// Either side closed it in order; everything that was written has been handed to
+    /// the system. Twisted's `ConnectionDone`.
+    #[error("connection closed cleanly")]
+    Done,
+    /// `abort_connection` was called here.
+    #[error("connection aborted")]
+    Aborted,
+    /// The peer took longer than a limit allows.
+    #[error("connection lost: {waiting_for} took longer than {limit:?}")]
+    TimedOut {
+        /// What the peer was to do.
+        waiting_for: &'static str,
+        /// How long it had.
+        limit: Duration,
+    },
+    /// More was written than the peer read, up to the limit on unsent bytes.
+    #[error("connection lost: more than {limit} bytes unsent, the peer does not read")]
+    Overrun {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The system says that the connection is broken.
+    #[error("connection lost: {0}")]
+    Io(#[source] io::Error),
+    /// A callback of the protocol panicked.
+    #[error("connection lost: a callback of its protocol panicked: {message}")]
+    Panicked {
+        /// The panic's message, if it was text.
+        message: Box<str>,
+    },
+    /// The protocol gave up, with this reason; see `lose_connection_because`.
+    #[error("connection lost: {0}")]
+    Failed(Failure),
+    /// The reactor stopped.
+    #[error("connection lost: the reactor stopped")]
+    Stopped,
+}
+
+impl ConnectionLost {
+    /// Whether nothing went wrong: [`Done`](ConnectionLost::Done).
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+
+    pub(crate) fn panicked(interrupted: &Interrupted) -> Self {
+        match interrupted {
+            Interrupted::Panicked { message } => Self::Panicked { message: message.clone() },
+            other => Self::Panicked { message: other.to_string().into() },
+        }
+    }
+}
+
+/// Why a connection was not made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Nobody listens there.
+    #[error("cannot connect to {address}: connection refused")]
+    Refused {
+        /// The address, as it was given.
+        address: String,
+    },
+    /// The name has no address.
+    #[error("cannot connect to {address}: unknown host: {source}")]
+    UnknownHost {
+        /// The address, as it was given.
+        address: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// No answer within the limit.
+    #[error("cannot connect to {address}: no answer within {limit:?}")]
+    TimedOut {
+        /// The address, as it was given.
+        address: String,
+        /// How long it had.
+        limit: Duration,
+    },
+    /// The text is not an address.
+    #[error("cannot connect: {0}")]
+    Address(#[from] crate::address::AddressError),
+    /// The system refused for another reason.
+    #[error("cannot connect to {address}: {source}")]
+    Io {
+        /// The address, as it was given.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The attempt was given up here.
+    #[error("connecting: {0}")]
+    Interrupted(#[from] Interrupted),
+}
+
+/// Why a port does not listen.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// Another socket listens there.
+    #[error("cannot listen on {address}: address already in use")]
+    InUse {
+        /// The address, as it was given.
+        address: String,
+    },
+    /// The process may not listen there: a port below 1024, as a rule.
+    #[error("cannot listen on {address}: permission denied")]
+    NotPermitted {
+        /// The address, as it was given.
+        address: String,
+    },
+    /// The name has no address.
+    #[error("cannot listen on {address}: unknown host: {source}")]
+    UnknownHost {
+        /// The address, as it was given.
+        address: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// The text is not an address.
+    #[error("cannot listen: {0}")]
+    Address(#[from] crate::address::AddressError),
+    /// The system refused for another reason.
+    #[error("cannot listen on {address}: {source}")]
+    Io {
+        /// The address, as it was given.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Why the loop does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// It runs already: called from inside one of its own callbacks.
+    #[error("the reactor is running already")]
+    AlreadyRunning,
+    /// `stop` or `crash` ended the loop before the result came.
+    #[error("the reactor stopped before the result came")]
+    Stopped,
+    /// The system could not wait.
+    #[error("the reactor cannot wait for events: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl From<RunError> for io::Error {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Io(error) => error,
+            other => Self::other(other),
+        }
+    }
+}

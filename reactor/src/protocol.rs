@@ -1,0 +1,122 @@
+//! What users implement: protocols, and factories that build them.
+
+use crate::address::Address;
+use crate::error::ConnectionLost;
+use crate::transport::Transport;
+
+/// One end of one connection, as callbacks.
+///
+/// Called by the reactor, on its thread, never two at a time for one connection.
+///
+/// # Order
+///
+/// [`connection_made`](Protocol::connection_made) first and once,
+/// [`connection_lost`](Protocol::connection_lost) last and once, with everything
+/// else between. No method is called from inside another: what happens meanwhile
+/// waits until the method returns.
+///
+/// # Reentrancy
+///
+/// Every method may call everything: on its transport, on others, on the reactor.
+/// A panic in a method ends this connection, with
+/// [`ConnectionLost::Panicked`], and nothing else.
+///
+/// Twisted's `IProtocol`.
+pub trait Protocol: Sized + 'static {
+    /// Called once, before anything else, when the connection stands.
+    fn connection_made(&mut self, transport: &Transport<Self>) {
+        let _ = transport;
+    }
+
+    /// Called whenever bytes have come.
+    ///
+    /// Where one chunk ends and the next begins says nothing: the peer's writes may
+    /// arrive in any pieces, down to single bytes. Test with that.
+    fn data_received(&mut self, transport: &Transport<Self>, data: &[u8]);
+
+    /// Called when the peer has ended its stream: nothing more will come, though it
+    /// may still read.
+    ///
+    /// By default the connection is lost in order, after what is unsent has been sent.
+    /// Override this to go on writing; the connection then lasts until
+    /// [`lose_connection`](Transport::lose_connection). Twisted's
+    /// `IHalfCloseableProtocol.readConnectionLost`.
+    fn read_connection_lost(&mut self, transport: &Transport<Self>) {
+        transport.lose_connection();
+    }
+
+    /// Called when more than the high mark is unsent: the peer reads more slowly than
+    /// this protocol writes.
+    ///
+    /// Always followed by [`write_resumed`](Protocol::write_resumed), or by the end.
+    /// Between the two, nothing is read from this peer either.
+    fn write_paused(&mut self, transport: &Transport<Self>) {
+        let _ = transport;
+    }
+
+    /// Called when what is unsent has sunk to the low mark.
+    fn write_resumed(&mut self, transport: &Transport<Self>) {
+        let _ = transport;
+    }
+
+    /// Called once, after everything else. The protocol is dropped when it returns.
+    fn connection_lost(&mut self, reason: ConnectionLost) {
+        drop(reason);
+    }
+}
+
+/// Builds a protocol for each connection that a port accepts.
+///
+/// Implemented for closures: `|peer: &Address| Echo`, or one that returns
+/// `Option<Echo>` to refuse some peers. Twisted's `IProtocolFactory`.
+pub trait Factory: 'static {
+    /// What it builds.
+    type Protocol: Protocol;
+
+    /// Called by the port for each connection. `None` refuses it: the connection is
+    /// closed at once.
+    fn build_protocol(&mut self, peer: &Address) -> Option<Self::Protocol>;
+
+    /// Called once, before the port accepts.
+    fn start_factory(&mut self) {}
+
+    /// Called once, when the port has stopped listening.
+    fn stop_factory(&mut self) {}
+}
+
+impl<F, B> Factory for F
+where
+    F: FnMut(&Address) -> B + 'static,
+    B: Built,
+{
+    type Protocol = B::Protocol;
+
+    fn build_protocol(&mut self, peer: &Address) -> Option<B::Protocol> {
+        self(peer).into_protocol()
+    }
+}
+
+/// What a factory closure may return: a protocol, or an `Option` of one.
+pub trait Built {
+    /// The protocol.
+    type Protocol: Protocol;
+
+    /// The protocol, unless the peer is refused.
+    fn into_protocol(self) -> Option<Self::Protocol>;
+}
+
+impl<P: Protocol> Built for P {
+    type Protocol = P;
+
+    fn into_protocol(self) -> Option<P> {
+        Some(self)
+    }
+}
+
+impl<P: Protocol> Built for Option<P> {
+    type Protocol = P;
+
+    fn into_protocol(self) -> Self {
+        self
+    }
+}

@@ -1,0 +1,167 @@
+//! Waiting for descriptors.
+//!
+//! On Linux this is epoll, by way of the descriptor that [`polling::Poller`] owns:
+//! registered once for edges and for the peer's half-close (which `polling` has no
+//! word for), waited on with one system call. Elsewhere, and where a test asks for
+//! it, it is `polling` itself.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use polling::{Event as PollEvent, Events as PollEvents, PollMode};
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+
+use crate::driver::{Event, Readiness};
+use crate::slab::Token;
+use crate::sys::wake::WakeFd;
+
+/// The most events taken from the kernel at once. More wait for the next turn, in
+/// which the kernel hands out those first that were not seen yet.
+const EVENTS_PER_WAIT: usize = 256;
+
+/// Which descriptors to wait for, and the waiting.
+pub(crate) struct Poller {
+    poller: polling::Poller,
+    ready: RefCell<Ready>,
+}
+
+enum Ready {
+    Epoll(Vec<epoll::Event>),
+    Portable(PollEvents),
+}
+
+impl Poller {
+    /// Waits with one call to epoll.
+    pub(crate) fn new() -> io::Result<Self> {
+        let ready = Ready::Epoll(Vec::with_capacity(EVENTS_PER_WAIT));
+        Ok(Self { poller: polling::Poller::new()?, ready: RefCell::new(ready) })
+    }
+
+    /// Waits the way that works on every system that `polling` knows.
+    #[cfg(test)]
+    pub(crate) fn portable() -> io::Result<Self> {
+        let ready = Ready::Portable(PollEvents::new());
+        Ok(Self { poller: polling::Poller::new()?, ready: RefCell::new(ready) })
+    }
+
+    pub(crate) fn is_epoll(&self) -> bool {
+        matches!(*self.ready.borrow(), Ready::Epoll(_))
+    }
+
+    /// Waits for readiness, at most for `limit`, rounded up. A signal ends the wait.
+    pub(crate) fn wait(&self, limit: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        match &mut *self.ready.borrow_mut() {
+            Ready::Epoll(ready) => {
+                // A limit beyond the kernel's range is "for ever", rounded down to what fits.
+                let limit = limit.map(|limit| {
+                    Timespec::try_from(limit).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
+                });
+                ready.clear();
+                match epoll::wait(&self.poller, spare_capacity(ready), limit.as_ref()) {
+                    Ok(_) => events.extend(ready.iter().map(from_epoll)),
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ready::Portable(ready) => {
+                ready.clear();
+                match self.poller.wait(ready, limit) {
+                    Ok(_) => events.extend(ready.iter().map(|event| from_polling(&event))),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Watches what wakes the loop. Its events carry a token that finds nobody: to end
+    /// the wait is all they are for.
+    pub(crate) fn add_wake(&self, wake: &WakeFd) -> io::Result<()> {
+        const WAKE: u64 = u64::MAX - 1;
+        if self.is_epoll() {
+            use epoll::EventFlags as Flags;
+            let data = epoll::EventData::new_u64(WAKE);
+            return Ok(epoll::add(&self.poller, wake, data, Flags::IN | Flags::ET)?);
+        }
+        let key = usize::try_from(WAKE).expect("Torsade runs on 64-bit systems");
+        // SAFETY: `polling` asks that the source be deleted before it is dropped. The caller
+        // is the OS driver, which drops this poller first and its `WakeFd` after it.
+        unsafe { self.poller.add_with_mode(wake.as_fd().as_raw_fd(), PollEvent::readable(key), PollMode::Edge) }
+    }
+
+    fn add(&self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+        if self.is_epoll() {
+            use epoll::EventFlags as Flags;
+            let flags = Flags::IN | Flags::OUT | Flags::RDHUP | Flags::ET;
+            return Ok(epoll::add(&self.poller, fd, epoll::EventData::new_u64(token.to_u64()), flags)?);
+        }
+        let key = usize::try_from(token.to_u64()).expect("Torsade runs on 64-bit systems");
+        // SAFETY: `polling` asks that the source be deleted before it is dropped. The only
+        // caller is `Watched`, which owns the source and deletes it in its drop.
+        unsafe { self.poller.add_with_mode(fd.as_raw_fd(), PollEvent::all(key), PollMode::Edge) }
+    }
+
+    fn delete(&self, fd: BorrowedFd<'_>) {
+        // Epoll forgets a descriptor when its last duplicate is closed, and the sockets
+        // that come here have none: their closing is enough. `polling` wants to be told.
+        if !self.is_epoll() {
+            // It fails only for a source that is not there any more.
+            let _ = self.poller.delete(fd);
+        }
+    }
+}
+
+fn from_epoll(event: &epoll::Event) -> Event {
+    use epoll::EventFlags as Flags;
+    let flags = event.flags;
+    let readiness = Readiness {
+        readable: flags.intersects(Flags::IN | Flags::RDHUP | Flags::HUP | Flags::ERR),
+        writable: flags.intersects(Flags::OUT | Flags::HUP | Flags::ERR),
+        hangup: flags.intersects(Flags::RDHUP | Flags::HUP | Flags::ERR),
+    };
+    Event { token: Token::from_u64(event.data.u64()), readiness }
+}
+
+fn from_polling(event: &PollEvent) -> Event {
+    let readiness = Readiness { readable: event.readable, writable: event.writable, hangup: false };
+    Event { token: Token::from_u64(event.key as u64), readiness }
+}
+
+/// A descriptor and its place in a poller. Owns the promise that it leaves the
+/// poller before it is closed.
+pub(crate) struct Watched {
+    fd: OwnedFd,
+    poller: Rc<Poller>,
+}
+
+impl Watched {
+    pub(crate) fn new(fd: OwnedFd, poller: Rc<Poller>) -> Self {
+        Self { fd, poller }
+    }
+
+    /// Begins to report changes under `token`. Once only.
+    pub(crate) fn watch(&self, token: Token) -> io::Result<()> {
+        self.poller.add(self.fd.as_fd(), token)
+    }
+
+    pub(crate) fn poller(&self) -> &Rc<Poller> {
+        &self.poller
+    }
+}
+
+impl AsFd for Watched {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.poller.delete(self.fd.as_fd());
+    }
+}

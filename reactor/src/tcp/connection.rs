@@ -1,0 +1,503 @@
+//! One TCP connection: reading, writing and ending.
+//!
+//! # States
+//!
+//! ```text
+//!              lose_connection               all handed to the system
+//!   ┌──────┐ ──────────────────▶ ┌─────────┐ ────────────────────────▶ ┌──────┐
+//!   │ Open │                     │ Closing │                           │ Lost │
+//!   └──────┘ ──────────────────▶ └─────────┘ ────────────────────────▶ └──────┘
+//!       │        abort, error, overrun, panic   error, or Limits::flush   ▲
+//!       │                        ┌─────────┐                              │
+//!       └──────────────────────▶ │  Doomed │ ─────────────────────────────┘
+//!                                └─────────┘   when no callback is running
+//! ```
+//!
+//! Nothing calls the receiver from inside a method: a method changes the state and
+//! marks the connection for [`settle`](Source::settle), which the reactor calls when
+//! the callback at hand has returned.
+//!
+//! # Bounds
+//!
+//! [`READS_PER_TURN`] reads of [`READ_SIZE`] bytes a turn; then the connection waits
+//! for the next turn. Unsent bytes: [`Limits::unsent_max`].
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::rc::Rc;
+
+use torsade_deferred::Failure;
+
+use crate::address::Address;
+use crate::delayed_call::DelayedCall;
+use crate::driver::{Readiness, StreamSocket};
+use crate::error::ConnectionLost;
+use crate::flow::{Limits, Outgoing};
+use crate::reactor::{Core, READ_SIZE, Reactor, Source};
+use crate::slab::Token;
+use crate::stream::{Receiver, Stream};
+use crate::tcp::linger;
+
+/// Reads of one connection in one turn, so that a fast peer starves nobody.
+const READS_PER_TURN: usize = 4;
+
+/// A write that reaches this size, together with what waits before it, goes to the
+/// system at once, past the buffer: copying it would cost as much as the call.
+const DIRECT_WRITE: usize = 16 * 1024;
+
+/// A TCP connection that stands.
+pub(crate) struct Connection {
+    core: Rc<Core>,
+    token: Token,
+    peer: SocketAddr,
+    /// Asked of the system when somebody wants it, and at the latest at the end.
+    host: OnceCell<SocketAddr>,
+    /// `None` after the end.
+    socket: RefCell<Option<Box<dyn StreamSocket>>>,
+    receiver: RefCell<Option<Rc<dyn Receiver>>>,
+    outgoing: RefCell<Outgoing>,
+    /// `None`: the default ones.
+    limits: RefCell<Option<Box<Limits>>>,
+    /// Ends a flush that takes too long.
+    flush_limit: RefCell<Option<DelayedCall>>,
+    ending: Cell<Ending>,
+    /// What `connection_lost` will be told.
+    reason: Cell<Option<Box<ConnectionLost>>>,
+    flags: Flags,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Open,
+    Closing,
+    Doomed,
+    Lost,
+}
+
+#[derive(Default)]
+struct Flags {
+    /// There may be something to read: an event said so, and no read has said
+    /// otherwise since.
+    readable: Cell<bool>,
+    /// The system took everything it was given, as far as we know.
+    writable: Cell<bool>,
+    /// The peer's end has been announced: read until it is there.
+    hangup: Cell<bool>,
+    /// The peer's stream has ended.
+    read_ended: Cell<bool>,
+    /// Our stream is to end, or has ended, after what is unsent.
+    write_ending: Cell<bool>,
+    write_ended: Cell<bool>,
+    /// The user paused reading.
+    paused: Cell<bool>,
+    /// More is unsent than the high mark: reading waits, and the writer has been told.
+    choked: Cell<bool>,
+    /// In the reactor's list of connections to settle.
+    dirty: Cell<bool>,
+    /// In the reactor's list of sources with something left to do.
+    again: Cell<bool>,
+}
+
+impl Connection {
+    pub(crate) fn new(core: Rc<Core>, token: Token, socket: Box<dyn StreamSocket>, peer: SocketAddr) -> Rc<Self> {
+        let flags = Flags::default();
+        flags.writable.set(true);
+        Rc::new(Self {
+            core,
+            token,
+            peer,
+            host: OnceCell::new(),
+            socket: RefCell::new(Some(socket)),
+            receiver: RefCell::new(None),
+            outgoing: RefCell::default(),
+            limits: RefCell::new(None),
+            flush_limit: RefCell::new(None),
+            ending: Cell::new(Ending::Open),
+            reason: Cell::new(None),
+            flags,
+        })
+    }
+
+    /// Begins to watch the socket of a connection that was accepted. (One that connected
+    /// is watched already.)
+    pub(crate) fn begin(&self) {
+        let watched = self.socket.borrow().as_ref().map(|socket| socket.watch(self.token));
+        if let Some(Err(error)) = watched {
+            self.doom(ConnectionLost::Io(error));
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits.borrow().as_deref().copied().unwrap_or_default()
+    }
+
+    fn local_address(&self) -> SocketAddr {
+        *self.host.get_or_init(|| {
+            let asked = self.socket.borrow().as_ref().map(|socket| socket.local_address());
+            // A connection whose own address the system does not know any more is as good
+            // as at no address.
+            asked.and_then(Result::ok).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+        })
+    }
+
+    fn receiver(&self) -> Option<Rc<dyn Receiver>> {
+        self.receiver.borrow().clone()
+    }
+
+    /// Asks the reactor to come by when the callback at hand has returned.
+    fn mark_dirty(&self) {
+        if !self.flags.dirty.replace(true) {
+            self.core.settle_later(self.token);
+        }
+    }
+
+    /// Asks the reactor to come by in the next turn.
+    fn mark_again(&self) {
+        if !self.flags.again.replace(true) {
+            self.core.ready_again(self.token);
+        }
+    }
+
+    fn is_reading(&self) -> bool {
+        let flags = &self.flags;
+        self.ending.get() == Ending::Open
+            && !flags.paused.get()
+            && !flags.choked.get()
+            && !flags.read_ended.get()
+    }
+
+    /// Reads what is there, within the bounds of a turn.
+    fn read(&self) {
+        if !self.flags.readable.get() || !self.is_reading() {
+            return;
+        }
+        let mut buffer = self.core.take_read_buffer();
+        for _ in 0..READS_PER_TURN {
+            let received = match self.socket.borrow().as_ref() {
+                Some(socket) => socket.read(&mut buffer),
+                None => break,
+            };
+            match received {
+                Ok(0) => {
+                    self.flags.readable.set(false);
+                    self.flags.read_ended.set(true);
+                    if let Some(receiver) = self.receiver() {
+                        receiver.read_connection_lost();
+                    }
+                }
+                Ok(count) => {
+                    if count < buffer.len() && !self.flags.hangup.get() && self.core.short_read_is_dry() {
+                        self.flags.readable.set(false);
+                    }
+                    if let Some(receiver) = self.receiver() {
+                        receiver.data_received(&buffer[..count]);
+                    }
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => self.flags.readable.set(false),
+                    io::ErrorKind::Interrupted => continue,
+                    _ => self.doom(ConnectionLost::Io(error)),
+                },
+            }
+            // What the callback wrote leaves now, before the next is read.
+            self.core.settle();
+            if !self.flags.readable.get() || !self.is_reading() {
+                break;
+            }
+        }
+        self.core.return_read_buffer(buffer);
+        if self.flags.readable.get() && self.is_reading() {
+            self.mark_again();
+        }
+    }
+
+    /// Hands what is unsent to the system, as much as it takes.
+    fn flush(&self) {
+        let mut outgoing = self.outgoing.borrow_mut();
+        while !outgoing.is_empty() && self.flags.writable.get() {
+            let sent = match self.socket.borrow().as_ref() {
+                Some(socket) => socket.write(outgoing.as_slice()),
+                None => return,
+            };
+            if let Some(count) = self.sent(sent) {
+                outgoing.consume(count);
+            } else {
+                return;
+            }
+        }
+        if outgoing.is_empty() {
+            self.core.return_buffer(outgoing.take_buffer());
+        }
+    }
+
+    /// What came of handing bytes over: how many the system took, `None` if the
+    /// connection broke.
+    fn sent(&self, outcome: io::Result<usize>) -> Option<usize> {
+        match outcome {
+            Ok(count) => Some(count),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    self.flags.writable.set(false);
+                    Some(0)
+                }
+                io::ErrorKind::Interrupted => Some(0),
+                _ => {
+                    self.doom(ConnectionLost::Io(error));
+                    None
+                }
+            },
+        }
+    }
+
+    /// Sends a large write past the buffer, and gives what the system did not take.
+    fn write_direct<'a>(&self, outgoing: &mut Outgoing, data: &'a [u8]) -> &'a [u8] {
+        let waiting = outgoing.len();
+        let sent = match self.socket.borrow().as_ref() {
+            Some(socket) if waiting == 0 => socket.write(data),
+            Some(socket) => socket.write_two(outgoing.as_slice(), data),
+            None => return data,
+        };
+        let count = self.sent(sent).unwrap_or(0);
+        outgoing.consume(count.min(waiting));
+        &data[count.saturating_sub(waiting)..]
+    }
+
+    /// Tells the writer, and the reading side, when too much is unsent, and when it is
+    /// not any more.
+    fn mind_the_marks(&self) {
+        let (unsent, limits) = (self.outgoing.borrow().len(), self.limits());
+        let choked = self.flags.choked.get();
+        if !choked && unsent > limits.unsent_high {
+            self.flags.choked.set(true);
+            if let Some(receiver) = self.receiver() {
+                receiver.write_paused();
+            }
+        } else if choked && unsent <= limits.unsent_low {
+            self.flags.choked.set(false);
+            if let Some(receiver) = self.receiver() {
+                receiver.write_resumed();
+            }
+            if self.flags.readable.get() {
+                self.mark_again();
+            }
+        }
+    }
+
+    /// Ends the connection without sending the rest, when no callback is running.
+    fn doom(&self, reason: ConnectionLost) {
+        if matches!(self.ending.get(), Ending::Open | Ending::Closing) {
+            self.ending.set(Ending::Doomed);
+            self.reason.set(Some(Box::new(reason)));
+            self.mark_dirty();
+        }
+    }
+
+    fn is_delivered(&self, socket: &dyn StreamSocket) -> bool {
+        self.flags.read_ended.get() || (!self.flags.readable.get() && socket.is_delivered())
+    }
+
+    /// Begins an orderly end.
+    fn close(&self, reason: ConnectionLost) {
+        if self.ending.get() == Ending::Open {
+            self.ending.set(Ending::Closing);
+            self.reason.set(Some(Box::new(reason)));
+            self.mark_dirty();
+        }
+    }
+
+    /// The system has not taken everything yet: it has a while.
+    fn limit_the_flush(self: &Rc<Self>) {
+        let mut limit = self.flush_limit.borrow_mut();
+        if limit.is_none() {
+            let (weak, flush) = (Rc::downgrade(self), self.limits().flush);
+            *limit = Some(self.core.call_later(flush, move || {
+                if let Some(connection) = weak.upgrade() {
+                    let waiting_for = "sending the rest before closing";
+                    connection.doom(ConnectionLost::TimedOut { waiting_for, limit: flush });
+                }
+            }));
+        }
+    }
+
+    /// The end: leaves the reactor, closes the socket, tells the receiver.
+    fn lose(&self) {
+        let in_order = self.ending.replace(Ending::Lost) == Ending::Closing;
+        let reason = self.reason.take().map_or(ConnectionLost::Done, |reason| *reason);
+        // The address is to be known after the end, too.
+        let _ = self.local_address();
+        if let Some(limit) = self.flush_limit.take() {
+            limit.cancel();
+        }
+        // Closing a socket with unread bytes, or one that still gets some, makes the system
+        // throw away what the peer has not acknowledged.
+        match self.socket.take() {
+            Some(socket) if in_order && !self.is_delivered(&*socket) => {
+                linger::until_delivered(&self.core, self.token, socket, self.limits().linger);
+            }
+            socket => {
+                self.core.remove_source(self.token);
+                if let Some(socket) = socket
+                    && matches!(reason, ConnectionLost::Aborted)
+                {
+                    socket.reset_on_drop();
+                }
+            }
+        }
+        self.core.return_buffer(self.outgoing.borrow_mut().take_buffer());
+        // Detach, then call: the receiver is gone from here when it hears of it.
+        let receiver = self.receiver.take();
+        if let Some(receiver) = receiver {
+            receiver.connection_lost(reason);
+        }
+    }
+}
+
+impl Source for Connection {
+    fn ready(self: Rc<Self>, readiness: Readiness) {
+        if readiness.hangup {
+            self.flags.hangup.set(true);
+        }
+        if readiness.writable && !self.flags.writable.replace(true) {
+            self.mark_dirty();
+            self.core.settle();
+        }
+        if readiness.readable {
+            self.flags.readable.set(true);
+            self.read();
+        }
+    }
+
+    fn again(self: Rc<Self>) {
+        self.flags.again.set(false);
+        self.read();
+    }
+
+    fn settle(self: Rc<Self>) {
+        self.flags.dirty.set(false);
+        match self.ending.get() {
+            Ending::Open | Ending::Closing => self.flush(),
+            Ending::Doomed | Ending::Lost => {}
+        }
+        match self.ending.get() {
+            Ending::Open => {
+                let sent = self.outgoing.borrow().is_empty();
+                if self.flags.write_ending.get() && sent && !self.flags.write_ended.replace(true) {
+                    self.end_write();
+                }
+                self.mind_the_marks();
+            }
+            Ending::Closing if self.outgoing.borrow().is_empty() => self.lose(),
+            Ending::Closing => self.limit_the_flush(),
+            Ending::Doomed => self.lose(),
+            Ending::Lost => {}
+        }
+    }
+
+    fn stop(self: Rc<Self>) {
+        if self.ending.get() == Ending::Open {
+            // One last try; nothing waits for the peer any more.
+            self.flush();
+        }
+        self.doom(ConnectionLost::Stopped);
+    }
+}
+
+impl Connection {
+    fn end_write(&self) {
+        let ended = self.socket.borrow().as_ref().map(|socket| socket.shutdown(Shutdown::Write));
+        if let Some(Err(error)) = ended {
+            self.doom(ConnectionLost::Io(error));
+        }
+    }
+}
+
+impl Stream for Connection {
+    fn write(&self, data: &[u8]) {
+        if self.ending.get() != Ending::Open || self.flags.write_ending.get() {
+            return;
+        }
+        let mut outgoing = self.outgoing.borrow_mut();
+        let mut rest = data;
+        if outgoing.len() + data.len() >= DIRECT_WRITE && self.flags.writable.get() {
+            rest = self.write_direct(&mut outgoing, data);
+        }
+        let limit = self.limits().unsent_max;
+        if outgoing.len() + rest.len() > limit {
+            return self.doom(ConnectionLost::Overrun { limit });
+        }
+        outgoing.push(rest, || self.core.lend_buffer());
+        self.mark_dirty();
+    }
+
+    fn lose_connection(&self) {
+        self.close(ConnectionLost::Done);
+    }
+
+    fn lose_connection_because(&self, failure: Failure) {
+        self.close(ConnectionLost::Failed(failure));
+    }
+
+    fn abort_connection(&self) {
+        self.doom(ConnectionLost::Aborted);
+    }
+
+    fn lose_write_connection(&self) {
+        if self.ending.get() == Ending::Open && !self.flags.write_ending.replace(true) {
+            self.mark_dirty();
+        }
+    }
+
+    fn pause_reading(&self) {
+        self.flags.paused.set(true);
+    }
+
+    fn resume_reading(&self) {
+        if self.flags.paused.replace(false) && self.flags.readable.get() {
+            self.mark_again();
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        self.ending.get() == Ending::Open
+    }
+
+    fn unsent(&self) -> usize {
+        self.outgoing.borrow().len()
+    }
+
+    fn set_limits(&self, limits: Limits) {
+        self.limits.replace(Some(Box::new(limits)));
+        self.mark_dirty();
+    }
+
+    fn peer(&self) -> Address {
+        self.peer.into()
+    }
+
+    fn host(&self) -> Address {
+        self.local_address().into()
+    }
+
+    fn reactor(&self) -> Reactor {
+        Reactor::of(&self.core)
+    }
+
+    fn set_nodelay(&self, on: bool) {
+        let outcome = self.socket.borrow().as_ref().map(|socket| socket.set_nodelay(on));
+        if let Some(Err(error)) = outcome {
+            self.doom(ConnectionLost::Io(error));
+        }
+    }
+
+    fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
+        let previous = self.receiver.replace(Some(receiver));
+        drop(previous);
+    }
+
+    fn fail(&self, reason: ConnectionLost) {
+        self.doom(reason);
+    }
+}
+
+const _: () = assert!(READ_SIZE >= DIRECT_WRITE, "an echo of a full read goes past the buffer");

@@ -1,0 +1,258 @@
+//! A listening port: accepting, within bounds, and surviving every error.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use torsade_deferred::{Deferred, succeed};
+
+use crate::address::{Address, Host, ToTcpAddress};
+use crate::driver::{ListeningSocket, Readiness, StreamSocket};
+use crate::error::ListenError;
+use crate::panics;
+use crate::protocol::Factory;
+use crate::reactor::{Core, Source};
+use crate::slab::Token;
+use crate::stream::Stream;
+use crate::tcp::Connection;
+use crate::transport::Transport;
+
+/// Connections accepted by one port in one turn, so that a flood of them starves
+/// nobody.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// How long a port rests when the system has no descriptor or memory left for another
+/// connection. The peers wait in the backlog.
+const REST_WHEN_EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// A port that listens. Cheap to clone; dropping it does not stop it.
+#[derive(Clone)]
+pub struct Port {
+    listening: Rc<dyn Listening>,
+}
+
+impl Port {
+    /// The address that it listens on, with the real port where 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        self.listening.address().into()
+    }
+
+    /// Stops listening: the address is free when this returns. Connections that were
+    /// accepted go on. To stop twice is to stop.
+    ///
+    /// The Deferred has fired already; it is one because not every kind of port can stop
+    /// at once.
+    pub fn stop_listening(&self) -> Deferred<()> {
+        Rc::clone(&self.listening).stop_listening();
+        succeed(())
+    }
+
+    /// Whether it listens.
+    #[must_use]
+    pub fn is_listening(&self) -> bool {
+        self.listening.is_listening()
+    }
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.is_listening() { "listening on" } else { "stopped, was on" };
+        write!(f, "Port({state} {})", self.address())
+    }
+}
+
+/// Listens, and seats a protocol on every connection.
+pub(crate) fn listen<F: Factory>(
+    core: &Rc<Core>,
+    address: &impl ToTcpAddress,
+    mut factory: F,
+) -> Result<Port, ListenError> {
+    let address = address.to_tcp_address()?;
+    let shown = address.to_string();
+    let candidates = match &address.host {
+        Host::Literal(literal) => vec![*literal],
+        Host::Name(name) => core
+            .driver()
+            .names()
+            .resolve(name, address.port)
+            .map_err(|source| ListenError::UnknownHost { address: shown.clone(), source })?,
+    };
+    let mut outcome = Err(io::ErrorKind::NotFound.into());
+    for candidate in candidates {
+        outcome = core.driver().listen(candidate);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    let socket = outcome.map_err(|error| listen_error(shown.clone(), error))?;
+    factory.start_factory();
+    let address = socket.address();
+    let listening = core.add_source(|token| {
+        Rc::new(Accepting {
+            core: Rc::clone(core),
+            token,
+            address,
+            socket: RefCell::new(Some(socket)),
+            factory: Cell::new(Some(Box::new(factory))),
+        })
+    });
+    let watched = listening.socket.borrow().as_ref().map(|socket| socket.watch(listening.token));
+    if let Some(Err(error)) = watched {
+        Rc::clone(&listening).stop_listening();
+        return Err(listen_error(shown, error));
+    }
+    Ok(Port { listening })
+}
+
+trait Listening {
+    fn address(&self) -> SocketAddr;
+    fn is_listening(&self) -> bool;
+    fn stop_listening(self: Rc<Self>);
+}
+
+struct Accepting<F: Factory> {
+    core: Rc<Core>,
+    token: Token,
+    address: SocketAddr,
+    /// `None` when it has stopped.
+    socket: RefCell<Option<Box<dyn ListeningSocket>>>,
+    /// Taken out while it builds.
+    factory: Cell<Option<Box<F>>>,
+}
+
+impl<F: Factory> Accepting<F> {
+    fn accept(self: &Rc<Self>) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let accepted = match self.socket.borrow().as_ref() {
+                Some(socket) => socket.accept(),
+                None => return,
+            };
+            match accepted {
+                Ok((socket, peer)) => self.welcome(socket, peer),
+                Err(error) => match verdict(&error) {
+                    Verdict::NoMore => return,
+                    Verdict::Next => {}
+                    Verdict::Rest => return self.rest(&error),
+                },
+            }
+        }
+        self.core.ready_again(self.token);
+    }
+
+    fn welcome(&self, socket: Box<dyn StreamSocket>, peer: SocketAddr) {
+        let Some(mut factory) = self.factory.take() else {
+            return;
+        };
+        let address = Address::from(peer);
+        // Detach, then call: the factory is out of its place while it builds.
+        let built = panics::catch(|| factory.build_protocol(&address));
+        if self.socket.borrow().is_some() {
+            self.factory.set(Some(factory));
+        } else {
+            // It stopped its own port: this was the last it built.
+            self.stop_factory(factory);
+        }
+        // Refused, or panicked: the socket closes as it is dropped here.
+        let Ok(Some(protocol)) = built else {
+            return;
+        };
+        let connection = self
+            .core
+            .add_source(|token| Connection::new(Rc::clone(&self.core), token, socket, peer));
+        connection.begin();
+        Transport::connect(protocol, Rc::clone(&connection) as Rc<dyn Stream>);
+        self.core.settle();
+    }
+
+    /// The system is out of something: it is not asked again for a while.
+    fn rest(self: &Rc<Self>, error: &io::Error) {
+        tracing::warn!(target: "torsade", address = %self.address, %error, "accepting rests");
+        let this = Rc::downgrade(self);
+        // Not cancelled when the port stops: it then finds nothing to do.
+        drop(self.core.call_later(REST_WHEN_EXHAUSTED, move || {
+            if let Some(accepting) = this.upgrade() {
+                accepting.core.ready_again(accepting.token);
+            }
+        }));
+    }
+
+    fn stop_factory(&self, mut factory: Box<F>) {
+        // The panic has been reported, and the factory is dropped either way.
+        let _ = panics::catch(|| factory.stop_factory());
+        let _ = panics::catch(|| drop(factory));
+    }
+}
+
+impl<F: Factory> Listening for Accepting<F> {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn is_listening(&self) -> bool {
+        self.socket.borrow().is_some()
+    }
+
+    fn stop_listening(self: Rc<Self>) {
+        let socket = self.socket.take();
+        if socket.is_none() {
+            return;
+        }
+        self.core.remove_source(self.token);
+        drop(socket);
+        // Absent while it builds; then `welcome` stops it.
+        if let Some(factory) = self.factory.take() {
+            self.stop_factory(factory);
+        }
+    }
+}
+
+impl<F: Factory> Source for Accepting<F> {
+    fn ready(self: Rc<Self>, _readiness: Readiness) {
+        self.accept();
+    }
+
+    fn again(self: Rc<Self>) {
+        self.accept();
+    }
+
+    fn settle(self: Rc<Self>) {}
+
+    fn stop(self: Rc<Self>) {
+        self.stop_listening();
+    }
+}
+
+enum Verdict {
+    /// The backlog is empty.
+    NoMore,
+    /// Something was wrong with that one peer.
+    Next,
+    /// Something is wrong with this machine.
+    Rest,
+}
+
+fn verdict(error: &io::Error) -> Verdict {
+    use rustix::io::Errno;
+    let Some(errno) = Errno::from_io_error(error) else {
+        return if error.kind() == io::ErrorKind::WouldBlock { Verdict::NoMore } else { Verdict::Rest };
+    };
+    match errno {
+        Errno::WOULDBLOCK => Verdict::NoMore,
+        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => Verdict::Rest,
+        // accept(2): errors of the network that are already pending on the new socket, and
+        // a firewall's refusal.
+        _ => Verdict::Next,
+    }
+}
+
+fn listen_error(address: String, source: io::Error) -> ListenError {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => ListenError::InUse { address },
+        io::ErrorKind::PermissionDenied => ListenError::NotPermitted { address },
+        _ => ListenError::Io { address, source },
+    }
+}

@@ -1,0 +1,32 @@
+//! What tests of protocols and programs need: time that passes at once.
+
+use std::rc::Rc;
+
+use crate::driver::virtual_time::VirtualTime;
+use crate::reactor::Reactor;
+
+/// A reactor whose time is virtual: a wait takes no time and moves the clock to the
+/// next deadline, so that an hour of delays runs in a moment, the same way each time.
+///
+/// It has no network. When nothing is scheduled any more, `run` fails instead of waiting
+/// for ever.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let reactor = torsade_reactor::testing::virtual_time_reactor();
+/// let begin = reactor.now();
+/// let handle = reactor.clone();
+/// reactor.call_later(Duration::from_secs(3600), move || handle.stop());
+/// reactor.run()?;
+/// assert_eq!(reactor.now() - begin, Duration::from_secs(3600));
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub fn virtual_time_reactor() -> Reactor {
+    Reactor::over(Rc::new(VirtualTime::new()))
+}

@@ -1,0 +1,393 @@
+//! What a protocol holds: its connection, and the seat it sits in.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+use torsade_deferred::{Canceller, ChainError, Deferred, Failure, Interrupted};
+
+use crate::address::Address;
+use crate::error::ConnectionLost;
+use crate::flow::Limits;
+use crate::panics;
+use crate::protocol::Protocol;
+use crate::reactor::Reactor;
+use crate::stream::{Receiver, Stream};
+
+/// A protocol's connection: a cheap clone, to keep, to store, to hand around.
+///
+/// It knows two things: the stream below, which takes what is written, and the seat
+/// of the protocol above. Through the seat, whoever has the transport can [`call`]
+/// the protocol with `&mut` access, and [`when`] ties a Deferred to it; so a protocol's
+/// state needs no `Rc<RefCell<..>>`, and nothing is ever borrowed twice.
+///
+/// `S` is what the stream is: any, for a [`Protocol`]; a layer that offers its protocol
+/// more than a stream (lines, frames) names its own type there, whose methods are then
+/// at hand through `Deref`.
+///
+/// Kept beyond the end of its connection, a transport does no harm: writes are
+/// dropped, calls are not made, and the protocol itself is gone.
+///
+/// [`call`]: Transport::call
+/// [`when`]: Transport::when
+pub struct Transport<P: 'static, S: Stream + ?Sized = dyn Stream> {
+    seat: Rc<Seat<P, S>>,
+}
+
+/// Where a protocol sits while its connection lasts.
+struct Seat<P: 'static, S: Stream + ?Sized> {
+    /// Borrowed exactly while one of its methods, or a call, is on the stack. `None`
+    /// after the end.
+    protocol: RefCell<Option<P>>,
+    /// Calls that came while it was borrowed, in order.
+    waiting: RefCell<VecDeque<Visit<P, S>>>,
+    /// A callback panicked: only `connection_lost` is still to come.
+    broken: Cell<bool>,
+    /// What `when` has tied to this connection and has not fired.
+    ties: RefCell<Ties>,
+    stream: Rc<S>,
+}
+
+type Visit<P, S> = Box<dyn FnOnce(&mut Option<P>, &Transport<P, S>)>;
+
+impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
+    /// Seats `protocol` on `stream`. For layers: the reactor does it for a protocol
+    /// that it connects itself.
+    pub fn over(protocol: P, stream: Rc<S>) -> Self {
+        let seat = Seat {
+            protocol: RefCell::new(Some(protocol)),
+            waiting: RefCell::default(),
+            broken: Cell::new(false),
+            ties: RefCell::default(),
+            stream,
+        };
+        Self { seat: Rc::new(seat) }
+    }
+
+    /// Sends bytes: all of them, in order, after what was written before.
+    ///
+    /// Never blocks. What is written during one callback leaves in one system call when
+    /// the callback returns; large amounts leave earlier. After
+    /// [`lose_connection`](Transport::lose_connection) it is dropped.
+    pub fn write(&self, data: impl AsRef<[u8]>) {
+        self.seat.stream.write(data.as_ref());
+    }
+
+    /// Closes the connection in order: sends what was written, then closes.
+    ///
+    /// Delivers nothing more but `connection_lost`, with [`ConnectionLost::Done`], and
+    /// that not before this returns. If the peer does not take the rest within
+    /// [`Limits::flush`], the connection is aborted.
+    pub fn lose_connection(&self) {
+        self.seat.stream.lose_connection();
+    }
+
+    /// Closes the connection in order, and gives `connection_lost` this reason, as
+    /// [`ConnectionLost::Failed`].
+    #[track_caller]
+    pub fn lose_connection_because(&self, error: impl Into<Failure>) {
+        self.seat.stream.lose_connection_because(error.into());
+    }
+
+    /// Closes the connection now: what is unsent is dropped, the peer sees a reset.
+    ///
+    /// `connection_lost`, with [`ConnectionLost::Aborted`], comes in the next turn.
+    pub fn abort_connection(&self) {
+        self.seat.stream.abort_connection();
+    }
+
+    /// Ends our stream after what was written; the peer may go on sending.
+    pub fn lose_write_connection(&self) {
+        self.seat.stream.lose_write_connection();
+    }
+
+    /// Delivers no data until [`resume_reading`](Transport::resume_reading). To pause
+    /// twice is to pause.
+    pub fn pause_reading(&self) {
+        self.seat.stream.pause_reading();
+    }
+
+    /// Delivers data again; not before it returns.
+    pub fn resume_reading(&self) {
+        self.seat.stream.resume_reading();
+    }
+
+    /// Whether writes are accepted: the connection is neither lost nor being lost.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.seat.stream.is_connected()
+    }
+
+    /// How many bytes were written and are not yet with the system.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.seat.stream.unsent()
+    }
+
+    /// Sets this connection's limits; they hold from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        self.seat.stream.set_limits(limits);
+    }
+
+    /// Sends small writes at once instead of waiting for more (`TCP_NODELAY`). Off by
+    /// default: the writes of one callback leave together anyway.
+    pub fn set_nodelay(&self, on: bool) {
+        self.seat.stream.set_nodelay(on);
+    }
+
+    /// The peer's address. Known also after the end.
+    #[must_use]
+    pub fn peer(&self) -> Address {
+        self.seat.stream.peer()
+    }
+
+    /// Our own address. Known also after the end.
+    #[must_use]
+    pub fn host(&self) -> Address {
+        self.seat.stream.host()
+    }
+
+    /// The reactor that drives the connection.
+    #[must_use]
+    pub fn reactor(&self) -> Reactor {
+        self.seat.stream.reactor()
+    }
+
+    /// The stream below. For layers.
+    #[must_use]
+    pub fn stream(&self) -> &Rc<S> {
+        &self.seat.stream
+    }
+
+    /// Calls `visit` with the protocol: at once if the protocol is free, right after its
+    /// current method if it is not, in the order of the calls. After the end of the
+    /// connection, `visit` is dropped.
+    ///
+    /// # Reentrancy
+    ///
+    /// May be called from everywhere, the protocol's own methods and its drop included.
+    pub fn call(&self, visit: impl FnOnce(&mut P, &Self) + 'static) {
+        if let Err(visit) = self.visit(visit) {
+            self.wait_for_seat(Box::new(|protocol, transport| {
+                if let Some(protocol) = protocol {
+                    visit(protocol, transport);
+                }
+            }));
+        }
+    }
+
+    /// Ties a Deferred to this connection: `callback` gets its result together with the
+    /// protocol, as [`call`](Transport::call) would.
+    ///
+    /// When the connection is lost first, the Deferred is cancelled, and `callback` is
+    /// dropped. Handing over the result counts as handling it.
+    #[track_caller]
+    pub fn when<T: 'static, E: ChainError>(
+        &self,
+        deferred: Deferred<T, E>,
+        callback: impl FnOnce(&mut P, &Self, Result<T, E>) + 'static,
+    ) {
+        let tie = self.seat.ties.borrow_mut().tie(deferred.canceller());
+        let transport = self.clone();
+        // Dropped: the callback returns nothing that could fail.
+        drop(deferred.add_both(move |result| {
+            transport.seat.ties.borrow_mut().untie(tie);
+            transport.call(move |protocol, transport| callback(protocol, transport, result));
+        }));
+        if self.is_over() {
+            self.seat.cancel_ties();
+        }
+    }
+
+    /// Delivers an event to the protocol if it is free; else gives `visit` back. For
+    /// layers: what borrows its data need not be copied when the protocol is free,
+    /// which it is unless an event arises inside its own call.
+    ///
+    /// # Errors
+    ///
+    /// `visit`, when the protocol is busy. After the end, it is dropped.
+    pub fn visit<F: FnOnce(&mut P, &Self)>(&self, visit: F) -> Result<(), F> {
+        let Ok(mut protocol) = self.seat.protocol.try_borrow_mut() else {
+            return Err(visit);
+        };
+        if self.seat.broken.get() {
+            return Ok(());
+        }
+        let Some(present) = protocol.as_mut() else {
+            return Ok(());
+        };
+        let outcome = panics::catch(|| visit(present, self));
+        drop(protocol);
+        if let Err(panicked) = outcome {
+            self.broke(&panicked);
+        }
+        if !self.seat.waiting.borrow().is_empty() {
+            self.let_waiting_in();
+        }
+        Ok(())
+    }
+
+    /// The last call: `visit` takes the protocol out of its seat, which stays empty. What
+    /// was tied to the connection is cancelled. For layers, on `connection_lost`.
+    pub fn leave(&self, visit: impl FnOnce(&mut P) + 'static) {
+        let last: Visit<P, S> = Box::new(|seated, _| {
+            if let Some(mut protocol) = seated.take() {
+                visit(&mut protocol);
+                drop(protocol);
+            }
+        });
+        if let Ok(mut protocol) = self.seat.protocol.try_borrow_mut() {
+            // The panic has been reported; there is no connection left to lose.
+            let _ = panics::catch(|| last(&mut protocol, self));
+        } else {
+            return self.wait_for_seat(last);
+        }
+        // Detach, then call: dropping calls and cancelling Deferreds are user code.
+        let waiting = self.seat.waiting.take();
+        let _ = panics::catch(|| drop(waiting));
+        self.seat.cancel_ties();
+    }
+
+    fn is_over(&self) -> bool {
+        self.seat.protocol.try_borrow().is_ok_and(|protocol| protocol.is_none())
+    }
+
+    fn wait_for_seat(&self, visit: Visit<P, S>) {
+        self.seat.waiting.borrow_mut().push_back(visit);
+    }
+
+    fn let_waiting_in(&self) {
+        while let Some(visit) = self.seat.waiting.borrow_mut().pop_front() {
+            let Ok(mut protocol) = self.seat.protocol.try_borrow_mut() else {
+                // A call inside a call: the outer one lets the rest in.
+                return self.seat.waiting.borrow_mut().push_front(visit);
+            };
+            let outcome = panics::catch(|| visit(&mut protocol, self));
+            let over = protocol.is_none();
+            drop(protocol);
+            if let Err(panicked) = outcome {
+                self.broke(&panicked);
+            }
+            if over {
+                return self.leave(|_| {});
+            }
+        }
+    }
+
+    fn broke(&self, panicked: &Interrupted) {
+        self.seat.broken.set(true);
+        self.seat.stream.fail(ConnectionLost::panicked(panicked));
+    }
+}
+
+impl<P: 'static, S: Stream + ?Sized> Seat<P, S> {
+    fn cancel_ties(&self) {
+        let ties = self.ties.take();
+        ties.cancel();
+    }
+}
+
+impl<P: 'static, S: Stream + ?Sized> Clone for Transport<P, S> {
+    fn clone(&self) -> Self {
+        Self { seat: Rc::clone(&self.seat) }
+    }
+}
+
+/// What the stream offers beyond every stream: lines, frames, ...
+impl<P: 'static, S: Stream + ?Sized> Deref for Transport<P, S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.seat.stream
+    }
+}
+
+/// Two transports are equal if they are of the same connection and protocol.
+impl<P: 'static, S: Stream + ?Sized> PartialEq for Transport<P, S> {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.seat, &other.seat)
+    }
+}
+
+impl<P: 'static, S: Stream + ?Sized> Eq for Transport<P, S> {}
+
+impl<P: 'static, S: Stream + ?Sized> fmt::Debug for Transport<P, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.is_over() { "lost" } else { "connected" };
+        write!(f, "Transport({} to {}, {state}, {} bytes unsent)", self.host(), self.peer(), self.unsent())
+    }
+}
+
+/// A protocol in its seat, directly above a stream.
+impl<P: Protocol> Receiver for Seat<P, dyn Stream> {
+    fn data_received(self: Rc<Self>, data: &[u8]) {
+        let transport = Transport { seat: self };
+        if transport.visit(|protocol, transport| protocol.data_received(transport, data)).is_err() {
+            let data = data.to_vec();
+            transport.call(move |protocol, transport| protocol.data_received(transport, &data));
+        }
+    }
+
+    fn read_connection_lost(self: Rc<Self>) {
+        Transport { seat: self }.call(P::read_connection_lost);
+    }
+
+    fn write_paused(self: Rc<Self>) {
+        Transport { seat: self }.call(P::write_paused);
+    }
+
+    fn write_resumed(self: Rc<Self>) {
+        Transport { seat: self }.call(P::write_resumed);
+    }
+
+    fn connection_lost(self: Rc<Self>, reason: ConnectionLost) {
+        Transport { seat: self }.leave(|protocol| protocol.connection_lost(reason));
+    }
+}
+
+impl<P: Protocol> Transport<P> {
+    /// Seats `protocol` on `stream`, makes it the stream's receiver and tells it that
+    /// the connection stands. For layers and for handing a connection on.
+    pub fn connect(protocol: P, stream: Rc<dyn Stream>) -> Self {
+        let transport = Self::over(protocol, stream);
+        transport.seat.stream.set_receiver(Rc::clone(&transport.seat) as Rc<dyn Receiver>);
+        transport.call(P::connection_made);
+        transport
+    }
+}
+
+/// The Deferreds that go when the connection goes.
+#[derive(Default)]
+struct Ties {
+    cancellers: Vec<Option<Canceller>>,
+}
+
+impl Ties {
+    fn tie(&mut self, canceller: Canceller) -> usize {
+        // A handful at most, so the first free place is near.
+        let free = self.cancellers.iter().position(Option::is_none).unwrap_or(self.cancellers.len());
+        if free == self.cancellers.len() {
+            self.cancellers.push(Some(canceller));
+        } else {
+            self.cancellers[free] = Some(canceller);
+        }
+        free
+    }
+
+    fn untie(&mut self, tie: usize) {
+        // After `cancel` the place is gone, and there is nothing to do.
+        if let Some(place) = self.cancellers.get_mut(tie) {
+            *place = None;
+        }
+    }
+
+    fn cancel(self) {
+        for canceller in self.cancellers.into_iter().flatten() {
+            // `cancel` does not panic, but the drop of what it sets free may.
+            let _ = catch_unwind(AssertUnwindSafe(|| canceller.cancel()));
+        }
+    }
+}
