@@ -58,7 +58,7 @@ pub(crate) trait Node {
     fn upstream(&self) -> Upstream;
 
     /// Cancels the operation, if this is where the chain begins.
-    fn cancel(&self);
+    fn cancel(&self, reason: Interrupted);
 
     fn trail(&self) -> Trail;
 
@@ -69,8 +69,10 @@ pub(crate) trait Node {
 pub(crate) enum Upstream {
     /// From the node before it.
     Node(Rc<dyn Node>),
-    /// From a trigger: the chain begins here.
-    Trigger,
+    /// From outside: the chain begins here, with a trigger or a task.
+    Operation,
+    /// It has one, but is paused.
+    Held,
     /// It has one, is making one at this moment, or had one.
     Settled,
 }
@@ -101,15 +103,22 @@ pub(crate) struct Outcome<T, E: ChainError> {
 
 impl<T, E: ChainError> Outcome<T, E> {
     pub(crate) fn new(result: Result<T, E>, trail: Trail) -> Self {
-        Self { result: Some(result), trail }
+        Self {
+            result: Some(result),
+            trail,
+        }
     }
 
     pub(crate) fn claim(mut self) -> Result<T, E> {
-        self.result.take().expect("an outcome is claimed once, by value")
+        self.result
+            .take()
+            .expect("an outcome is claimed once, by value")
     }
 
     pub(crate) fn peek(&self) -> &Result<T, E> {
-        self.result.as_ref().expect("an outcome is claimed once, by value")
+        self.result
+            .as_ref()
+            .expect("an outcome is claimed once, by value")
     }
 }
 
@@ -147,18 +156,29 @@ pub(crate) struct Root<T, E: ChainError> {
     trail: Trail,
 }
 
-//   Pending ──cancel──▶ Cancelling ──┐
-//      │  └──chain_into──▶ Linked ───┤
-//      └──────────fire───────────────┴──▶ Done ──take──▶ Taken
+//   Pending ◀─forwarded─▶ Cancelling ──┐
+//      │  └───chain_into───▶ Linked ───┤
+//      └───────────fire────────────────┴──▶ Done ──take──▶ Taken
 enum RootState<T, E: ChainError> {
     /// Nobody fired; what stops the operation, if anything does.
-    Pending(Option<Box<dyn FnOnce()>>),
+    Pending(Option<Stop>),
     /// What stops the operation is running, and may yet fire.
-    Cancelling,
+    Cancelling {
+        /// Its trigger was dropped meanwhile, so nobody else ever will.
+        abandoned: bool,
+    },
     /// Another chain's result is to be this one's.
     Linked(Rc<dyn Output<T, E>>),
     Done(Outcome<T, E>),
     Taken,
+}
+
+/// What a cancellation does to an operation.
+pub(crate) enum Stop {
+    /// Stops it; it then fails, unless this fires it.
+    Hook(Box<dyn FnOnce()>),
+    /// Passes the wish on; the operation fires when it has obeyed.
+    Forward(Rc<dyn Fn()>),
 }
 
 impl<T: 'static, E: ChainError> Root<T, E> {
@@ -177,21 +197,30 @@ impl<T: 'static, E: ChainError> Root<T, E> {
         }
     }
 
+    /// Fires like [`fire`](Self::fire), but inside a running chain the rest waits for
+    /// that chain's end.
+    pub(crate) fn fire_soon(&self, result: Result<T, E>) {
+        if let Some(next) = self.settle(result) {
+            run_soon(next);
+        }
+    }
+
     /// Fires because the trigger was dropped. Inside a running chain this waits
     /// for that chain's end: triggers that own triggers may be dropped to any depth.
     pub(crate) fn abandon(&self) {
         match self.state.replace(RootState::Taken) {
-            RootState::Pending(on_cancel) => {
-                self.state.set(RootState::Pending(None));
-                let error = Interrupted::Abandoned { created: self.trail.created }.into();
-                let next = self.settle(Err(error));
-                drop(on_cancel);
-                if let Some(next) = next {
-                    run_soon(next);
+            RootState::Pending(stop) => {
+                self.state.set(RootState::Pending(stop));
+                self.fire_soon(Err(Interrupted::Abandoned {
+                    created: self.trail.created,
                 }
+                .into()));
             }
             // The operation was stopped, and its trigger went with it: `cancel`
             // says what that means when its hook returns.
+            RootState::Cancelling { .. } => {
+                self.state.set(RootState::Cancelling { abandoned: true })
+            }
             other => self.state.set(other),
         }
     }
@@ -199,16 +228,18 @@ impl<T: 'static, E: ChainError> Root<T, E> {
     /// Makes the other chain's result this one's.
     pub(crate) fn link(self: Rc<Self>, source: Rc<dyn Output<T, E>>) {
         match self.state.replace(RootState::Taken) {
-            RootState::Pending(on_cancel) => {
+            RootState::Pending(stop) => {
                 let this = Rc::clone(&self) as Rc<dyn Step>;
                 if waits_for(&source, &this) {
-                    self.state.set(RootState::Pending(on_cancel));
-                    let error = Interrupted::Abandoned { created: self.trail.created };
+                    self.state.set(RootState::Pending(stop));
+                    let error = Interrupted::Abandoned {
+                        created: self.trail.created,
+                    };
                     return self.fire(Err(error.into()));
                 }
                 source.set_next(this);
                 self.state.set(RootState::Linked(source));
-                drop(on_cancel);
+                drop(stop);
                 // Somebody waits here already: let them stand behind the source.
                 if let Some(next) = self.next.take() {
                     run(next);
@@ -220,7 +251,7 @@ impl<T: 'static, E: ChainError> Root<T, E> {
 
     pub(crate) fn is_open(&self) -> bool {
         let state = self.state.replace(RootState::Taken);
-        let open = matches!(state, RootState::Pending(_) | RootState::Cancelling);
+        let open = matches!(state, RootState::Pending(_) | RootState::Cancelling { .. });
         self.state.set(state);
         open
     }
@@ -229,25 +260,27 @@ impl<T: 'static, E: ChainError> Root<T, E> {
         self.trail.created
     }
 
-    pub(crate) fn on_cancel(&self, hook: Box<dyn FnOnce()>) {
+    pub(crate) fn on_cancel(&self, stop: Stop) {
         let replaced = match self.state.replace(RootState::Taken) {
             RootState::Pending(replaced) => {
-                self.state.set(RootState::Pending(Some(hook)));
+                self.state.set(RootState::Pending(Some(stop)));
                 replaced
             }
             other => {
                 self.state.set(other);
-                Some(hook)
+                Some(stop)
             }
         };
+        // User code may run in the drop of a hook, so it comes last.
         drop(replaced);
     }
 
     fn settle(&self, result: Result<T, E>) -> Option<Rc<dyn Step>> {
         let previous = self.state.replace(RootState::Taken);
         match previous {
-            RootState::Pending(_) | RootState::Cancelling => {
-                self.state.set(RootState::Done(Outcome::new(result, self.trail)));
+            RootState::Pending(_) | RootState::Cancelling { .. } => {
+                self.state
+                    .set(RootState::Done(Outcome::new(result, self.trail)));
                 // User code may run in the drop of the hook, so it comes last.
                 drop(previous);
                 self.next.take()
@@ -264,26 +297,47 @@ impl<T: 'static, E: ChainError> Node for Root<T, E> {
     fn upstream(&self) -> Upstream {
         let state = self.state.replace(RootState::Taken);
         let upstream = match &state {
-            RootState::Pending(_) => Upstream::Trigger,
+            RootState::Pending(_) => Upstream::Operation,
             RootState::Linked(source) => Upstream::Node(Rc::clone(source) as Rc<dyn Node>),
-            RootState::Cancelling | RootState::Done(_) | RootState::Taken => Upstream::Settled,
+            RootState::Cancelling { .. } | RootState::Done(_) | RootState::Taken => {
+                Upstream::Settled
+            }
         };
         self.state.set(state);
         upstream
     }
 
-    fn cancel(&self) {
-        let hook = match self.state.replace(RootState::Cancelling) {
-            RootState::Pending(hook) => hook,
+    fn cancel(&self, reason: Interrupted) {
+        let stop = match self
+            .state
+            .replace(RootState::Cancelling { abandoned: false })
+        {
+            RootState::Pending(stop) => stop,
             other => return self.state.set(other),
         };
-        let mut error = Interrupted::Cancelled;
-        if let Some(hook) = hook
-            && let Err(payload) = catch_unwind(AssertUnwindSafe(hook))
-        {
-            error = Interrupted::from_panic(&*payload);
-        }
-        self.fire(Err(error.into()));
+        let (stopped, forward) = match stop {
+            None => (Ok(()), None),
+            Some(Stop::Hook(hook)) => (catch_unwind(AssertUnwindSafe(hook)), None),
+            Some(Stop::Forward(forward)) => {
+                (catch_unwind(AssertUnwindSafe(|| forward())), Some(forward))
+            }
+        };
+        let reason = match (stopped, forward) {
+            (Err(payload), _) => Interrupted::from_panic(&*payload),
+            (Ok(()), None) => reason,
+            (Ok(()), Some(forward)) => match self.state.replace(RootState::Taken) {
+                RootState::Cancelling { abandoned: false } => {
+                    return self
+                        .state
+                        .set(RootState::Pending(Some(Stop::Forward(forward))));
+                }
+                other => {
+                    self.state.set(other);
+                    reason
+                }
+            },
+        };
+        self.fire(Err(reason.into()));
     }
 
     fn trail(&self) -> Trail {
@@ -323,7 +377,8 @@ impl<T: 'static, E: ChainError> Step for Root<T, E> {
         match pull(source, &(Rc::clone(&self) as Rc<dyn Step>)) {
             Pulled::Outcome(outcome) => {
                 let trail = self.trail;
-                self.state.set(RootState::Done(Outcome::new(outcome.claim(), trail)));
+                self.state
+                    .set(RootState::Done(Outcome::new(outcome.claim(), trail)));
                 self.next.take()
             }
             Pulled::Waiting(source) => {
@@ -375,7 +430,11 @@ where
     ) -> Rc<dyn Output<T, E>> {
         let trail = source.trail().then(place);
         let state = Cell::new(LinkState::Input(Rc::clone(&source), callback));
-        let link = Rc::new(Self { state, next: Cell::new(None), trail });
+        let link = Rc::new(Self {
+            state,
+            next: Cell::new(None),
+            trail,
+        });
         source.set_next(Rc::clone(&link) as Rc<dyn Step>);
         link
     }
@@ -394,7 +453,10 @@ where
         };
         let this = Rc::clone(self) as Rc<dyn Step>;
         if waits_for(&source, &this) {
-            let error = Interrupted::Abandoned { created: self.trail.created }.into();
+            let error = Interrupted::Abandoned {
+                created: self.trail.created,
+            }
+            .into();
             return self.finish(Outcome::new(Err(error), self.trail));
         }
         source.set_next(this);
@@ -423,7 +485,7 @@ where
         upstream
     }
 
-    fn cancel(&self) {
+    fn cancel(&self, _: Interrupted) {
         // A link is cancelled through its source.
     }
 
@@ -506,8 +568,10 @@ pub(crate) struct Wake {
 }
 
 impl Wake {
-    pub(crate) fn new(waker: Waker) -> Rc<dyn Step> {
-        Rc::new(Self { waker: Cell::new(Some(waker)) })
+    pub(crate) fn step(waker: Waker) -> Rc<dyn Step> {
+        Rc::new(Self {
+            waker: Cell::new(Some(waker)),
+        })
     }
 }
 
@@ -524,13 +588,16 @@ impl Step for Wake {
     }
 }
 
-enum Pulled<T, E: ChainError> {
+pub(crate) enum Pulled<T, E: ChainError> {
     Outcome(Outcome<T, E>),
     Waiting(Rc<dyn Output<T, E>>),
 }
 
 /// Takes the source's result, or stands behind whoever will have it.
-fn pull<T, E: ChainError>(mut source: Rc<dyn Output<T, E>>, this: &Rc<dyn Step>) -> Pulled<T, E> {
+pub(crate) fn pull<T, E: ChainError>(
+    mut source: Rc<dyn Output<T, E>>,
+    this: &Rc<dyn Step>,
+) -> Pulled<T, E> {
     loop {
         match source.take() {
             Taken::Outcome(outcome) => return Pulled::Outcome(outcome),
@@ -548,7 +615,10 @@ fn pull<T, E: ChainError>(mut source: Rc<dyn Output<T, E>>, this: &Rc<dyn Step>)
 /// Walks up from the one and down from the other at the same time and stops at
 /// the first end: a cycle has both ways the same length, and either of them alone
 /// may be a million nodes long.
-fn waits_for<T, E: ChainError>(source: &Rc<dyn Output<T, E>>, step: &Rc<dyn Step>) -> bool {
+pub(crate) fn waits_for<T, E: ChainError>(
+    source: &Rc<dyn Output<T, E>>,
+    step: &Rc<dyn Step>,
+) -> bool {
     let goal = Rc::as_ptr(step).cast::<()>();
     let mut up = Rc::clone(source) as Rc<dyn Node>;
     let mut down = Rc::clone(step);
@@ -564,7 +634,7 @@ fn waits_for<T, E: ChainError>(source: &Rc<dyn Output<T, E>>, step: &Rc<dyn Step
     }
 }
 
-fn peek(next: &Cell<Option<Rc<dyn Step>>>) -> Option<Rc<dyn Step>> {
+pub(crate) fn peek(next: &Cell<Option<Rc<dyn Step>>>) -> Option<Rc<dyn Step>> {
     let step = next.take();
     next.set(step.clone());
     step
@@ -572,23 +642,27 @@ fn peek(next: &Cell<Option<Rc<dyn Step>>>) -> Option<Rc<dyn Step>> {
 
 /// Cancels the operation that `node` waits for: walks up to the innermost
 /// Deferred that has not fired.
-pub(crate) fn cancel(mut node: Rc<dyn Node>) {
-    loop {
-        match node.upstream() {
-            Upstream::Node(above) => node = above,
-            Upstream::Trigger => return node.cancel(),
-            Upstream::Settled => return,
-        }
+pub(crate) fn cancel(node: Rc<dyn Node>, reason: Interrupted) {
+    if let Innermost::Operation(operation) = innermost(node) {
+        operation.cancel(reason);
     }
 }
 
-/// The trail of the operation that `node` waits for, if it is pending.
-pub(crate) fn innermost(mut node: Rc<dyn Node>) -> Option<Trail> {
+/// What a chain comes down to when one asks why it has not fired.
+pub(crate) enum Innermost {
+    Operation(Rc<dyn Node>),
+    Held,
+    Settled,
+}
+
+/// Walks up to what `node` waits for in the end.
+pub(crate) fn innermost(mut node: Rc<dyn Node>) -> Innermost {
     loop {
         match node.upstream() {
             Upstream::Node(above) => node = above,
-            Upstream::Trigger => return Some(node.trail()),
-            Upstream::Settled => return None,
+            Upstream::Operation => return Innermost::Operation(node),
+            Upstream::Held => return Innermost::Held,
+            Upstream::Settled => return Innermost::Settled,
         }
     }
 }
@@ -600,7 +674,9 @@ pub(crate) struct Cursor {
 
 impl Cursor {
     pub(crate) fn new() -> Rc<Self> {
-        Rc::new(Self { end: RefCell::new(None) })
+        Rc::new(Self {
+            end: RefCell::new(None),
+        })
     }
 
     pub(crate) fn point_to(&self, end: Option<Rc<dyn Node>>) {
@@ -608,6 +684,11 @@ impl Cursor {
         // Neither a replaced `Weak` nor `end`, which its caller still holds, runs
         // user code here.
         self.end.replace(weak);
+    }
+
+    /// Whether a canceller exists, or the caller holds the only handle.
+    pub(crate) fn is_used(self: &Rc<Self>) -> bool {
+        Rc::strong_count(self) > 1
     }
 
     pub(crate) fn end(&self) -> Option<Rc<dyn Node>> {
@@ -618,33 +699,33 @@ impl Cursor {
 /// Runs a chain from here to its end, or to the first Deferred that it must
 /// wait for; then whatever was put off meanwhile.
 pub(crate) fn run(first: Rc<dyn Step>) {
-    let Some(_outermost) = Outermost::enter() else {
-        return walk(first);
-    };
+    let _level = Level::enter();
     walk(first);
-    while let Ok(Some(step)) = PUT_OFF.try_with(|steps| steps.borrow_mut().pop_front()) {
+    while let Some(step) = PUT_OFF
+        .try_with(|steps| steps.borrow_mut().pop_front())
+        .ok()
+        .flatten()
+    {
         walk(step);
     }
 }
 
-/// Runs a chain: at once if none is running on this thread, else when the
-/// outermost one that runs has come to its end, before the call that fired it
-/// returns.
+/// Runs a chain: at once if none is running on this thread, else when the innermost
+/// [`run`] has come to its end, before it returns.
 ///
 /// For what this crate fires by itself (a dropped trigger, a lock handed over),
 /// where one thing may lead to the next a million times.
 pub(crate) fn run_soon(step: Rc<dyn Step>) {
-    let running = RUNNING.try_with(Cell::get).unwrap_or(false);
-    if running {
-        let mut step = Some(step);
-        // While the thread's locals are being destroyed there is no queue: run at once.
-        let queued = PUT_OFF.try_with(|steps| steps.borrow_mut().extend(step.take()));
-        if queued.is_ok() {
-            return;
-        }
+    if !RUNNING.try_with(Cell::get).unwrap_or(false) {
+        return run(step);
+    }
+    let mut step = Some(step);
+    // While the thread's locals are being destroyed there is no queue: run at once.
+    if PUT_OFF
+        .try_with(|steps| steps.borrow_mut().extend(step.take()))
+        .is_err()
+    {
         step.into_iter().for_each(run);
-    } else {
-        run(step);
     }
 }
 
@@ -657,24 +738,45 @@ fn walk(first: Rc<dyn Step>) {
 
 thread_local! {
     static RUNNING: Cell<bool> = const { Cell::new(false) };
+    /// What the innermost [`run`] has yet to do.
     static PUT_OFF: RefCell<VecDeque<Rc<dyn Step>>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// Held by the outermost [`run`] on this thread.
-struct Outermost;
+/// Held by each [`run`]. One inside another has its own list of what was put off, so
+/// that it has done all of it when it returns.
+struct Level {
+    /// Of the run around this one, if there is one.
+    put_off: Option<VecDeque<Rc<dyn Step>>>,
+}
 
-impl Outermost {
-    fn enter() -> Option<Self> {
-        let was_running = RUNNING.try_with(|running| running.replace(true)).unwrap_or(true);
-        (!was_running).then_some(Self)
+impl Level {
+    fn enter() -> Self {
+        let is_inside = RUNNING
+            .try_with(|running| running.replace(true))
+            .unwrap_or(false);
+        let put_off = if is_inside {
+            PUT_OFF.try_with(RefCell::take).ok()
+        } else {
+            None
+        };
+        Self { put_off }
     }
 }
 
-impl Drop for Outermost {
+impl Drop for Level {
     fn drop(&mut self) {
-        // A drop in a value of the chain may have panicked: what was put off still runs,
-        // with the next chain.
-        let _ = RUNNING.try_with(|running| running.set(false));
+        match self.put_off.take() {
+            Some(mut outer) => {
+                // A drop in a value of the chain may have panicked: what is left then runs
+                // with the run around this one.
+                let _ = PUT_OFF.try_with(|steps| {
+                    let mut steps = steps.borrow_mut();
+                    outer.append(&mut steps);
+                    *steps = outer;
+                });
+            }
+            // Here it runs with the next.
+            None => drop(RUNNING.try_with(|running| running.set(false))),
+        }
     }
 }
-

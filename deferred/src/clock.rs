@@ -59,7 +59,9 @@ impl Scheduled {
     ///
     /// `cancel` is called at most once, by [`Scheduled::cancel`].
     pub fn new(cancel: impl FnOnce() + 'static) -> Self {
-        Self { cancel: Box::new(cancel) }
+        Self {
+            cancel: Box::new(cancel),
+        }
     }
 
     /// Takes the call back, if it has not been made.

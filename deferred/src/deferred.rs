@@ -6,9 +6,10 @@ use std::mem;
 use std::panic::Location;
 use std::rc::Rc;
 
-use crate::chain::{self, Cursor, Link, Node, Outcome, Output, Root, Taken};
-use crate::error::ChainError;
+use crate::chain::{self, Cursor, Innermost, Link, Node, Outcome, Output, Root, Taken};
+use crate::error::{ChainError, Interrupted};
 use crate::failure::Failure;
+use crate::pause::{Gate, Paused};
 use crate::trigger::Trigger;
 use crate::unhandled::Trail;
 
@@ -58,10 +59,13 @@ enum State<T, E: ChainError> {
 
 impl<T: 'static, E: ChainError> Deferred<T, E> {
     /// Makes the two ends of a result: the one that fires and the one that waits.
-    #[expect(clippy::new_ret_no_self, reason = "both ends are made at once, like a channel's")]
     #[track_caller]
     pub fn new() -> (Trigger<T, E>, Self) {
-        let root = Root::new(Location::caller());
+        Self::new_at(Location::caller())
+    }
+
+    pub(crate) fn new_at(place: &'static Location<'static>) -> (Trigger<T, E>, Self) {
+        let root = Root::new(place);
         let deferred = Self::waiting(Rc::clone(&root) as Rc<dyn Output<T, E>>);
         (Trigger::new(root), deferred)
     }
@@ -119,11 +123,16 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
 
     /// Adds a callback that sees the result whichever way it went.
     #[track_caller]
-    pub fn add_both<R>(self, callback: impl FnOnce(Result<T, E>) -> R + 'static) -> Deferred<R::Value, E>
+    pub fn add_both<R>(
+        self,
+        callback: impl FnOnce(Result<T, E>) -> R + 'static,
+    ) -> Deferred<R::Value, E>
     where
         R: IntoDeferred<E, Value: 'static>,
     {
-        self.chain(Location::caller(), move |result| callback(result).into_deferred())
+        self.chain(Location::caller(), move |result| {
+            callback(result).into_deferred()
+        })
     }
 
     /// Turns the value into another, plainly: no failure, no waiting.
@@ -179,7 +188,7 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     /// callbacks. It never panics: a panic in the hook becomes the failure.
     pub fn cancel(&self) {
         if let State::Waiting(node) = &self.state {
-            chain::cancel(Rc::clone(node) as Rc<dyn Node>);
+            chain::cancel(Rc::clone(node) as Rc<dyn Node>, Interrupted::Cancelled);
         }
     }
 
@@ -194,7 +203,9 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
             cursor.point_to(self.node());
             cursor
         });
-        Canceller { cursor: Rc::clone(cursor) }
+        Canceller {
+            cursor: Rc::clone(cursor),
+        }
     }
 
     /// Says whether the result is here.
@@ -212,60 +223,116 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     /// # Errors
     ///
     /// The Deferred itself, when it has not fired.
-    pub fn into_result(self) -> Result<Result<T, E>, Self> {
-        let cursor = self.cursor.clone();
-        match self.into_outcome() {
-            Ok(outcome) => Ok(outcome.claim()),
-            Err(source) => Err(Self { state: State::Waiting(source), cursor }),
+    pub fn into_result(mut self) -> Result<Result<T, E>, Self> {
+        match self.take_outcome() {
+            Awaited::Outcome(outcome) => Ok(outcome.claim()),
+            Awaited::Pending(source) => {
+                self.wait_for(source);
+                Err(self)
+            }
+            Awaited::Gone => Err(self),
         }
     }
 
+    /// Stops the chain at this point until the guard is dropped.
+    ///
+    /// What was added before runs; the result then waits here, and with it
+    /// whatever is added after. Pauses nest: the chain goes on when the last guard
+    /// is gone. A failure that is dropped while paused is reported at once. Twisted's
+    /// `pause`, whose `unpause` is the drop of the guard and so cannot be unbalanced.
+    ///
+    /// # Cancellation
+    ///
+    /// Reaches what the chain waits for; its failure then waits here as well. A result
+    /// that is here already cannot be cancelled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade_deferred::{Deferred, succeed};
+    ///
+    /// let mut deferred: Deferred<u32> = succeed(1);
+    /// let paused = deferred.pause();
+    /// let sum = deferred.map(|n| n + 1);
+    /// assert!(!sum.is_fired());
+    /// drop(paused);
+    /// assert!(matches!(sum.into_result(), Ok(Ok(2))));
+    /// ```
+    pub fn pause(&mut self) -> Paused {
+        let gate = match self.take_outcome() {
+            Awaited::Outcome(outcome) => Gate::holding(outcome),
+            Awaited::Pending(source) => Gate::closed(source),
+            Awaited::Gone => return Paused::nothing(),
+        };
+        let paused = Paused::new(&gate);
+        self.wait_for(gate);
+        paused
+    }
+
     pub(crate) fn fired(outcome: Outcome<T, E>) -> Self {
-        Self { state: State::Fired(outcome), cursor: OnceCell::new() }
+        Self {
+            state: State::Fired(outcome),
+            cursor: OnceCell::new(),
+        }
     }
 
     pub(crate) fn waiting(node: Rc<dyn Output<T, E>>) -> Self {
-        Self { state: State::Waiting(node), cursor: OnceCell::new() }
+        Self {
+            state: State::Waiting(node),
+            cursor: OnceCell::new(),
+        }
     }
 
-    /// The result if it is here, else the node that it will come from.
+    /// The result if it is here, else the node that it will come from. For a Deferred
+    /// that is given into another chain: cancellers of this one stay of use.
     pub(crate) fn into_outcome(mut self) -> Result<Outcome<T, E>, Rc<dyn Output<T, E>>> {
-        self.take_outcome().map_err(|source| source.expect("only `await` leaves nothing behind, and it needs `self`"))
+        match self.take_outcome() {
+            Awaited::Outcome(outcome) => Ok(outcome),
+            Awaited::Pending(source) => Err(match self.cursor.take() {
+                Some(cursor) if cursor.is_used() => Gate::anchored(source, cursor),
+                _ => source,
+            }),
+            // Nothing is left to wait for, as when a trigger is dropped.
+            Awaited::Gone => {
+                let root = Root::new(Location::caller());
+                root.abandon();
+                Err(root)
+            }
+        }
     }
 
-    /// Like [`into_outcome`](Self::into_outcome), for a Deferred that stays; `Err(None)`
-    /// if its result was taken before.
-    pub(crate) fn take_outcome(&mut self) -> Result<Outcome<T, E>, Option<Rc<dyn Output<T, E>>>> {
+    /// Takes what is there to take, and leaves the Deferred empty; [`wait_for`](Self::wait_for)
+    /// undoes that.
+    pub(crate) fn take_outcome(&mut self) -> Awaited<T, E> {
         match mem::replace(&mut self.state, State::Taken) {
-            State::Fired(outcome) => Ok(outcome),
-            State::Taken => Err(None),
+            State::Fired(outcome) => Awaited::Outcome(outcome),
+            State::Taken => Awaited::Gone,
             State::Waiting(mut node) => loop {
                 match node.take() {
-                    Taken::Outcome(outcome) => return Ok(outcome),
+                    Taken::Outcome(outcome) => return Awaited::Outcome(outcome),
                     Taken::Moved(source) => node = source,
-                    Taken::Pending => return Err(Some(node)),
+                    Taken::Pending => return Awaited::Pending(node),
                 }
             },
         }
     }
 
-    /// Goes back to waiting for `node`, which [`take_outcome`](Self::take_outcome) gave out.
+    /// Waits for `node`, which [`take_outcome`](Self::take_outcome) gave out or which stands
+    /// behind what it gave out.
     pub(crate) fn wait_for(&mut self, node: Rc<dyn Output<T, E>>) {
         self.state = State::Waiting(node);
+        self.point_cursor();
     }
 
-    fn chain<U, F, C>(self, place: &'static Location<'static>, callback: C) -> Deferred<U, F>
+    fn chain<U, F, C>(mut self, place: &'static Location<'static>, callback: C) -> Deferred<U, F>
     where
         U: 'static,
         F: ChainError,
         C: FnOnce(Result<T, E>) -> Deferred<U, F> + 'static,
     {
-        let cursor = self.cursor.clone();
-        let mut next = match self.into_outcome() {
-            Ok(outcome) => {
-                if let Some(cursor) = cursor.get() {
-                    cursor.point_to(None);
-                }
+        let mut next = match self.take_outcome() {
+            Awaited::Outcome(outcome) => {
+                self.point_cursor();
                 let trail = outcome.trail.then(place);
                 let mut next = chain::call(callback, outcome.claim(), trail);
                 if let State::Fired(outcome) = &mut next.state {
@@ -273,21 +340,41 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
                 }
                 next
             }
-            Err(source) => Deferred::waiting(Link::after(source, place, callback)),
+            Awaited::Pending(source) => Deferred::waiting(Link::after(source, place, callback)),
+            Awaited::Gone => {
+                let (trigger, rest) = Self::new();
+                drop(trigger);
+                return rest.chain(place, callback);
+            }
         };
-        if let Some(cursor) = cursor.get() {
-            cursor.point_to(next.node());
+        if let Some(cursor) = self.cursor.take() {
+            next.cursor = OnceCell::from(cursor);
+            next.point_cursor();
         }
-        next.cursor = cursor;
         next
     }
 
-    fn node(&self) -> Option<Rc<dyn Node>> {
+    /// The node that the result will come from, unless it is here.
+    pub(crate) fn node(&self) -> Option<Rc<dyn Node>> {
         match &self.state {
             State::Waiting(node) => Some(Rc::clone(node) as Rc<dyn Node>),
             State::Fired(_) | State::Taken => None,
         }
     }
+
+    fn point_cursor(&self) {
+        if let Some(cursor) = self.cursor.get() {
+            cursor.point_to(self.node());
+        }
+    }
+}
+
+/// What [`Deferred::take_outcome`] found.
+pub(crate) enum Awaited<T, E: ChainError> {
+    Outcome(Outcome<T, E>),
+    Pending(Rc<dyn Output<T, E>>),
+    /// `await` took it before.
+    Gone,
 }
 
 impl<T, E: ChainError> fmt::Debug for Deferred<T, E> {
@@ -308,9 +395,15 @@ impl<T, E: ChainError> fmt::Debug for Deferred<T, E> {
             return write!(f, "Deferred(fired, created at {})", trail.created);
         }
         write!(f, "Deferred(pending, created at {}", trail.created)?;
-        let awaited = chain::innermost(Rc::clone(node) as Rc<dyn Node>);
-        if let Some(awaited) = awaited.filter(|awaited| awaited.created != trail.created) {
-            write!(f, ", waiting on the Deferred created at {}", awaited.created)?;
+        match chain::innermost(Rc::clone(node) as Rc<dyn Node>) {
+            Innermost::Held => f.write_str(", paused with a result")?,
+            Innermost::Settled => f.write_str(", in a running callback")?,
+            Innermost::Operation(awaited) => {
+                let created = awaited.trail().created;
+                if created != trail.created {
+                    write!(f, ", waiting on the Deferred created at {created}")?;
+                }
+            }
         }
         f.write_str(")")
     }
@@ -328,15 +421,25 @@ impl Canceller {
     /// has fired or is gone.
     pub fn cancel(&self) {
         if let Some(end) = self.cursor.end() {
-            chain::cancel(end);
+            chain::cancel(end, Interrupted::Cancelled);
         }
+    }
+
+    /// Says whether the chain is there and has not fired.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        self.cursor.end().is_some_and(|end| !end.is_done())
     }
 }
 
 impl fmt::Debug for Canceller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.cursor.end().filter(|end| !end.is_done()) {
-            Some(end) => write!(f, "Canceller(of the Deferred created at {})", end.trail().created),
+            Some(end) => write!(
+                f,
+                "Canceller(of the Deferred created at {})",
+                end.trail().created
+            ),
             None => f.write_str("Canceller(nothing left to cancel)"),
         }
     }

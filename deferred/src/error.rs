@@ -1,10 +1,13 @@
 //! The small errors of this crate: why a result never came.
 
 use std::any::Any;
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::panic::Location;
 use std::time::Duration;
+
+use crate::failure::Failure;
 
 /// Why a Deferred failed although its operation reported no error of its own.
 ///
@@ -44,7 +47,27 @@ impl Interrupted {
             .copied()
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("(a payload that is not text)");
-        Self::Panicked { message: message.into() }
+        Self::Panicked {
+            message: message.into(),
+        }
+    }
+
+    /// The interruption that `error` is, if it is of a type that one can look into.
+    pub(crate) fn seen_in<E: 'static>(error: &E) -> Option<&Self> {
+        let error = error as &dyn Any;
+        if let Some(failure) = error.downcast_ref::<Failure>() {
+            return failure.downcast_ref();
+        }
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return error.get_ref()?.downcast_ref();
+        }
+        if let Some(error) = error.downcast_ref::<Box<dyn Error>>() {
+            return error.downcast_ref();
+        }
+        if let Some(error) = error.downcast_ref::<Box<dyn Error + Send + Sync>>() {
+            return error.downcast_ref();
+        }
+        error.downcast_ref()
     }
 }
 

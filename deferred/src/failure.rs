@@ -1,11 +1,13 @@
 //! The erased error of a chain, and where it arose.
 
-use std::any::{Any, TypeId};
+use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::iter;
 use std::panic::Location;
+use std::rc::Rc;
 
 use crate::error::Interrupted;
 
@@ -40,7 +42,7 @@ pub struct Failure {
 // An `Interrupted` is kept inline, so that cancelling allocates nothing.
 enum Cause {
     Interrupted(Interrupted, &'static Location<'static>),
-    Error(Box<dyn Erased>),
+    Error(Rc<dyn Erased>),
 }
 
 impl Failure {
@@ -48,17 +50,19 @@ impl Failure {
     #[track_caller]
     pub fn new<E: Error + 'static>(error: E) -> Self {
         let origin = Location::caller();
-        let mut error = Some(error);
-        // `Some` above, and taken once in each branch.
-        if TypeId::of::<E>() == TypeId::of::<Interrupted>()
-            && let Some(interrupted) =
-                (&mut error as &mut dyn Any).downcast_mut::<Option<Interrupted>>().and_then(Option::take)
-        {
-            return Self { cause: Cause::Interrupted(interrupted, origin) };
-        }
-        let error = error.expect("only an Interrupted is taken out above");
-        let backtrace = Backtrace::capture();
-        Self { cause: Cause::Error(Box::new(Raised { error, origin, backtrace })) }
+        let cause = match into_type::<E, Interrupted>(error) {
+            Ok(interrupted) => Cause::Interrupted(interrupted, origin),
+            Err(error) => {
+                let (backtrace, shared) = (Backtrace::capture(), Cell::new(false));
+                Cause::Error(Rc::new(Raised {
+                    error,
+                    origin,
+                    backtrace,
+                    shared,
+                }))
+            }
+        };
+        Self { cause }
     }
 
     /// Makes a failure that is only a message.
@@ -76,9 +80,13 @@ impl Failure {
     /// Takes the error out if it is an `E`; otherwise gives the failure back,
     /// so that `?` passes it on to the next errback.
     ///
+    /// The error of a failure that was [cloned](Clone), as [`share`](crate::Deferred::share)
+    /// does, belongs to several and cannot be taken: look at it with
+    /// [`check`](Failure::check) and [`downcast_ref`](Failure::downcast_ref).
+    ///
     /// # Errors
     ///
-    /// The failure itself, unchanged, when its error is not an `E`.
+    /// The failure itself, unchanged, when its error is not an `E`, or is shared.
     ///
     /// # Examples
     ///
@@ -94,18 +102,24 @@ impl Failure {
     /// assert!(matches!(row.into_result(), Ok(Ok(0))));
     /// ```
     pub fn trap<E: Error + 'static>(self) -> Result<E, Self> {
-        if !self.check::<E>() {
-            return Err(self);
-        }
         match self.cause {
-            Cause::Interrupted(interrupted, _) => {
-                let mut slot = Some(interrupted);
-                let error = (&mut slot as &mut dyn Any).downcast_mut::<Option<E>>().and_then(Option::take);
-                Ok(error.expect("check says that E is Interrupted"))
+            Cause::Interrupted(interrupted, origin) => {
+                into_type(interrupted).map_err(|interrupted| Self {
+                    cause: Cause::Interrupted(interrupted, origin),
+                })
             }
+            Cause::Error(raised) if !raised.error().is::<E>() || raised.is_shared() => Err(Self {
+                cause: Cause::Error(raised),
+            }),
             Cause::Error(raised) => {
-                let raised = raised.into_any().downcast::<Raised<E>>();
-                Ok(raised.expect("check says that the error is an E").error)
+                let whole = raised
+                    .into_any()
+                    .downcast::<Raised<E>>()
+                    .ok()
+                    .and_then(Rc::into_inner);
+                Ok(whole
+                    .unwrap_or_else(|| unreachable!("an error of type E, and not shared"))
+                    .error)
             }
         }
     }
@@ -127,7 +141,9 @@ impl Failure {
 
     /// The error and what caused it, outermost first.
     pub fn sources(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
-        iter::successors(Some(self.error()), |error: &&(dyn Error + 'static)| (*error).source())
+        iter::successors(Some(self.error()), |error: &&(dyn Error + 'static)| {
+            (*error).source()
+        })
     }
 
     /// Where the error became a failure: the line of the `?`, or of
@@ -154,8 +170,25 @@ impl Failure {
     pub fn into_error(self) -> Box<dyn Error> {
         match self.cause {
             Cause::Interrupted(interrupted, _) => Box::new(interrupted),
+            Cause::Error(raised) if raised.is_shared() => Box::new(Shared(raised)),
             Cause::Error(raised) => raised.into_error(),
         }
+    }
+}
+
+/// The same failure for another: both hold the one error.
+impl Clone for Failure {
+    fn clone(&self) -> Self {
+        let cause = match &self.cause {
+            Cause::Interrupted(interrupted, origin) => {
+                Cause::Interrupted(interrupted.clone(), origin)
+            }
+            Cause::Error(raised) => {
+                raised.share();
+                Cause::Error(Rc::clone(raised))
+            }
+        };
+        Self { cause }
     }
 }
 
@@ -196,10 +229,18 @@ impl fmt::Debug for Failure {
 #[error("{0}")]
 struct Message(String);
 
+/// An error that several hold, as one that can be boxed.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.error())]
+struct Shared(Rc<dyn Erased>);
+
 struct Raised<E> {
     error: E,
     origin: &'static Location<'static>,
     backtrace: Backtrace,
+    /// Once cloned, the error can never be taken: not by whom is left in the end
+    /// either, for that would depend on the order of drops.
+    shared: Cell<bool>,
 }
 
 /// A `Raised<E>` whose `E` is forgotten.
@@ -207,8 +248,16 @@ trait Erased {
     fn error(&self) -> &(dyn Error + 'static);
     fn origin(&self) -> &'static Location<'static>;
     fn backtrace(&self) -> Option<&Backtrace>;
-    fn into_error(self: Box<Self>) -> Box<dyn Error>;
-    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+    fn share(&self);
+    fn is_shared(&self) -> bool;
+    fn into_error(self: Rc<Self>) -> Box<dyn Error>;
+    fn into_any(self: Rc<Self>) -> Rc<dyn Any>;
+}
+
+impl fmt::Debug for dyn Erased {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.error(), f)
+    }
 }
 
 impl<E: Error + 'static> Erased for Raised<E> {
@@ -224,12 +273,38 @@ impl<E: Error + 'static> Erased for Raised<E> {
         (self.backtrace.status() == BacktraceStatus::Captured).then_some(&self.backtrace)
     }
 
-    fn into_error(self: Box<Self>) -> Box<dyn Error> {
-        Box::new(self.error)
+    fn share(&self) {
+        self.shared.set(true);
     }
 
-    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+    fn is_shared(&self) -> bool {
+        self.shared.get()
+    }
+
+    fn into_error(self: Rc<Self>) -> Box<dyn Error> {
+        match Rc::try_unwrap(self) {
+            Ok(raised) => Box::new(raised.error),
+            Err(raised) => Box::new(Shared(raised)),
+        }
+    }
+
+    fn into_any(self: Rc<Self>) -> Rc<dyn Any> {
         self
+    }
+}
+
+/// Gives a value its type back, if it is this one.
+fn into_type<From: 'static, To: 'static>(value: From) -> Result<To, From> {
+    let mut value = Some(value);
+    if let Some(value) = (&mut value as &mut dyn Any)
+        .downcast_mut::<Option<To>>()
+        .and_then(Option::take)
+    {
+        return Ok(value);
+    }
+    match value {
+        Some(value) => Err(value),
+        None => unreachable!("it is only taken where this returns"),
     }
 }
 
@@ -256,7 +331,10 @@ mod tests {
 
     #[test]
     fn trap_takes_the_typed_error_out() {
-        let error = parse("x").unwrap_err().trap::<ParseIntError>().expect("it is a ParseIntError");
+        let error = parse("x")
+            .unwrap_err()
+            .trap::<ParseIntError>()
+            .expect("it is a ParseIntError");
         assert_eq!(error, "x".parse::<u32>().unwrap_err());
     }
 
@@ -269,16 +347,38 @@ mod tests {
     #[test]
     fn an_interruption_is_trapped_like_any_other_error() {
         let failure = Failure::from(Interrupted::Cancelled);
-        assert_eq!(failure.downcast_ref::<Interrupted>(), Some(&Interrupted::Cancelled));
-        assert_eq!(failure.trap::<Interrupted>().expect("it is one"), Interrupted::Cancelled);
+        assert_eq!(
+            failure.downcast_ref::<Interrupted>(),
+            Some(&Interrupted::Cancelled)
+        );
+        assert_eq!(
+            failure.trap::<Interrupted>().expect("it is one"),
+            Interrupted::Cancelled
+        );
     }
 
     #[test]
     fn sources_run_from_the_error_to_its_first_cause() {
         let failure = Failure::from(Unusable("x".parse::<u32>().unwrap_err()));
         let texts: Vec<String> = failure.sources().map(ToString::to_string).collect();
-        assert_eq!(texts, ["the settings are unusable", "invalid digit found in string"]);
+        assert_eq!(
+            texts,
+            ["the settings are unusable", "invalid digit found in string"]
+        );
         assert!(format!("{failure:?}").contains("caused by: invalid digit"));
+    }
+
+    #[test]
+    fn a_shared_error_is_looked_at_and_never_taken() {
+        let failure = parse("x").unwrap_err();
+        let copy = failure.clone();
+        assert!(copy.check::<ParseIntError>());
+        assert!(copy.trap::<ParseIntError>().is_err());
+        let failure = failure.trap::<ParseIntError>().unwrap_err();
+        assert_eq!(
+            failure.into_error().to_string(),
+            "invalid digit found in string"
+        );
     }
 
     #[test]

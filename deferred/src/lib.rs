@@ -54,15 +54,34 @@
 
 mod chain;
 mod clock;
+mod combine;
 mod deferred;
 mod error;
 mod failure;
 mod future;
+mod line;
+mod pause;
+mod share;
+mod sync;
+mod task;
+mod timeout;
 mod trigger;
 pub mod unhandled;
 
 pub use crate::clock::{Clock, Scheduled};
+pub use crate::combine::{
+    FailureGroup, FireOn, FirstError, Gather, ListResult, any, deferred_list, gather_results,
+    gather_results_or_cancel, gather_tuple, race,
+};
 pub use crate::deferred::{Canceller, Deferred, IntoDeferred, fail, maybe_deferred, succeed};
 pub use crate::error::{ChainError, Interrupted};
 pub use crate::failure::Failure;
+pub use crate::future::CancelOnDrop;
+pub use crate::pause::Paused;
+pub use crate::share::Shared;
+pub use crate::sync::{
+    DeferredEvent, DeferredLock, DeferredQueue, DeferredSemaphore, Permit, QueueOverflow,
+    QueueUnderflow, TaskGroup,
+};
+pub use crate::task::{Resume, WakeHome};
 pub use crate::trigger::Trigger;

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::rc::Rc;
 
-use crate::chain::Root;
+use crate::chain::{Root, Stop};
 use crate::error::ChainError;
 use crate::failure::Failure;
 
 /// Fires a [`Deferred`](crate::Deferred), once: to fire consumes it.
 ///
-/// Dropped without firing, it fails its Deferred with
+/// Dropped without firing, it fails its Deferred, if that is still there, with
 /// [`Interrupted::Abandoned`](crate::Interrupted::Abandoned), so that nothing waits
 /// for ever. (Inside a callback of a running chain the failure is delivered when
 /// that chain has come to its end.)
@@ -55,6 +55,16 @@ impl<T: 'static, E: ChainError> Trigger<T, E> {
         self.into_root().fire(result);
     }
 
+    /// Fires like [`fire`](Trigger::fire), but inside a running chain the rest waits
+    /// until that chain has come to its end.
+    ///
+    /// Still before the call that fired that chain returns, and in the order of the calls.
+    /// For places where one firing may lead to the next without end, as when a lock is
+    /// handed over: the stack does not grow.
+    pub fn fire_soon(self, result: Result<T, E>) {
+        self.into_root().fire_soon(result);
+    }
+
     /// Registers what stops the operation when its Deferred is cancelled.
     ///
     /// `hook` is called at most once, from inside `cancel`. It may fire this trigger,
@@ -65,7 +75,18 @@ impl<T: 'static, E: ChainError> Trigger<T, E> {
     /// The hook must not own the trigger's Deferred: the two would keep each other
     /// alive.
     pub fn on_cancel(&self, hook: impl FnOnce() + 'static) {
-        self.root().on_cancel(Box::new(hook));
+        self.root().on_cancel(Stop::Hook(Box::new(hook)));
+    }
+
+    /// Registers what passes a cancellation on, for an operation that answers it
+    /// in its own time.
+    ///
+    /// Unlike after [`on_cancel`](Trigger::on_cancel), the Deferred stays pending until
+    /// this trigger is fired or dropped. `hook` is called from inside each `cancel` while
+    /// that lasts, but never from inside itself; a panic in it becomes the failure. It
+    /// replaces a hook that was there, and is dropped with the firing.
+    pub fn forward_cancel(&self, hook: impl Fn() + 'static) {
+        self.root().on_cancel(Stop::Forward(Rc::new(hook)));
     }
 
     /// Says whether somebody still waits for the result: false once it was
@@ -75,18 +96,34 @@ impl<T: 'static, E: ChainError> Trigger<T, E> {
         self.root().is_open()
     }
 
+    /// Says whether anything is left that would receive the result: the Deferred, or a
+    /// callback behind it. A value fired at nobody is dropped.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.root
+            .as_ref()
+            .is_some_and(|root| Rc::strong_count(root) > 1)
+    }
+
     pub(crate) fn into_root(mut self) -> Rc<Root<T, E>> {
-        self.root.take().expect("only the consuming methods take the root")
+        self.root
+            .take()
+            .expect("only the consuming methods take the root")
     }
 
     fn root(&self) -> &Root<T, E> {
-        self.root.as_ref().expect("only the consuming methods take the root")
+        self.root
+            .as_ref()
+            .expect("only the consuming methods take the root")
     }
 }
 
 impl<T: 'static, E: ChainError> Drop for Trigger<T, E> {
     fn drop(&mut self) {
-        if let Some(root) = self.root.take() {
+        // With nobody waiting, nothing was abandoned.
+        if let Some(root) = self.root.take()
+            && Rc::strong_count(&root) > 1
+        {
             root.abandon();
         }
     }
@@ -94,7 +131,11 @@ impl<T: 'static, E: ChainError> Drop for Trigger<T, E> {
 
 impl<T: 'static, E: ChainError> fmt::Debug for Trigger<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = if self.is_open() { "not fired" } else { "cancelled" };
+        let state = if self.is_open() {
+            "not fired"
+        } else {
+            "cancelled"
+        };
         write!(f, "Trigger({state}, created at {})", self.root().created())
     }
 }

@@ -48,8 +48,9 @@ impl Unhandled<'_> {
     #[must_use]
     pub fn message(&self) -> String {
         // A Display that panics must not turn a report into a crash.
-        catch_unwind(AssertUnwindSafe(|| self.error.to_string()))
-            .unwrap_or_else(|payload| format!("(its Display: {})", Interrupted::from_panic(&*payload)))
+        catch_unwind(AssertUnwindSafe(|| self.error.to_string())).unwrap_or_else(|payload| {
+            format!("(its Display: {})", Interrupted::from_panic(&*payload))
+        })
     }
 }
 
@@ -140,11 +141,17 @@ pub(crate) struct Trail {
 
 impl Trail {
     pub(crate) fn begin(place: &'static Location<'static>) -> Self {
-        Self { created: place, last_added: place }
+        Self {
+            created: place,
+            last_added: place,
+        }
     }
 
     pub(crate) fn then(self, place: &'static Location<'static>) -> Self {
-        Self { created: self.created, last_added: place }
+        Self {
+            created: self.created,
+            last_added: place,
+        }
     }
 }
 
@@ -174,12 +181,28 @@ pub(crate) fn report(error: &dyn ErrorValue, trail: Trail) {
 }
 
 fn report_by_default(unhandled: &Unhandled<'_>) {
+    say(&unhandled.to_string());
+}
+
+/// Reports a wake that came from another thread to a task without a way home.
+#[cold]
+pub(crate) fn report_stranded() {
+    say(
+        "a task was woken from another thread and has no way home (see Deferred::from_future_with); \
+         it sleeps until something wakes it on its own thread",
+    );
+}
+
+fn say(text: &str) {
     if tracing::dispatcher::has_been_set() {
-        tracing::error!(target: "torsade", "{unhandled}");
+        tracing::error!(target: "torsade", "{text}");
     } else {
-        #[expect(clippy::print_stderr, reason = "with no subscriber, the alternative is silence")]
+        #[expect(
+            clippy::print_stderr,
+            reason = "with no subscriber, the alternative is silence"
+        )]
         {
-            eprintln!("torsade: {unhandled}");
+            eprintln!("torsade: {text}");
         }
     }
 }

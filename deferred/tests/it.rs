@@ -16,7 +16,10 @@ fn log() -> (Log, impl Fn(&str) + Clone + 'static) {
 
 /// Runs `body` on a thread with a stack of 64 KiB.
 fn on_a_small_stack(body: impl FnOnce() + Send + 'static) {
-    let thread = thread::Builder::new().stack_size(64 * 1024).spawn(body).expect("a thread starts");
+    let thread = thread::Builder::new()
+        .stack_size(64 * 1024)
+        .spawn(body)
+        .expect("a thread starts");
     thread.join().expect("the body did not panic");
 }
 
@@ -65,7 +68,15 @@ fn cancel_reaches_the_innermost_deferred() {
     canceller.cancel();
     canceller.cancel();
     assert_eq!(stopped.get(), 1);
-    assert_eq!(result.into_result().unwrap().unwrap_err().trap::<Interrupted>().unwrap(), Interrupted::Cancelled);
+    assert_eq!(
+        result
+            .into_result()
+            .unwrap()
+            .unwrap_err()
+            .trap::<Interrupted>()
+            .unwrap(),
+        Interrupted::Cancelled
+    );
     inner_trigger.callback(1);
 }
 
@@ -85,7 +96,9 @@ fn a_dropped_trigger_fails_its_deferred() {
     let (trigger, deferred) = Deferred::<u32>::new();
     drop(trigger);
     let failure = deferred.into_result().unwrap().unwrap_err();
-    assert!(matches!(failure.downcast_ref(), Some(Interrupted::Abandoned { created }) if created.file().ends_with("it.rs")));
+    assert!(
+        matches!(failure.downcast_ref(), Some(Interrupted::Abandoned { created }) if created.file().ends_with("it.rs"))
+    );
 }
 
 #[test]
@@ -93,7 +106,10 @@ fn a_panic_in_a_callback_is_the_failure_of_its_chain() {
     let (trigger, deferred) = Deferred::<u32>::new();
     let result = deferred.add_callback(|_| -> Result<u32, Failure> { panic!("oh") });
     trigger.callback(1);
-    assert_eq!(result.into_result().unwrap().unwrap_err().to_string(), "a callback panicked: oh");
+    assert_eq!(
+        result.into_result().unwrap().unwrap_err().to_string(),
+        "a callback panicked: oh"
+    );
 }
 
 #[test]
@@ -105,7 +121,10 @@ fn an_unhandled_failure_is_reported_once_with_its_places() {
     trigger.errback(Failure::message("lost"));
     let seen = seen.borrow();
     assert_eq!(seen.len(), 1);
-    assert!(seen[0].contains("lost") && seen[0].matches("it.rs").count() == 3, "{seen:?}");
+    assert!(
+        seen[0].contains("lost") && seen[0].matches("it.rs").count() == 3,
+        "{seen:?}"
+    );
 }
 
 #[test]
@@ -132,7 +151,10 @@ fn a_deferred_is_awaited() {
     let mut context = Context::from_waker(Waker::noop());
     assert!(sum.as_mut().poll(&mut context).is_pending());
     trigger.callback(1);
-    assert!(matches!(sum.as_mut().poll(&mut context), Poll::Ready(Ok(2))));
+    assert!(matches!(
+        sum.as_mut().poll(&mut context),
+        Poll::Ready(Ok(2))
+    ));
 }
 
 #[test]
