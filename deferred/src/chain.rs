@@ -63,6 +63,10 @@ pub(crate) trait Node {
     fn trail(&self) -> Trail;
 
     fn is_done(&self) -> bool;
+
+    /// The waiting end was dropped. For a node that somebody else keeps alive as well: it
+    /// is not to keep a result that nobody will take.
+    fn forsake(&self) {}
 }
 
 /// Where a node gets its result from.
@@ -154,6 +158,8 @@ pub(crate) struct Root<T, E: ChainError> {
     state: Cell<RootState<T, E>>,
     next: Cell<Option<Rc<dyn Step>>>,
     trail: Trail,
+    /// Nobody will take the result, unless there is a `next`.
+    is_forsaken: Cell<bool>,
 }
 
 //   Pending ◀─forwarded─▶ Cancelling ──┐
@@ -187,6 +193,7 @@ impl<T: 'static, E: ChainError> Root<T, E> {
             state: Cell::new(RootState::Pending(None)),
             next: Cell::new(None),
             trail: Trail::begin(place),
+            is_forsaken: Cell::new(false),
         })
     }
 
@@ -283,7 +290,11 @@ impl<T: 'static, E: ChainError> Root<T, E> {
                     .set(RootState::Done(Outcome::new(result, self.trail)));
                 // User code may run in the drop of the hook, so it comes last.
                 drop(previous);
-                self.next.take()
+                let next = self.next.take();
+                if next.is_none() && self.is_forsaken.get() {
+                    drop(self.take());
+                }
+                next
             }
             other => {
                 self.state.set(other);
@@ -349,6 +360,13 @@ impl<T: 'static, E: ChainError> Node for Root<T, E> {
         let done = matches!(state, RootState::Done(_));
         self.state.set(state);
         done
+    }
+
+    fn forsake(&self) {
+        self.is_forsaken.set(true);
+        if self.is_done() {
+            drop(self.take());
+        }
     }
 }
 

@@ -377,6 +377,14 @@ pub(crate) enum Awaited<T, E: ChainError> {
     Gone,
 }
 
+impl<T, E: ChainError> Drop for Deferred<T, E> {
+    fn drop(&mut self) {
+        if let State::Waiting(node) = &self.state {
+            node.forsake();
+        }
+    }
+}
+
 impl<T, E: ChainError> fmt::Debug for Deferred<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let node = match &self.state {

@@ -58,6 +58,8 @@ mod combine;
 mod deferred;
 mod error;
 mod failure;
+#[cfg(doctest)]
+mod forbidden;
 mod future;
 mod line;
 mod pause;

@@ -135,6 +135,8 @@ struct Task<T, E: ChainError> {
     awaited: Cell<Waits>,
     /// Something that the body waits for fired while it ran.
     again: Cell<bool>,
+    /// Nobody will take the result, unless there is a `next`.
+    is_forsaken: Cell<bool>,
     /// The waker that is this task's own, because a future has a clone of it or because
     /// it knows the way home.
     lamp: Cell<Option<Lamp>>,
@@ -177,6 +179,7 @@ impl<T: 'static, E: ChainError> Task<T, E> {
             trail: Trail::begin(place),
             awaited: Cell::new(Waits::Nothing),
             again: Cell::new(false),
+            is_forsaken: Cell::new(false),
             lamp: Cell::new(wake_home.map(|home| Lamp::new(Some(home)))),
         });
         chain::run(Rc::clone(&task) as Rc<dyn Step>);
@@ -196,7 +199,7 @@ impl<T: 'static, E: ChainError> Task<T, E> {
                     self.state
                         .set(TaskState::Done(Outcome::new(result, self.trail)));
                     self.forget();
-                    return self.next.take();
+                    return self.next_or_nobody();
                 }
                 Polled::Pending(body) => body,
             };
@@ -256,6 +259,14 @@ impl<T: 'static, E: ChainError> Task<T, E> {
         if is_pending && woken {
             chain::run_soon(Rc::clone(self) as Rc<dyn Step>);
         }
+    }
+
+    fn next_or_nobody(&self) -> Option<Rc<dyn Step>> {
+        let next = self.next.take();
+        if next.is_none() && self.is_forsaken.get() {
+            drop(self.take());
+        }
+        next
     }
 
     /// Leaves the register, when the body has ended.
@@ -346,7 +357,7 @@ impl<T: 'static, E: ChainError> Node for Task<T, E> {
             self.trail,
         )));
         self.forget();
-        if let Some(next) = self.next.take() {
+        if let Some(next) = self.next_or_nobody() {
             chain::run(next);
         }
     }
@@ -360,6 +371,13 @@ impl<T: 'static, E: ChainError> Node for Task<T, E> {
         let done = matches!(state, TaskState::Done(_));
         self.state.set(state);
         done
+    }
+
+    fn forsake(&self) {
+        self.is_forsaken.set(true);
+        if self.is_done() {
+            drop(self.take());
+        }
     }
 }
 

@@ -97,7 +97,7 @@ fn a_dropped_trigger_fails_its_deferred() {
     drop(trigger);
     let failure = deferred.into_result().unwrap().unwrap_err();
     assert!(
-        matches!(failure.downcast_ref(), Some(Interrupted::Abandoned { created }) if created.file().ends_with("it.rs"))
+        matches!(failure.downcast_ref(), Some(Interrupted::Abandoned { created }) if created.file().ends_with("depth.rs"))
     );
 }
 
@@ -122,7 +122,7 @@ fn an_unhandled_failure_is_reported_once_with_its_places() {
     let seen = seen.borrow();
     assert_eq!(seen.len(), 1);
     assert!(
-        seen[0].contains("lost") && seen[0].matches("it.rs").count() == 3,
+        seen[0].contains("lost") && seen[0].matches("depth.rs").count() == 3,
         "{seen:?}"
     );
 }
