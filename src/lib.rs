@@ -12,7 +12,7 @@ pub mod prelude {
         Canceller, Deferred, Failure, Interrupted, IntoDeferred, Trigger, fail, maybe_deferred, succeed,
     };
     #[cfg(feature = "lines")]
-    // LINES
+    pub use torsade_protocols::lines::{Delimiter, LineReceiver, LineTooLong, LineTransport, Lines};
     pub use torsade_reactor::{
         Address, ConnectError, ConnectionLost, DelayedCall, Factory, Limits, ListenError, Port, Protocol, Reactor,
         Remote, RunError, Transport,

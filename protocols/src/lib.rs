@@ -1,1 +1,10 @@
-//! placeholder
+//! What bytes mean: one protocol a module, one feature a protocol.
+//!
+//! Each is a pure core (bytes in, events out) and a thin rim that speaks to the
+//! reactor. None of them knows a socket, a clock or a thread: what runs below may be
+//! TCP, memory, or another protocol of this crate.
+
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "lines")]
+pub mod lines;

@@ -1,0 +1,357 @@
+//! The stream that a line receiver writes to.
+//!
+//! A [`LineStream`] is the stream below it, with three things of its own: it sends
+//! lines, it changes how what comes is split, and it can pause in the middle of a chunk.
+//!
+//! # Reentrancy
+//!
+//! None of its methods delivers anything before it returns. A change asked for during a
+//! delivery is seen by the loop that delivers; one asked for at another time is followed
+//! by a call in the reactor's next turn.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::ops::Range;
+use std::rc::{Rc, Weak};
+
+use torsade_deferred::Failure;
+use torsade_reactor::{Address, ConnectionLost, Limits, Reactor, Receiver, Stream};
+
+use super::delivery::GoOn;
+use super::split::{Delimiter, Splitter};
+
+/// What a [`LineTransport`](super::LineTransport) offers beyond a plain transport.
+///
+/// Its methods are called on the transport: `transport.send_line("hello")`.
+pub struct LineStream {
+    below: Rc<dyn Stream>,
+    pub(super) splitter: RefCell<Splitter>,
+    /// Bytes that have come and wait to be split.
+    kept: RefCell<Kept>,
+    /// Bytes that were given back during a delivery; they go before all others.
+    unread: RefCell<Vec<u8>>,
+    /// The raw data being delivered, and how much of its end is unused.
+    raw_data: Cell<Option<Range<*const u8>>>,
+    unused: Cell<usize>,
+    /// Who brings what is kept to the line receiver.
+    delivery: RefCell<Option<Weak<dyn GoOn>>>,
+    /// Who gets the bytes in place of the line receiver, as they are.
+    successor: RefCell<Option<Rc<dyn Receiver>>>,
+    flags: Flags,
+}
+
+#[derive(Default)]
+struct Flags {
+    /// The user paused reading.
+    paused: Cell<bool>,
+    /// The stream below was paused, too, and has not been resumed.
+    below_paused: Cell<bool>,
+    /// The loop that delivers is on the stack.
+    delivering: Cell<bool>,
+    /// A call that goes on delivering is scheduled; nothing is delivered before.
+    scheduled: Cell<bool>,
+    /// The peer's stream has ended, behind what is kept.
+    read_ended: Cell<bool>,
+}
+
+/// Bytes that wait, and how many of them have been used.
+#[derive(Default)]
+pub(super) struct Kept {
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+impl Kept {
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.bytes[self.used..]
+    }
+}
+
+impl LineStream {
+    /// Sends `line`, and the delimiter behind it.
+    ///
+    /// `line` must not have the delimiter in it: the peer would see two lines.
+    pub fn send_line(&self, line: impl AsRef<[u8]>) {
+        self.below.write(line.as_ref());
+        self.below
+            .write(self.splitter.borrow().delimiter().as_bytes());
+    }
+
+    /// Delivers raw data from here on: the rest of the chunk at hand, the beginning of an
+    /// unfinished line, and what comes, until [`set_line_mode`](Self::set_line_mode).
+    pub fn set_raw_mode(&self) {
+        let partial = self.splitter.borrow_mut().set_raw_mode();
+        self.give_back(&partial);
+    }
+
+    /// Delivers lines from here on, from the beginning of `unused`: bytes that were
+    /// delivered as raw data and are not.
+    ///
+    /// If `unused` is the end of the slice that is being delivered, it is not copied.
+    pub fn set_line_mode(&self, unused: impl AsRef<[u8]>) {
+        let unused = unused.as_ref();
+        let partial = self.splitter.borrow_mut().set_line_mode();
+        self.give_back(&partial);
+        match self.raw_data.take() {
+            Some(data) if is_end_of(unused, &data) => self.unused.set(unused.len()),
+            _ => self.give_back(unused),
+        }
+    }
+
+    /// Splits at this delimiter from here on, and sends it behind lines.
+    pub fn set_delimiter(&self, delimiter: impl Into<Delimiter>) {
+        let partial = self.splitter.borrow_mut().set_delimiter(delimiter.into());
+        self.give_back(&partial);
+    }
+
+    /// Accepts lines up to this length, the delimiter not counted, from here on.
+    pub fn set_max_length(&self, max_length: usize) {
+        let partial = self.splitter.borrow_mut().set_max_length(max_length);
+        self.give_back(&partial);
+    }
+
+    /// Has `bytes` delivered, before anything else.
+    fn give_back(&self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.unread.borrow_mut().splice(..0, bytes.iter().copied());
+            self.schedule();
+        }
+    }
+
+    /// Has delivery go on when this callback has returned: in the loop that is on the
+    /// stack, or in the next turn.
+    pub(super) fn schedule(&self) {
+        if self.flags.delivering.get() || self.flags.scheduled.replace(true) {
+            return;
+        }
+        let delivery = self.delivery.borrow().clone();
+        self.below.reactor().call_soon(move || {
+            if let Some(delivery) = delivery.and_then(|delivery| delivery.upgrade()) {
+                delivery.go_on();
+            }
+        });
+    }
+}
+
+/// For the delivery.
+impl LineStream {
+    pub(super) fn over(below: Rc<dyn Stream>, splitter: Splitter) -> Rc<Self> {
+        Rc::new(Self {
+            below,
+            splitter: RefCell::new(splitter),
+            kept: RefCell::default(),
+            unread: RefCell::default(),
+            raw_data: Cell::default(),
+            unused: Cell::default(),
+            delivery: RefCell::default(),
+            successor: RefCell::default(),
+            flags: Flags::default(),
+        })
+    }
+
+    pub(super) fn set_delivery(&self, delivery: Weak<dyn GoOn>) {
+        self.delivery.replace(Some(delivery));
+    }
+
+    pub(super) fn successor(&self) -> Option<Rc<dyn Receiver>> {
+        self.successor.borrow().clone()
+    }
+
+    /// The end: nothing more is delivered, nothing is kept.
+    pub(super) fn take_successor(&self) -> Option<Rc<dyn Receiver>> {
+        self.kept.take();
+        self.unread.take();
+        self.successor.take()
+    }
+
+    /// Whether the next event may be delivered now.
+    pub(super) fn is_flowing(&self) -> bool {
+        !self.flags.paused.get() && !self.flags.scheduled.get() && self.below.is_connected()
+    }
+
+    /// Whether the bytes at hand are the next to be split.
+    pub(super) fn is_in_order(&self) -> bool {
+        self.unread.borrow().is_empty()
+    }
+
+    pub(super) fn is_kept_empty(&self) -> bool {
+        self.kept.borrow().rest().is_empty() && self.unread.borrow().is_empty()
+    }
+
+    pub(super) fn set_scheduled(&self, scheduled: bool) {
+        self.flags.scheduled.set(scheduled);
+    }
+
+    pub(super) fn is_delivering(&self) -> bool {
+        self.flags.delivering.get()
+    }
+
+    pub(super) fn set_delivering(&self, delivering: bool) {
+        self.flags.delivering.set(delivering);
+    }
+
+    pub(super) fn set_read_ended(&self) {
+        self.flags.read_ended.set(true);
+    }
+
+    pub(super) fn take_read_ended(&self) -> bool {
+        self.flags.read_ended.take()
+    }
+
+    /// Keeps `data` behind all that is kept.
+    pub(super) fn keep(&self, data: &[u8]) {
+        self.kept.borrow_mut().bytes.extend_from_slice(data);
+    }
+
+    /// Takes what is kept, in order.
+    pub(super) fn take_kept(&self) -> Kept {
+        let (unread, mut kept) = (self.unread.take(), self.kept.take());
+        if !unread.is_empty() {
+            kept.bytes.splice(..kept.used, unread);
+            kept.used = 0;
+        }
+        kept
+    }
+
+    /// Keeps what was taken, less what has been used of it, before what has come since.
+    pub(super) fn put_back(&self, mut kept: Kept, used: usize) {
+        kept.used += used;
+        if kept.rest().is_empty() {
+            return;
+        }
+        let mut place = self.kept.borrow_mut();
+        kept.bytes.extend_from_slice(place.rest());
+        *place = kept;
+    }
+
+    /// Keeps the rest of a chunk, before what has come since.
+    pub(super) fn keep_rest(&self, rest: &[u8]) {
+        if !rest.is_empty() {
+            self.put_back(
+                Kept {
+                    bytes: rest.to_vec(),
+                    used: 0,
+                },
+                0,
+            );
+        }
+    }
+
+    /// Says which raw data is delivered now.
+    pub(super) fn begin_raw(&self, data: &[u8]) {
+        self.raw_data.set(Some(data.as_ptr_range()));
+        self.unused.set(0);
+    }
+
+    /// How many bytes at the end of the raw data were not used.
+    pub(super) fn end_raw(&self) -> usize {
+        self.raw_data.set(None);
+        self.unused.take()
+    }
+
+    /// Lets the stream below go on, if it was paused here.
+    pub(super) fn resume_below(&self) {
+        if self.flags.below_paused.take() {
+            self.below.resume_reading();
+        }
+    }
+}
+
+impl Stream for LineStream {
+    fn write(&self, data: &[u8]) {
+        self.below.write(data);
+    }
+
+    fn lose_connection(&self) {
+        self.below.lose_connection();
+    }
+
+    fn lose_connection_because(&self, failure: Failure) {
+        self.below.lose_connection_because(failure);
+    }
+
+    fn abort_connection(&self) {
+        self.below.abort_connection();
+    }
+
+    fn lose_write_connection(&self) {
+        self.below.lose_write_connection();
+    }
+
+    /// Delivers nothing more, not even the next line of the chunk at hand.
+    fn pause_reading(&self) {
+        self.flags.paused.set(true);
+        self.flags.below_paused.set(true);
+        self.below.pause_reading();
+    }
+
+    fn resume_reading(&self) {
+        if !self.flags.paused.replace(false) || self.flags.delivering.get() {
+            return;
+        }
+        if self.is_kept_empty() && !self.flags.read_ended.get() {
+            self.resume_below();
+        } else {
+            self.schedule();
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        self.below.is_connected()
+    }
+
+    fn unsent(&self) -> usize {
+        self.below.unsent()
+    }
+
+    fn set_limits(&self, limits: Limits) {
+        self.below.set_limits(limits);
+    }
+
+    fn peer(&self) -> Address {
+        self.below.peer()
+    }
+
+    fn host(&self) -> Address {
+        self.below.host()
+    }
+
+    fn reactor(&self) -> Reactor {
+        self.below.reactor()
+    }
+
+    fn set_nodelay(&self, on: bool) {
+        self.below.set_nodelay(on);
+    }
+
+    /// Hands the connection on: `receiver` gets the bytes as they are, from the first
+    /// that the line receiver has not had. That one keeps its seat, and hears of the end.
+    fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
+        let previous = self.successor.replace(Some(receiver));
+        drop(previous);
+        let partial = self.splitter.borrow_mut().set_raw_mode();
+        self.give_back(&partial);
+    }
+
+    fn fail(&self, reason: ConnectionLost) {
+        self.below.fail(reason);
+    }
+}
+
+impl fmt::Debug for LineStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kept = self.kept.borrow().rest().len();
+        write!(
+            f,
+            "LineStream({} to {}, {kept} bytes kept)",
+            self.host(),
+            self.peer()
+        )
+    }
+}
+
+/// Whether `unused` is the end of the slice that lies at `data`.
+fn is_end_of(unused: &[u8], data: &Range<*const u8>) -> bool {
+    let unused = unused.as_ptr_range();
+    data.start <= unused.start && unused.end == data.end
+}

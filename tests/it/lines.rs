@@ -1,0 +1,595 @@
+//! `Lines` and `LineReceiver`, in a real seat over a stream made of memory.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use torsade::deferred::Failure;
+use torsade::prelude::*;
+use torsade::reactor::testing::virtual_time_reactor;
+use torsade::reactor::{Receiver, Stream};
+
+#[test]
+fn lines_arrive_the_same_in_every_chunking() {
+    let script =
+        b"one\r\n\r\nraw 4\r\n\r\n\r\nsemi\r\na;b;crlf;c\r\nfar too long a line\r\nend\r\n";
+    let expected = "made, line one, line , line raw 4, line semi, line a, line b, line crlf, \
+                    line c, too long, line end";
+    for size in 1..=script.len() {
+        assert_eq!(
+            conversation(script.chunks(size)),
+            expected,
+            "in chunks of {size}"
+        );
+    }
+    for cut in 0..script.len() {
+        let (front, back) = script.split_at(cut);
+        assert_eq!(
+            conversation([front, back].into_iter()),
+            expected,
+            "cut at {cut}"
+        );
+    }
+}
+
+/// Speaks a script whose lines change how the rest is split.
+fn conversation<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> String {
+    let (raw_left, raw) = (Cell::new(0), Rc::new(RefCell::new(Vec::new())));
+    let to_raw = Rc::clone(&raw);
+    let peer = Peer::of(move |transport, event| match event {
+        Event::Line(b"raw 4") => {
+            raw_left.set(4);
+            transport.set_raw_mode();
+        }
+        Event::Line(b"semi") => transport.set_delimiter(b";"),
+        Event::Line(b"crlf") => transport.set_delimiter(b"\r\n"),
+        Event::Raw(data) => {
+            let used = raw_left.get().min(data.len());
+            raw_left.set(raw_left.get() - used);
+            to_raw.borrow_mut().extend_from_slice(&data[..used]);
+            if raw_left.get() == 0 {
+                transport.set_line_mode(&data[used..]);
+            }
+        }
+        Event::Line(_) | Event::TooLong => {}
+    });
+    peer.transport.set_max_length(12);
+    for chunk in chunks {
+        peer.send(chunk);
+    }
+    assert_eq!(*raw.borrow(), b"\r\n\r\n");
+    // Raw data comes in other pieces, and with more than its own.
+    peer.log
+        .seen
+        .borrow_mut()
+        .retain(|event| !event.starts_with("raw "));
+    peer.take_seen()
+}
+
+#[test]
+fn pausing_in_the_middle_of_a_chunk_stops_at_once_and_resuming_goes_on_in_a_later_turn() {
+    let peer = Peer::of(|transport, event| {
+        if event == Event::Line(b"pause") {
+            transport.pause_reading();
+        }
+    });
+    peer.send(b"one\r\npause\r\ntwo\r\nthree\r\npart");
+    assert_eq!(peer.take_seen(), "made, line one, line pause");
+    peer.turn();
+    assert_eq!(peer.take_seen(), "");
+    peer.transport.resume_reading();
+    assert_eq!(peer.take_seen(), "", "not from inside resume_reading");
+    assert!(
+        peer.memory.paused.get(),
+        "nothing more comes from below before what is kept is delivered"
+    );
+    peer.turn();
+    assert_eq!(peer.take_seen(), "line two, line three");
+    assert!(!peer.memory.paused.get());
+    peer.send(b"ial\r\n");
+    assert_eq!(peer.take_seen(), "line partial");
+}
+
+#[test]
+fn resuming_inside_the_same_callback_goes_on_with_the_next_line() {
+    let peer = Peer::of(|transport, _| {
+        transport.pause_reading();
+        transport.resume_reading();
+    });
+    peer.send(b"one\r\ntwo\r\n");
+    assert_eq!(peer.take_seen(), "made, line one, line two");
+    assert!(!peer.memory.paused.get());
+}
+
+#[test]
+fn a_receiver_that_pauses_at_every_line_keeps_no_more_than_one_chunk() {
+    let peer = Peer::of(|transport, _| transport.pause_reading());
+    let chunk = b"x\r\n".repeat(1000);
+    peer.send(&chunk);
+    for _ in 0..999 {
+        peer.transport.resume_reading();
+        assert!(
+            peer.memory.paused.get(),
+            "the stream below stays paused until the last line"
+        );
+        peer.turn();
+    }
+    peer.transport.resume_reading();
+    assert!(!peer.memory.paused.get());
+    assert_eq!(peer.take_seen().matches("line x").count(), 1000);
+}
+
+#[test]
+fn pausing_again_before_the_next_turn_holds_the_lines_back() {
+    let peer = Peer::of(|transport, event| {
+        if event == Event::Line(b"pause") {
+            transport.pause_reading();
+        }
+    });
+    peer.send(b"pause\r\ntwo\r\n");
+    peer.transport.resume_reading();
+    peer.transport.pause_reading();
+    peer.turn();
+    assert_eq!(peer.take_seen(), "made, line pause");
+    peer.transport.resume_reading();
+    peer.turn();
+    assert_eq!(peer.take_seen(), "line two");
+}
+
+#[test]
+fn no_line_is_delivered_once_the_connection_is_being_lost() {
+    for lose in [
+        LineTransport::<Scripted>::lose_connection,
+        LineTransport::<Scripted>::abort_connection,
+    ] {
+        let peer = Peer::of(move |transport, _| lose(transport));
+        peer.send(b"one\r\ntwo\r\n");
+        assert_eq!(peer.take_seen(), "made, line one");
+        peer.memory.end();
+        assert_eq!(peer.take_seen(), "lost");
+    }
+}
+
+#[test]
+fn what_is_kept_is_dropped_when_the_connection_is_lost() {
+    let peer = Peer::of(|transport, _| transport.pause_reading());
+    peer.send(b"one\r\ntwo\r\n");
+    peer.transport.resume_reading();
+    peer.memory.end();
+    peer.turn();
+    assert_eq!(peer.take_seen(), "made, line one, lost");
+    peer.transport.resume_reading();
+    peer.transport.send_line("nobody hears this");
+    peer.transport.set_line_mode("nor this");
+    peer.turn();
+    assert_eq!(peer.take_seen(), "");
+}
+
+#[test]
+fn an_over_long_line_loses_the_connection_with_a_typed_reason() {
+    struct Plain(Rc<Cell<Option<LineTooLong>>>);
+    impl LineReceiver for Plain {
+        fn line_received(&mut self, _: &LineTransport<Self>, _: &[u8]) {}
+        fn connection_lost(&mut self, reason: ConnectionLost) {
+            if let ConnectionLost::Failed(failure) = &reason {
+                self.0.set(failure.downcast_ref::<LineTooLong>().copied());
+            }
+        }
+    }
+    let found = Rc::new(Cell::new(None));
+    let memory = Memory::new();
+    let lines = Lines::new(Plain(Rc::clone(&found))).max_length(10);
+    let transport = Transport::connect(lines, Rc::clone(&memory) as Rc<dyn Stream>);
+    memory.receiver().data_received(&[b'x'; 100]);
+    assert!(!transport.is_connected());
+    memory.end();
+    let error = found.take().expect("the reason is LineTooLong");
+    assert_eq!((error.limit, error.got_at_least), (10, 99));
+}
+
+#[test]
+fn the_beginning_of_a_line_is_raw_data_when_the_mode_changes_outside() {
+    let peer = Peer::of(|_, _| {});
+    peer.send(b"half a li");
+    peer.transport.set_raw_mode();
+    assert_eq!(peer.take_seen(), "made");
+    peer.turn();
+    assert_eq!(peer.take_seen(), "raw half a li");
+    peer.transport.set_line_mode("first ");
+    peer.send(b"second\r\n");
+    peer.turn();
+    assert_eq!(peer.take_seen(), "line first second");
+}
+
+#[test]
+fn a_change_of_the_delimiter_holds_for_a_line_that_has_begun() {
+    let peer = Peer::of(|_, _| {});
+    peer.send(b"a;b");
+    peer.transport.set_delimiter(b";");
+    peer.send(b";c");
+    peer.turn();
+    assert_eq!(peer.take_seen(), "made, line a, line b");
+    peer.transport.send_line("d");
+    assert_eq!(peer.memory.take_written(), "d;");
+}
+
+#[test]
+fn bytes_that_were_never_received_can_be_given_back_too() {
+    let peer = Peer::of(|transport, event| match event {
+        Event::Line(b"go") => transport.set_raw_mode(),
+        Event::Raw(data) => transport.set_line_mode([b"made up\r\n", data].concat()),
+        Event::Line(_) | Event::TooLong => {}
+    });
+    peer.send(b"go\r\nrest\r\n");
+    assert_eq!(
+        peer.take_seen(),
+        "made, line go, raw rest\\r\\n, line made up, line rest"
+    );
+}
+
+#[test]
+fn many_short_raw_parts_in_one_chunk_cost_linear_time() {
+    // Copying the rest of the chunk at each change of mode would move 64 GiB here.
+    let peer = Peer::of(|transport, event| match event {
+        Event::Line(_) => transport.set_raw_mode(),
+        Event::Raw(data) => transport.set_line_mode(&data[1..]),
+        Event::TooLong => {}
+    });
+    peer.log.quiet.set(true);
+    peer.send(&b"\r\nx".repeat(200_000));
+    assert_eq!(peer.log.count.get(), 400_001);
+}
+
+#[test]
+fn calls_that_waited_for_the_receiver_run_between_two_lines() {
+    let peer = Peer::of(|transport, event| {
+        if event == Event::Line(b"one") {
+            transport.call(|scripted, transport| {
+                scripted.log.push("called");
+                transport.send_line("written");
+            });
+        }
+    });
+    peer.send(b"one\r\ntwo\r\n");
+    assert_eq!(peer.take_seen(), "made, line one, called, line two");
+    assert_eq!(peer.memory.take_written(), "written\r\n");
+}
+
+#[test]
+fn data_that_comes_while_the_receiver_is_busy_is_delivered_in_order_when_it_is_free() {
+    let peer = Peer::of(|_, _| {});
+    let memory = Rc::clone(&peer.memory);
+    peer.transport.call(move |scripted, _| {
+        memory.receiver().data_received(b"one\r\ntw");
+        memory.receiver().data_received(b"o\r\n");
+        memory.receiver().read_connection_lost();
+        scripted.log.push("busy until here");
+    });
+    peer.turn();
+    assert_eq!(
+        peer.take_seen(),
+        "made, busy until here, line one, line two, read lost"
+    );
+}
+
+#[test]
+fn data_that_comes_from_inside_a_line_follows_the_chunk_at_hand() {
+    let inner = Rc::new(RefCell::new(None::<Rc<Memory>>));
+    let memory = Rc::clone(&inner);
+    let peer = Peer::of(move |_, event| {
+        if event == Event::Line(b"one") {
+            let memory = memory.borrow().clone().expect("it was set before any line");
+            memory.receiver().data_received(b"three\r\n");
+        }
+    });
+    inner.replace(Some(Rc::clone(&peer.memory)));
+    peer.send(b"one\r\ntwo\r\n");
+    peer.turn();
+    assert_eq!(peer.take_seen(), "made, line one, line two, line three");
+}
+
+#[test]
+fn the_end_of_the_peers_stream_comes_after_the_lines_before_it() {
+    let peer = Peer::of(|transport, event| {
+        if event == Event::Line(b"pause") {
+            transport.pause_reading();
+        }
+    });
+    peer.send(b"pause\r\nlast\r\nunfinished");
+    peer.memory.receiver().read_connection_lost();
+    peer.turn();
+    assert_eq!(peer.take_seen(), "made, line pause");
+    peer.transport.resume_reading();
+    peer.turn();
+    assert_eq!(peer.take_seen(), "line last, read lost");
+}
+
+#[test]
+fn a_panic_in_line_received_ends_the_connection_with_that_reason_and_nothing_more_is_delivered() {
+    let peer = Peer::of(|_, event| {
+        if event == Event::Line(b"bad") {
+            panic!("no such line");
+        }
+    });
+    peer.send(b"good\r\nbad\r\nnext\r\n");
+    let reason = peer
+        .memory
+        .reason
+        .take()
+        .expect("the connection is being lost");
+    assert_eq!(
+        reason.to_string(),
+        "connection lost: a callback of its protocol panicked: no such line"
+    );
+    assert_eq!(peer.take_seen(), "made, line good, line bad");
+    peer.memory.end();
+    assert_eq!(peer.take_seen(), "lost");
+}
+
+#[test]
+fn the_marks_of_the_stream_below_reach_the_receiver() {
+    let peer = Peer::of(|_, _| {});
+    peer.memory.receiver().write_paused();
+    peer.memory.receiver().write_resumed();
+    assert_eq!(peer.take_seen(), "made, write paused, write resumed");
+}
+
+#[test]
+fn a_connection_can_be_handed_on_with_the_bytes_that_are_not_used() {
+    struct Next(Rc<Log>);
+    impl Protocol for Next {
+        fn data_received(&mut self, _: &Transport<Self>, data: &[u8]) {
+            self.0.push_bytes("next got ", data);
+        }
+        fn connection_lost(&mut self, _: ConnectionLost) {
+            self.0.push("next lost");
+        }
+    }
+    let log = Rc::new(RefCell::new(None::<Rc<Log>>));
+    let to_log = Rc::clone(&log);
+    let peer = Peer::of(move |transport, event| {
+        if event == Event::Line(b"switch") {
+            let log = to_log.borrow().clone().expect("it was set before any line");
+            Transport::connect(Next(log), Rc::clone(transport.stream()) as Rc<dyn Stream>);
+        }
+    });
+    log.replace(Some(Rc::clone(&peer.log)));
+    peer.send(b"switch\r\nraw\r\n");
+    peer.send(b"more");
+    peer.memory.end();
+    assert_eq!(
+        peer.take_seen(),
+        "made, line switch, next got raw\\r\\n, next got more, next lost, lost"
+    );
+}
+
+/// What a scripted receiver reacts to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event<'a> {
+    Line(&'a [u8]),
+    Raw(&'a [u8]),
+    TooLong,
+}
+
+type Reaction = dyn FnMut(&LineTransport<Scripted>, Event<'_'>);
+
+/// A line receiver that notes what it sees and then does what a closure says.
+struct Scripted {
+    log: Rc<Log>,
+    react: Box<dyn FnMut(&LineTransport<Self>, Event<'_>)>,
+}
+
+impl LineReceiver for Scripted {
+    fn connection_made(&mut self, _: &LineTransport<Self>) {
+        self.log.push("made");
+    }
+
+    fn line_received(&mut self, transport: &LineTransport<Self>, line: &[u8]) {
+        self.log.push_bytes("line ", line);
+        (self.react)(transport, Event::Line(line));
+    }
+
+    fn raw_data_received(&mut self, transport: &LineTransport<Self>, data: &[u8]) {
+        self.log.push_bytes("raw ", data);
+        (self.react)(transport, Event::Raw(data));
+    }
+
+    fn line_length_exceeded(&mut self, transport: &LineTransport<Self>, _: LineTooLong) {
+        self.log.push("too long");
+        (self.react)(transport, Event::TooLong);
+    }
+
+    fn read_connection_lost(&mut self, _: &LineTransport<Self>) {
+        self.log.push("read lost");
+    }
+
+    fn write_paused(&mut self, _: &LineTransport<Self>) {
+        self.log.push("write paused");
+    }
+
+    fn write_resumed(&mut self, _: &LineTransport<Self>) {
+        self.log.push("write resumed");
+    }
+
+    fn connection_lost(&mut self, _: ConnectionLost) {
+        self.log.push("lost");
+    }
+}
+
+#[derive(Default)]
+struct Log {
+    seen: RefCell<Vec<String>>,
+    count: Cell<usize>,
+    quiet: Cell<bool>,
+}
+
+impl Log {
+    fn push(&self, event: &str) {
+        self.push_bytes(event, b"");
+    }
+
+    fn push_bytes(&self, event: &str, data: &[u8]) {
+        self.count.set(self.count.get() + 1);
+        if !self.quiet.get() {
+            self.seen
+                .borrow_mut()
+                .push(format!("{event}{}", data.escape_ascii()));
+        }
+    }
+}
+
+/// A scripted receiver on lines on memory, seen from the other end.
+struct Peer {
+    memory: Rc<Memory>,
+    transport: LineTransport<Scripted>,
+    log: Rc<Log>,
+}
+
+impl Peer {
+    fn of(react: impl FnMut(&LineTransport<Scripted>, Event<'_>) + 'static) -> Self {
+        let (memory, log) = (Memory::new(), Rc::new(Log::default()));
+        let scripted = Scripted {
+            log: Rc::clone(&log),
+            react: Box::new(react),
+        };
+        let below = Transport::connect(Lines::new(scripted), Rc::clone(&memory) as Rc<dyn Stream>);
+        let place = Rc::new(Cell::new(None));
+        let found = Rc::clone(&place);
+        below.call(move |lines, _| found.set(lines.transport().cloned()));
+        let transport = place.take().expect("the connection stands");
+        Self {
+            memory,
+            transport,
+            log,
+        }
+    }
+
+    fn send(&self, data: &[u8]) {
+        self.memory.receiver().data_received(data);
+    }
+
+    fn turn(&self) {
+        self.memory
+            .reactor
+            .turn(Some(Duration::ZERO))
+            .expect("virtual time passes");
+    }
+
+    fn take_seen(&self) -> String {
+        self.log.seen.take().join(", ")
+    }
+}
+
+/// A stream that keeps what is written, and ends when the test says so.
+struct Memory {
+    reactor: Reactor,
+    receiver: RefCell<Option<Rc<dyn Receiver>>>,
+    written: RefCell<Vec<u8>>,
+    paused: Cell<bool>,
+    /// Set when it is being lost.
+    reason: Cell<Option<ConnectionLost>>,
+    open: Cell<bool>,
+}
+
+impl Memory {
+    fn new() -> Rc<Self> {
+        Rc::new(Self {
+            reactor: virtual_time_reactor(),
+            receiver: RefCell::default(),
+            written: RefCell::default(),
+            paused: Cell::default(),
+            reason: Cell::default(),
+            open: Cell::new(true),
+        })
+    }
+
+    fn receiver(&self) -> Rc<dyn Receiver> {
+        self.receiver
+            .borrow()
+            .clone()
+            .expect("there is a receiver until the end")
+    }
+
+    fn take_written(&self) -> String {
+        self.written
+            .take()
+            .escape_ascii()
+            .to_string()
+            .replace("\\r\\n", "\r\n")
+    }
+
+    fn end(&self) {
+        self.lose(ConnectionLost::Done);
+        let receiver = self.receiver.take().expect("it ends once");
+        receiver.connection_lost(self.reason.take().unwrap_or(ConnectionLost::Done));
+    }
+
+    fn lose(&self, reason: ConnectionLost) {
+        if self.open.replace(false) {
+            self.reason.set(Some(reason));
+        }
+    }
+}
+
+impl Stream for Memory {
+    fn write(&self, data: &[u8]) {
+        if self.open.get() {
+            self.written.borrow_mut().extend_from_slice(data);
+        }
+    }
+
+    fn lose_connection(&self) {
+        self.lose(ConnectionLost::Done);
+    }
+
+    fn lose_connection_because(&self, failure: Failure) {
+        self.lose(ConnectionLost::Failed(failure));
+    }
+
+    fn abort_connection(&self) {
+        self.lose(ConnectionLost::Aborted);
+    }
+
+    fn lose_write_connection(&self) {}
+
+    fn pause_reading(&self) {
+        self.paused.set(true);
+    }
+
+    fn resume_reading(&self) {
+        self.paused.set(false);
+    }
+
+    fn is_connected(&self) -> bool {
+        self.open.get()
+    }
+
+    fn unsent(&self) -> usize {
+        0
+    }
+
+    fn set_limits(&self, _: Limits) {}
+
+    fn peer(&self) -> Address {
+        SocketAddr::from(([127, 0, 0, 1], 1)).into()
+    }
+
+    fn host(&self) -> Address {
+        SocketAddr::from(([127, 0, 0, 1], 2)).into()
+    }
+
+    fn reactor(&self) -> Reactor {
+        self.reactor.clone()
+    }
+
+    fn set_nodelay(&self, _: bool) {}
+
+    fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
+        self.receiver.replace(Some(receiver));
+    }
+
+    fn fail(&self, reason: ConnectionLost) {
+        self.lose(reason);
+    }
+}
