@@ -1,161 +1,17 @@
-//! The first behaviours of a Deferred, and the depths it must bear.
+//! A million of everything, on a stack of 64 KiB.
 
 use std::cell::{Cell, RefCell};
+use std::num::NonZeroUsize;
 use std::rc::Rc;
-use std::thread;
 
-use torsade_deferred::{Deferred, Failure, Interrupted, Trigger, fail, succeed, unhandled};
+use torsade_deferred::{
+    Deferred, DeferredEvent, DeferredLock, DeferredQueue, DeferredSemaphore, TaskGroup, Trigger, fail,
+    gather_results, gather_results_or_cancel, race, succeed, unhandled,
+};
 
-type Log = Rc<RefCell<Vec<String>>>;
-
-fn log() -> (Log, impl Fn(&str) + Clone + 'static) {
-    let log = Log::default();
-    let writer = Rc::clone(&log);
-    (log, move |text: &str| writer.borrow_mut().push(text.into()))
-}
-
-/// Runs `body` on a thread with a stack of 64 KiB.
-fn on_a_small_stack(body: impl FnOnce() + Send + 'static) {
-    let thread = thread::Builder::new()
-        .stack_size(64 * 1024)
-        .spawn(body)
-        .expect("a thread starts");
-    thread.join().expect("the body did not panic");
-}
+use crate::support::{broken, on_a_small_stack, value};
 
 const MANY: usize = 1_000_000;
-
-#[test]
-fn a_chain_with_a_nested_deferred_gives_its_result() {
-    let (inner_trigger, inner) = Deferred::<u32>::new();
-    let (trigger, deferred) = Deferred::<String>::new();
-    let result = deferred
-        .add_callback(|text| Ok(text.trim().parse::<u32>()?))
-        .add_callback(move |_| inner)
-        .add_callback(|n| Ok(n + 1));
-    trigger.callback("41".into());
-    assert!(!result.is_fired());
-    inner_trigger.callback(99);
-    assert_eq!(result.into_result().unwrap().unwrap(), 100);
-}
-
-#[test]
-fn an_error_skips_callbacks_and_an_errback_returns_to_them() {
-    let (seen, note) = log();
-    let (trigger, deferred) = Deferred::<u32>::new();
-    let (a, b, c) = (note.clone(), note.clone(), note);
-    deferred
-        .add_callback(move |_| a("skipped"))
-        .add_errback(move |failure| b(&failure.to_string()))
-        .add_callback(move |()| c("on"))
-        .add_errback(|_| -> Result<(), Failure> { unreachable!("nothing fails here") })
-        .map(drop);
-    trigger.errback(Failure::message("broken"));
-    assert_eq!(*seen.borrow(), ["broken", "on"]);
-}
-
-#[test]
-fn cancel_reaches_the_innermost_deferred() {
-    let stopped = Rc::new(Cell::new(0));
-    let counter = Rc::clone(&stopped);
-    let (inner_trigger, inner) = Deferred::<u32>::new();
-    inner_trigger.on_cancel(move || counter.set(counter.get() + 1));
-    let (trigger, outer) = Deferred::<()>::new();
-    let outer = outer.add_callback(move |()| inner).map(|n| n + 1);
-    let canceller = outer.canceller();
-    let result = outer.map(|n| n * 2);
-    trigger.callback(());
-    canceller.cancel();
-    canceller.cancel();
-    assert_eq!(stopped.get(), 1);
-    assert_eq!(
-        result
-            .into_result()
-            .unwrap()
-            .unwrap_err()
-            .trap::<Interrupted>()
-            .unwrap(),
-        Interrupted::Cancelled
-    );
-    inner_trigger.callback(1);
-}
-
-#[test]
-fn a_hook_that_fires_decides_the_result_of_a_cancellation() {
-    let (trigger, deferred) = Deferred::<u32>::new();
-    let held = Rc::new(RefCell::new(None::<Trigger<u32>>));
-    let hook = Rc::clone(&held);
-    trigger.on_cancel(move || hook.take().expect("held below").callback(7));
-    held.replace(Some(trigger));
-    deferred.cancel();
-    assert_eq!(deferred.into_result().unwrap().unwrap(), 7);
-}
-
-#[test]
-fn a_dropped_trigger_fails_its_deferred() {
-    let (trigger, deferred) = Deferred::<u32>::new();
-    drop(trigger);
-    let failure = deferred.into_result().unwrap().unwrap_err();
-    assert!(
-        matches!(failure.downcast_ref(), Some(Interrupted::Abandoned { created }) if created.file().ends_with("depth.rs"))
-    );
-}
-
-#[test]
-fn a_panic_in_a_callback_is_the_failure_of_its_chain() {
-    let (trigger, deferred) = Deferred::<u32>::new();
-    let result = deferred.add_callback(|_| -> Result<u32, Failure> { panic!("oh") });
-    trigger.callback(1);
-    assert_eq!(
-        result.into_result().unwrap().unwrap_err().to_string(),
-        "a callback panicked: oh"
-    );
-}
-
-#[test]
-fn an_unhandled_failure_is_reported_once_with_its_places() {
-    let (seen, note) = log();
-    let _guard = unhandled::set_hook(move |report| note(&report.to_string()));
-    let (trigger, deferred) = Deferred::<u32>::new();
-    drop(deferred.map(|n| n + 1));
-    trigger.errback(Failure::message("lost"));
-    let seen = seen.borrow();
-    assert_eq!(seen.len(), 1);
-    assert!(
-        seen[0].contains("lost") && seen[0].matches("depth.rs").count() == 3,
-        "{seen:?}"
-    );
-}
-
-#[test]
-fn a_deferred_that_waits_for_itself_fails() {
-    let (trigger, deferred) = Deferred::<u32>::new();
-    let own = Rc::new(RefCell::new(None));
-    let loops = Rc::clone(&own);
-    let tail = deferred.add_callback(move |_| loops.take().expect("set below"));
-    let failed = Rc::new(Cell::new(false));
-    let seen = Rc::clone(&failed);
-    let _report = unhandled::set_hook(move |_| seen.set(true));
-    own.replace(Some(tail.map(|n: u32| n + 1)));
-    trigger.callback(1);
-    assert!(failed.get());
-}
-
-#[test]
-fn a_deferred_is_awaited() {
-    use std::future::Future;
-    use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
-    let (trigger, deferred) = Deferred::<u32>::new();
-    let mut sum = pin!(async move { deferred.await.map(|n| n + 1) });
-    let mut context = Context::from_waker(Waker::noop());
-    assert!(sum.as_mut().poll(&mut context).is_pending());
-    trigger.callback(1);
-    assert!(matches!(
-        sum.as_mut().poll(&mut context),
-        Poll::Ready(Ok(2))
-    ));
-}
 
 #[test]
 fn a_million_links_fire_on_a_small_stack() {
@@ -165,7 +21,7 @@ fn a_million_links_fire_on_a_small_stack() {
             deferred = deferred.map(|n| n + 1);
         }
         trigger.callback(0);
-        assert_eq!(deferred.into_result().unwrap().unwrap(), MANY);
+        assert_eq!(deferred.into_result().expect("it has fired").expect("with a value"), MANY);
     });
 }
 
@@ -177,7 +33,7 @@ fn a_million_links_are_cancelled_and_dropped_on_a_small_stack() {
             deferred = deferred.map(|n| n + 1);
         }
         deferred.cancel();
-        assert!(deferred.into_result().unwrap().is_err());
+        assert!(deferred.into_result().expect("it was cancelled").is_err());
         drop(trigger);
         let (trigger, mut deferred) = Deferred::<usize>::new();
         for _ in 0..MANY {
@@ -204,7 +60,7 @@ fn a_million_nested_deferreds_fire_on_a_small_stack() {
             trigger.callback(());
         }
         last.callback(0);
-        assert_eq!(deferred.into_result().unwrap().unwrap(), MANY);
+        assert_eq!(deferred.into_result().expect("it has fired").expect("with a value"), MANY);
     });
 }
 
@@ -223,7 +79,7 @@ fn a_million_nested_deferreds_fired_from_the_inside_out() {
         for trigger in triggers {
             trigger.callback(());
         }
-        assert_eq!(deferred.into_result().unwrap().unwrap(), MANY);
+        assert_eq!(deferred.into_result().expect("it has fired").expect("with a value"), MANY);
     });
 }
 
@@ -252,25 +108,267 @@ fn a_million_chained_triggers_fire_on_a_small_stack() {
             deferred = next;
         }
         first.callback(0);
-        assert_eq!(deferred.into_result().unwrap().unwrap(), MANY);
+        assert_eq!(deferred.into_result().expect("it has fired").expect("with a value"), MANY);
     });
 }
 
 #[test]
-fn a_step_that_returns_itself_for_ever_stays_small() {
-    // Each step hands its trigger out and returns a chain that ends in the next step.
-    fn step(door: Rc<RefCell<Option<Trigger<usize>>>>) -> Deferred<()> {
+fn a_million_links_are_added_to_a_fired_deferred() {
+    on_a_small_stack(|| {
+        let mut deferred: Deferred<usize> = succeed(0);
+        for _ in 0..MANY {
+            deferred = deferred.map(|n| n + 1);
+        }
+        assert_eq!(value(deferred), MANY);
+    });
+}
+
+#[test]
+fn a_million_deferreds_each_returned_by_the_callback_before_it() {
+    // The innermost is fired last, and every level was entered from the one around it.
+    fn level(left: usize, innermost: Deferred<usize>) -> Deferred<usize> {
+        succeed(()).add_callback(move |()| if left == 0 { innermost } else { succeed(left) })
+    }
+    on_a_small_stack(|| {
         let (trigger, deferred) = Deferred::<usize>::new();
-        door.replace(Some(trigger));
-        deferred.add_callback(move |n| if n == 0 { succeed(()) } else { step(door) })
+        let (last, innermost) = Deferred::<usize>::new();
+        let innermost = Rc::new(Cell::new(Some(innermost)));
+        let mut chain = deferred;
+        for left in (0..MANY).rev() {
+            let innermost = Rc::clone(&innermost);
+            chain = chain.add_callback(move |_| match innermost.take() {
+                Some(pending) if left == 0 => level(0, pending),
+                other => {
+                    innermost.set(other);
+                    succeed(left)
+                }
+            });
+        }
+        trigger.callback(0);
+        assert!(!chain.is_fired());
+        last.callback(7);
+        assert_eq!(value(chain), 7);
+    });
+}
+
+#[test]
+fn a_million_levels_of_waiting_are_cancelled() {
+    on_a_small_stack(|| {
+        let (_last, mut deferred) = Deferred::<usize>::new();
+        for _ in 0..MANY {
+            let inner = deferred;
+            deferred = succeed(()).add_callback(move |()| inner).map(|n| n + 1);
+        }
+        deferred.cancel();
+        assert!(deferred.into_result().expect("it was cancelled").is_err());
+    });
+}
+
+#[test]
+fn a_million_pauses_are_entered_and_left() {
+    on_a_small_stack(|| {
+        let (trigger, mut deferred) = Deferred::<usize>::new();
+        let mut pauses = Vec::new();
+        for _ in 0..MANY / 2 {
+            pauses.push(deferred.pause());
+            deferred = deferred.map(|n| n + 1);
+        }
+        trigger.callback(0);
+        // From the end: nothing happens before the first has gone.
+        while let Some(paused) = pauses.pop() {
+            drop(paused);
+        }
+        assert_eq!(value(deferred), MANY / 2);
+    });
+}
+
+#[test]
+fn a_million_waiters_take_turns_at_a_lock() {
+    on_a_small_stack(|| {
+        let lock = DeferredLock::new();
+        let held = value(lock.acquire());
+        let turns = Rc::new(Cell::new(0));
+        for turn in 0..MANY {
+            let turns = Rc::clone(&turns);
+            drop(lock.run(move || {
+                assert_eq!(turns.replace(turn + 1), turn);
+            }));
+        }
+        drop(held);
+        assert_eq!(turns.get(), MANY);
+        assert!(!lock.is_locked());
+    });
+}
+
+#[test]
+fn a_million_waiters_who_drop_their_permit_at_once_take_turns_at_a_semaphore() {
+    on_a_small_stack(|| {
+        let semaphore = DeferredSemaphore::new(NonZeroUsize::new(3).expect("three"));
+        let held = [(); 3].map(|()| value(semaphore.acquire()));
+        let waiting: Vec<_> = (0..MANY).map(|_| semaphore.acquire().map(drop)).collect();
+        drop(held);
+        assert!(waiting.iter().all(Deferred::is_fired));
+        assert_eq!(semaphore.free(), 3);
+    });
+}
+
+#[test]
+fn a_million_locks_hand_over_to_one_another() {
+    // Whoever gets one lock drops the permit of the next.
+    on_a_small_stack(|| {
+        let mut permit = None;
+        let mut waiting = Vec::new();
+        for _ in 0..MANY {
+            let lock = DeferredLock::new();
+            let held = value(lock.acquire());
+            waiting.push(lock.acquire().map(move |mine| drop((mine, permit))));
+            permit = Some(held);
+        }
+        drop(permit);
+        assert!(waiting.iter().all(Deferred::is_fired));
+    });
+}
+
+#[test]
+fn a_million_waiters_are_cancelled_or_dropped() {
+    on_a_small_stack(|| {
+        let lock = DeferredLock::new();
+        let held = value(lock.acquire());
+        let waiting: Vec<_> = (0..MANY).map(|_| lock.acquire()).collect();
+        for (index, waiter) in waiting.into_iter().enumerate() {
+            if index % 2 == 0 {
+                waiter.cancel();
+                assert!(waiter.into_result().expect("it was cancelled").is_err());
+            }
+        }
+        drop(held);
+        assert!(!lock.is_locked() && lock.waiting() == 0);
+    });
+}
+
+#[test]
+fn a_million_getters_and_a_million_waiters_for_an_event() {
+    on_a_small_stack(|| {
+        let queue = DeferredQueue::new();
+        let getters: Vec<_> = (0..MANY).map(|_| queue.get().expect("no limit")).collect();
+        for n in 0..MANY {
+            queue.put(n).expect("no limit");
+        }
+        assert!(getters.into_iter().enumerate().all(|(n, getter)| value(getter) == n));
+        let event = DeferredEvent::new();
+        let waiting: Vec<_> = (0..MANY).map(|_| event.wait()).collect();
+        event.set();
+        assert!(waiting.iter().all(Deferred::is_fired));
+    });
+}
+
+#[test]
+fn a_million_members_of_a_group_end_well_or_are_cancelled_together() {
+    on_a_small_stack(|| {
+        let group = TaskGroup::<usize>::new();
+        let (trigger, shared) = Deferred::<usize>::new();
+        let shared = shared.share();
+        for _ in 0..MANY {
+            let number = shared.wait();
+            group.spawn(number);
+        }
+        let all = group.finish();
+        trigger.callback(1);
+        assert_eq!(value(all).len(), MANY);
+
+        let group = TaskGroup::<usize>::new();
+        let mut triggers = Vec::new();
+        for _ in 0..MANY {
+            let (trigger, member) = Deferred::<usize>::new();
+            triggers.push(trigger);
+            group.add(member);
+        }
+        group.add(fail(broken("one")));
+        assert_eq!(group.left(), 0);
+        assert!(triggers.iter().all(|trigger| !trigger.is_open()));
+        assert!(group.finish().into_result().expect("all have ended").is_err());
+    });
+}
+
+#[test]
+fn a_million_inputs_are_gathered_raced_and_cancelled() {
+    on_a_small_stack(|| {
+        let (triggers, inputs): (Vec<_>, Vec<_>) = (0..MANY).map(|_| Deferred::<usize>::new()).unzip();
+        let all = gather_results(inputs);
+        for (n, trigger) in triggers.into_iter().enumerate() {
+            trigger.callback(n);
+        }
+        assert_eq!(value(all).len(), MANY);
+        let (mut triggers, inputs): (Vec<_>, Vec<_>) = (0..MANY).map(|_| Deferred::<usize>::new()).unzip();
+        let winner = race(inputs);
+        triggers.swap_remove(MANY / 2).callback(1);
+        assert_eq!(value(winner), (MANY / 2, 1));
+        assert!(triggers.iter().all(|trigger| !trigger.is_open()));
+        let (triggers, inputs): (Vec<_>, Vec<_>) = (0..MANY).map(|_| Deferred::<usize>::new()).unzip();
+        let all = gather_results_or_cancel(inputs);
+        all.cancel();
+        assert!(all.into_result().expect("it was cancelled").is_err());
+        assert!(triggers.iter().all(|trigger| !trigger.is_open()));
+    });
+}
+
+#[test]
+fn a_million_gatherings_of_gatherings_fire() {
+    on_a_small_stack(|| {
+        let (trigger, mut deferred) = Deferred::<usize>::new();
+        for _ in 0..MANY {
+            deferred = gather_results([deferred]).map(|values| values[0] + 1);
+        }
+        trigger.callback(0);
+        assert_eq!(value(deferred), MANY);
+    });
+}
+
+fn tasks_in_a_row() -> (Trigger<usize>, Deferred<usize>) {
+    let (trigger, mut deferred) = Deferred::<usize>::new();
+    for _ in 0..MANY {
+        let awaited = deferred;
+        deferred = Deferred::from_future(async move { Ok(awaited.await? + 1) });
     }
-    let door = Rc::new(RefCell::new(None));
-    let whole = step(Rc::clone(&door));
-    for left in (0..10_000).rev() {
-        assert!(!whole.is_fired());
-        let trigger: Trigger<usize> = door.take().expect("each step leaves its trigger");
-        trigger.callback(left);
-    }
-    assert!(whole.is_fired());
-    drop(fail::<(), Failure>(Interrupted::Cancelled).add_errback(drop));
+    (trigger, deferred)
+}
+
+#[test]
+fn a_million_tasks_that_await_one_another_are_fired_cancelled_and_abandoned() {
+    on_a_small_stack(|| {
+        let (trigger, deferred) = tasks_in_a_row();
+        trigger.callback(0);
+        assert_eq!(value(deferred), MANY);
+        let (_trigger, deferred) = tasks_in_a_row();
+        deferred.cancel();
+        assert!(deferred.into_result().expect("it was cancelled").is_err());
+        let (trigger, deferred) = tasks_in_a_row();
+        drop(trigger);
+        assert!(deferred.into_result().expect("it was abandoned").is_err());
+        let _quiet = unhandled::set_hook(|_| ());
+        let (trigger, deferred) = tasks_in_a_row();
+        drop(deferred);
+        drop(trigger);
+    });
+}
+
+#[test]
+fn a_million_awaits_in_one_body() {
+    on_a_small_stack(|| {
+        let door = Rc::new(RefCell::new(None::<Trigger<usize>>));
+        let inside = Rc::clone(&door);
+        let sum = Deferred::<usize>::from_future(async move {
+            let mut sum = 0;
+            for _ in 0..MANY {
+                let (trigger, number) = Deferred::<usize>::new();
+                inside.replace(Some(trigger));
+                sum += number.await?;
+            }
+            Ok(sum)
+        });
+        while let Some(trigger) = door.take() {
+            trigger.callback(1);
+        }
+        assert_eq!(value(sum), MANY);
+    });
 }
