@@ -68,7 +68,10 @@ impl fmt::Display for TcpAddress {
 
 impl From<SocketAddr> for TcpAddress {
     fn from(address: SocketAddr) -> Self {
-        Self { port: address.port(), host: Host::Literal(address) }
+        Self {
+            port: address.port(),
+            host: Host::Literal(address),
+        }
     }
 }
 
@@ -95,12 +98,20 @@ pub trait ToTcpAddress {
 
 impl ToTcpAddress for str {
     fn to_tcp_address(&self) -> Result<TcpAddress, AddressError> {
-        let wrong = |problem| AddressError { text: self.to_owned(), problem };
+        let wrong = |problem| AddressError {
+            text: self.to_owned(),
+            problem,
+        };
         if let Ok(literal) = self.parse::<SocketAddr>() {
             return Ok(literal.into());
         }
-        let (host, port) = self.rsplit_once(':').ok_or_else(|| wrong("there is no port"))?;
-        let port = port.parse().ok().ok_or_else(|| wrong("the port is not a number from 0 to 65535"))?;
+        let (host, port) = self
+            .rsplit_once(':')
+            .ok_or_else(|| wrong("there is no port"))?;
+        let port = port
+            .parse()
+            .ok()
+            .ok_or_else(|| wrong("the port is not a number from 0 to 65535"))?;
         if host.contains([':', '[', ']', '/', ' ']) {
             return Err(wrong("the host is neither a name nor an IP address"));
         }
@@ -143,7 +154,10 @@ impl ToTcpAddress for (&str, u16) {
         if let Ok(ip) = host.parse::<IpAddr>() {
             return Ok(SocketAddr::from((ip, port)).into());
         }
-        Ok(TcpAddress { host: Host::Name(host.into()), port })
+        Ok(TcpAddress {
+            host: Host::Name(host.into()),
+            port,
+        })
     }
 }
 
@@ -176,11 +190,23 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_named_with_its_problem() {
-        check("localhost", "\"localhost\" is not an address: expected HOST:PORT, there is no port");
+        check(
+            "localhost",
+            "\"localhost\" is not an address: expected HOST:PORT, there is no port",
+        );
         let port = "expected HOST:PORT, the port is not a number from 0 to 65535";
-        check("localhost:http", &format!("\"localhost:http\" is not an address: {port}"));
-        check("localhost:65536", &format!("\"localhost:65536\" is not an address: {port}"));
+        check(
+            "localhost:http",
+            &format!("\"localhost:http\" is not an address: {port}"),
+        );
+        check(
+            "localhost:65536",
+            &format!("\"localhost:65536\" is not an address: {port}"),
+        );
         let host = "expected HOST:PORT, the host is neither a name nor an IP address";
-        check("::1:8007", &format!("\"::1:8007\" is not an address: {host}"));
+        check(
+            "::1:8007",
+            &format!("\"::1:8007\" is not an address: {host}"),
+        );
     }
 }

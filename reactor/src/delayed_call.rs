@@ -48,8 +48,11 @@ impl DelayedCall {
     pub fn delay(&self, extra: Duration) -> bool {
         self.core.upgrade().is_some_and(|core| {
             let mut timers = core.timers().borrow_mut();
-            let deadline = timers.deadline(self.key).and_then(|deadline| deadline.checked_add(extra));
-            deadline.is_some_and(|deadline| timers.reschedule(self.key, deadline))
+            let Some(deadline) = timers.deadline(self.key) else {
+                return false;
+            };
+            // Beyond the clock's range it stays where it is: that is as good as for ever.
+            timers.reschedule(self.key, deadline.checked_add(extra).unwrap_or(deadline))
         })
     }
 
@@ -62,7 +65,9 @@ impl DelayedCall {
     /// When it is due; `None` if it was made or cancelled.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.core.upgrade().and_then(|core| core.timers().borrow().deadline(self.key))
+        self.core
+            .upgrade()
+            .and_then(|core| core.timers().borrow().deadline(self.key))
     }
 }
 
@@ -71,7 +76,11 @@ impl fmt::Debug for DelayedCall {
         let Some((core, deadline)) = self.core.upgrade().zip(self.deadline()) else {
             return f.write_str("DelayedCall(made or cancelled)");
         };
-        write!(f, "DelayedCall(in {:?})", deadline.saturating_duration_since(core.now()))
+        write!(
+            f,
+            "DelayedCall(in {:?})",
+            deadline.saturating_duration_since(core.now())
+        )
     }
 }
 
@@ -96,13 +105,19 @@ impl SoonCall {
     /// Whether the call is still to be made.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        self.core.upgrade().is_some_and(|core| core.soon().borrow().is_pending(self.key))
+        self.core
+            .upgrade()
+            .is_some_and(|core| core.soon().borrow().is_pending(self.key))
     }
 }
 
 impl fmt::Debug for SoonCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = if self.is_active() { "pending" } else { "made or cancelled" };
+        let state = if self.is_active() {
+            "pending"
+        } else {
+            "made or cancelled"
+        };
         write!(f, "SoonCall({state})")
     }
 }
@@ -116,7 +131,10 @@ pub(crate) struct Call {
 impl Call {
     #[track_caller]
     pub(crate) fn new(run: impl FnOnce() + 'static) -> Self {
-        Self { run: Box::new(run), origin: Location::caller() }
+        Self {
+            run: Box::new(run),
+            origin: Location::caller(),
+        }
     }
 }
 
@@ -125,4 +143,3 @@ impl fmt::Debug for Call {
         write!(f, "Call(scheduled at {})", self.origin)
     }
 }
-

@@ -58,8 +58,12 @@ impl ConnectionLost {
 
     pub(crate) fn panicked(interrupted: &Interrupted) -> Self {
         match interrupted {
-            Interrupted::Panicked { message } => Self::Panicked { message: message.clone() },
-            other => Self::Panicked { message: other.to_string().into() },
+            Interrupted::Panicked { message } => Self::Panicked {
+                message: message.clone(),
+            },
+            other => Self::Panicked {
+                message: other.to_string().into(),
+            },
         }
     }
 }

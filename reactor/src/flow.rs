@@ -15,12 +15,13 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Above this many unsent bytes the writer is paused, and so is reading from the
-    /// same peer: 64 KiB.
+    /// same peer, if it connected to us: 64 KiB.
     pub unsent_high: usize,
     /// At this many unsent bytes both go on: 16 KiB.
     pub unsent_low: usize,
-    /// More unsent bytes than this end the connection with
-    /// [`ConnectionLost::Overrun`](crate::ConnectionLost::Overrun): 16 MiB.
+    /// A write while more than this is unsent ends the connection with
+    /// [`ConnectionLost::Overrun`](crate::ConnectionLost::Overrun): 16 MiB. (So one write
+    /// may be larger, if the peer keeps up.)
     pub unsent_max: usize,
     /// How long a connection that is being lost may take to send the rest: 30 s. Then
     /// it is aborted.
@@ -87,7 +88,10 @@ impl Outgoing {
 
     /// Drops the first `count` bytes: the system has them.
     pub(crate) fn consume(&mut self, count: usize) {
-        debug_assert!(count <= self.len(), "the system takes no more than it was given");
+        debug_assert!(
+            count <= self.len(),
+            "the system takes no more than it was given"
+        );
         self.sent += count;
         if self.sent == self.buffer.len() {
             self.buffer.clear();

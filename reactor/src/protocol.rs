@@ -49,7 +49,8 @@ pub trait Protocol: Sized + 'static {
     /// this protocol writes.
     ///
     /// Always followed by [`write_resumed`](Protocol::write_resumed), or by the end.
-    /// Between the two, nothing is read from this peer either.
+    /// Between the two, nothing is read from the peer of an accepted connection either: who
+    /// takes no answers gets to ask no more.
     fn write_paused(&mut self, transport: &Transport<Self>) {
         let _ = transport;
     }

@@ -37,7 +37,7 @@ use std::mem;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use torsade_deferred::{ChainError, Deferred};
+use torsade_deferred::{ChainError, Clock, Deferred, Scheduled};
 
 use crate::address::{Address, ToTcpAddress};
 use crate::calls::Calls;
@@ -126,7 +126,9 @@ impl Reactor {
     pub(crate) fn of(core: &Rc<Core>) -> Self {
         let living = core.owner.borrow().upgrade();
         let owner = living.unwrap_or_else(|| {
-            let owner = Rc::new(Owner { core: Rc::clone(core) });
+            let owner = Rc::new(Owner {
+                core: Rc::clone(core),
+            });
             core.owner.replace(Rc::downgrade(&owner));
             owner
         });
@@ -150,10 +152,13 @@ impl Reactor {
     pub fn run(&self) -> Result<(), RunError> {
         let core = self.core();
         let _running = core.enter()?;
-        let signals =
-            if core.stop_on_signals.get() { Some(core.driver.watch_stop_signals()?) } else { None };
+        let signals = if core.stop_on_signals.get() {
+            Some(core.driver.watch_stop_signals()?)
+        } else {
+            None
+        };
         loop {
-            core.turn(None)?;
+            core.turn(Pause::Wait(None))?;
             if signals.as_ref().is_some_and(|signals| signals.take()) {
                 core.stop();
             }
@@ -190,20 +195,24 @@ impl Reactor {
                 core.leaving.set(false);
                 return result;
             }
-            core.turn(None).map_err(RunError::Io)?;
+            core.turn(Pause::Wait(None)).map_err(RunError::Io)?;
             let fired = result.take();
             if fired.is_some() {
                 result.set(fired);
             } else if core.leave() {
                 canceller.cancel();
                 // What cancelling made of it, if it is a value after all.
-                return result.take().and_then(Result::ok).ok_or_else(|| RunError::Stopped.into());
+                return result
+                    .take()
+                    .and_then(Result::ok)
+                    .ok_or_else(|| RunError::Stopped.into());
             }
         }
     }
 
-    /// Runs one turn, waiting at most `limit` (`None`: until something happens). For
-    /// programs that have a loop of their own.
+    /// Runs one turn. If there was no call to make in it, it waits at most `limit` for
+    /// something to happen (`None`: for ever); otherwise it only looks. For programs that
+    /// have a loop of their own.
     ///
     /// # Errors
     ///
@@ -211,7 +220,7 @@ impl Reactor {
     pub fn turn(&self, limit: Option<Duration>) -> Result<(), RunError> {
         let core = self.core();
         let _running = core.enter()?;
-        core.turn(limit)?;
+        core.turn(Pause::UnlessBusy(limit))?;
         core.leave();
         Ok(())
     }
@@ -258,7 +267,10 @@ impl Reactor {
     pub fn call_soon(&self, call: impl FnOnce() + 'static) -> SoonCall {
         let call = Call::new(call);
         let key = self.core().soon.borrow_mut().push(call);
-        SoonCall { core: Rc::downgrade(self.core()), key }
+        SoonCall {
+            core: Rc::downgrade(self.core()),
+            key,
+        }
     }
 
     /// Has `call` called once, `delay` from now, never earlier. Calls are made in the
@@ -305,7 +317,11 @@ impl Reactor {
     /// # Errors
     ///
     /// [`ListenError`], which names the address.
-    pub fn listen_tcp(&self, address: impl ToTcpAddress, factory: impl Factory) -> Result<Port, ListenError> {
+    pub fn listen_tcp(
+        &self,
+        address: impl ToTcpAddress,
+        factory: impl Factory,
+    ) -> Result<Port, ListenError> {
         tcp::listen(self.core(), &address, factory)
     }
 
@@ -328,6 +344,20 @@ impl Reactor {
         build: impl FnOnce(&Address) -> P + 'static,
     ) -> Deferred<Transport<P>> {
         tcp::connect(self.core(), &address, build)
+    }
+}
+
+/// The time of the reactor's own world, for the timeouts of Deferreds.
+impl Clock for Reactor {
+    fn now(&self) -> Instant {
+        self.core().now()
+    }
+
+    fn schedule(&self, delay: Duration, call: Box<dyn FnOnce()>) -> Scheduled {
+        let call = self.call_later(delay, call);
+        Scheduled::new(move || {
+            call.cancel();
+        })
     }
 }
 
@@ -381,6 +411,7 @@ pub(crate) struct Core {
     events: Cell<Vec<Event>>,
     read_buffer: Cell<Option<Vec<u8>>>,
     spare_buffers: RefCell<Vec<Vec<u8>>>,
+    calls_made: Cell<u64>,
     running: Cell<bool>,
     stopping: Cell<bool>,
     /// The loop is to be left at the end of the turn.
@@ -406,6 +437,7 @@ impl Core {
             events: Cell::default(),
             read_buffer: Cell::new(None),
             spare_buffers: RefCell::default(),
+            calls_made: Cell::new(0),
             running: Cell::new(false),
             stopping: Cell::new(false),
             leaving: Cell::new(false),
@@ -415,13 +447,17 @@ impl Core {
     }
 
     /// One turn of the loop; the module's page has the picture.
-    fn turn(&self, limit: Option<Duration>) -> io::Result<()> {
+    fn turn(&self, pause: Pause) -> io::Result<()> {
         self.settle();
+        let calls_before = self.calls_made.get();
         let posted = self.begin();
         self.run_thread_calls(posted);
         self.run_due_calls();
         self.run_soon_calls();
-        let left_over = self.wait(limit)?;
+        let left_over = self.wait(match pause {
+            Pause::UnlessBusy(_) if self.calls_made.get() != calls_before => Some(Duration::ZERO),
+            Pause::UnlessBusy(limit) | Pause::Wait(limit) => limit,
+        })?;
         self.dispatch();
         self.run_left_over(left_over);
         Ok(())
@@ -451,9 +487,7 @@ impl Core {
             let Some(owner) = self.owner.borrow().upgrade() else {
                 return;
             };
-            // The panic has been reported; there is nobody to tell.
-            let _ = panics::catch(|| call(&Reactor { owner }));
-            self.settle();
+            self.run_user_code(|| call(&Reactor { owner }));
         }
     }
 
@@ -478,8 +512,13 @@ impl Core {
     }
 
     fn run_call(&self, call: Call) {
+        self.run_user_code(call.run);
+    }
+
+    fn run_user_code(&self, call: impl FnOnce()) {
+        self.calls_made.set(self.calls_made.get() + 1);
         // The panic has been reported; there is nobody to tell.
-        let _ = panics::catch(call.run);
+        let _ = panics::catch(call);
         self.settle();
     }
 
@@ -576,7 +615,12 @@ impl Core {
     }
 
     fn lose_everything(&self) {
-        let sources: Vec<_> = self.sources.borrow().iter().map(|(_, source)| Rc::clone(source)).collect();
+        let sources: Vec<_> = self
+            .sources
+            .borrow()
+            .iter()
+            .map(|(_, source)| Rc::clone(source))
+            .collect();
         for source in sources {
             source.stop();
             self.settle();
@@ -644,17 +688,27 @@ impl Core {
     }
 
     #[track_caller]
-    pub(crate) fn call_later(self: &Rc<Self>, delay: Duration, call: impl FnOnce() + 'static) -> DelayedCall {
+    pub(crate) fn call_later(
+        self: &Rc<Self>,
+        delay: Duration,
+        call: impl FnOnce() + 'static,
+    ) -> DelayedCall {
         let call = Call::new(call);
         self.call_at(self.later(delay), call)
     }
 
     fn call_at(self: &Rc<Self>, deadline: Instant, call: Call) -> DelayedCall {
         let key = self.timers.borrow_mut().insert(deadline, call);
-        DelayedCall { core: Rc::downgrade(self), key }
+        DelayedCall {
+            core: Rc::downgrade(self),
+            key,
+        }
     }
 
-    pub(crate) fn add_source<S: Source + 'static>(&self, make: impl FnOnce(Token) -> Rc<S>) -> Rc<S> {
+    pub(crate) fn add_source<S: Source + 'static>(
+        &self,
+        make: impl FnOnce(Token) -> Rc<S>,
+    ) -> Rc<S> {
         let mut made = None;
         self.sources.borrow_mut().insert_with(|token| {
             let source = make(token);
@@ -666,7 +720,11 @@ impl Core {
 
     /// Puts another source under a token: an attempt becomes a connection.
     pub(crate) fn replace_source(&self, token: Token, source: Rc<dyn Source>) {
-        let replaced = self.sources.borrow_mut().get_mut(token).map(|place| mem::replace(place, source));
+        let replaced = self
+            .sources
+            .borrow_mut()
+            .get_mut(token)
+            .map(|place| mem::replace(place, source));
         drop(replaced);
     }
 
@@ -688,7 +746,9 @@ impl Core {
     }
 
     pub(crate) fn take_read_buffer(&self) -> Vec<u8> {
-        self.read_buffer.take().unwrap_or_else(|| vec![0; READ_SIZE])
+        self.read_buffer
+            .take()
+            .unwrap_or_else(|| vec![0; READ_SIZE])
     }
 
     pub(crate) fn return_read_buffer(&self, buffer: Vec<u8>) {
@@ -697,7 +757,10 @@ impl Core {
 
     /// Lends memory for unsent bytes.
     pub(crate) fn lend_buffer(&self) -> Vec<u8> {
-        self.spare_buffers.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(BUFFER_SIZE))
+        self.spare_buffers
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(BUFFER_SIZE))
     }
 
     pub(crate) fn return_buffer(&self, buffer: Vec<u8>) {
@@ -709,6 +772,14 @@ impl Core {
             spare.push(buffer);
         }
     }
+}
+
+/// How long a turn may wait for events.
+#[derive(Clone, Copy)]
+enum Pause {
+    Wait(Option<Duration>),
+    /// Not at all, if the turn has made a call: its caller wants to hear of that.
+    UnlessBusy(Option<Duration>),
 }
 
 /// Held while the loop runs.

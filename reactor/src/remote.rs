@@ -77,8 +77,14 @@ pub(crate) struct Mailbox {
 impl Mailbox {
     pub(crate) fn new(wake_up: Box<dyn WakeUp>) -> Self {
         let (posts, received) = unbounded();
-        let shared = Arc::new(Shared { asleep: AtomicBool::new(false), wake_up });
-        Self { received, remote: Remote { posts, shared } }
+        let shared = Arc::new(Shared {
+            asleep: AtomicBool::new(false),
+            wake_up,
+        });
+        Self {
+            received,
+            remote: Remote { posts, shared },
+        }
     }
 
     pub(crate) fn remote(&self) -> Remote {

@@ -30,13 +30,21 @@ pub(crate) struct Lookups {
 
 impl Default for Lookups {
     fn default() -> Self {
-        Self { pending: Slab::new(), line: VecDeque::new(), running: 0 }
+        Self {
+            pending: Slab::new(),
+            line: VecDeque::new(),
+            running: 0,
+        }
     }
 }
 
 /// Looks a name up. Cancelling gives the answer up; a thread that asks already cannot
 /// be interrupted, its answer is thrown away.
-pub(crate) fn resolve(core: &Rc<Core>, host: &str, port: u16) -> Deferred<Vec<SocketAddr>, io::Error> {
+pub(crate) fn resolve(
+    core: &Rc<Core>,
+    host: &str,
+    port: u16,
+) -> Deferred<Vec<SocketAddr>, io::Error> {
     let (trigger, deferred) = Deferred::new();
     let weak = Rc::downgrade(core);
     let token = {

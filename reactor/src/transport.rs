@@ -64,7 +64,9 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
             ties: RefCell::default(),
             stream,
         };
-        Self { seat: Rc::new(seat) }
+        Self {
+            seat: Rc::new(seat),
+        }
     }
 
     /// Sends bytes: all of them, in order, after what was written before.
@@ -252,7 +254,10 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     }
 
     fn is_over(&self) -> bool {
-        self.seat.protocol.try_borrow().is_ok_and(|protocol| protocol.is_none())
+        self.seat
+            .protocol
+            .try_borrow()
+            .is_ok_and(|protocol| protocol.is_none())
     }
 
     fn wait_for_seat(&self, visit: Visit<P, S>) {
@@ -260,7 +265,11 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     }
 
     fn let_waiting_in(&self) {
-        while let Some(visit) = self.seat.waiting.borrow_mut().pop_front() {
+        loop {
+            // Detach, then call: the queue is free again before the visit begins.
+            let Some(visit) = self.seat.waiting.borrow_mut().pop_front() else {
+                return;
+            };
             let Ok(mut protocol) = self.seat.protocol.try_borrow_mut() else {
                 // A call inside a call: the outer one lets the rest in.
                 return self.seat.waiting.borrow_mut().push_front(visit);
@@ -292,7 +301,9 @@ impl<P: 'static, S: Stream + ?Sized> Seat<P, S> {
 
 impl<P: 'static, S: Stream + ?Sized> Clone for Transport<P, S> {
     fn clone(&self) -> Self {
-        Self { seat: Rc::clone(&self.seat) }
+        Self {
+            seat: Rc::clone(&self.seat),
+        }
     }
 }
 
@@ -317,7 +328,13 @@ impl<P: 'static, S: Stream + ?Sized> Eq for Transport<P, S> {}
 impl<P: 'static, S: Stream + ?Sized> fmt::Debug for Transport<P, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.is_over() { "lost" } else { "connected" };
-        write!(f, "Transport({} to {}, {state}, {} bytes unsent)", self.host(), self.peer(), self.unsent())
+        write!(
+            f,
+            "Transport({} to {}, {state}, {} bytes unsent)",
+            self.host(),
+            self.peer(),
+            self.unsent()
+        )
     }
 }
 
@@ -325,7 +342,10 @@ impl<P: 'static, S: Stream + ?Sized> fmt::Debug for Transport<P, S> {
 impl<P: Protocol> Receiver for Seat<P, dyn Stream> {
     fn data_received(self: Rc<Self>, data: &[u8]) {
         let transport = Transport { seat: self };
-        if transport.visit(|protocol, transport| protocol.data_received(transport, data)).is_err() {
+        if transport
+            .visit(|protocol, transport| protocol.data_received(transport, data))
+            .is_err()
+        {
             let data = data.to_vec();
             transport.call(move |protocol, transport| protocol.data_received(transport, &data));
         }
@@ -353,7 +373,10 @@ impl<P: Protocol> Transport<P> {
     /// the connection stands. For layers and for handing a connection on.
     pub fn connect(protocol: P, stream: Rc<dyn Stream>) -> Self {
         let transport = Self::over(protocol, stream);
-        transport.seat.stream.set_receiver(Rc::clone(&transport.seat) as Rc<dyn Receiver>);
+        transport
+            .seat
+            .stream
+            .set_receiver(Rc::clone(&transport.seat) as Rc<dyn Receiver>);
         transport.call(P::connection_made);
         transport
     }
@@ -368,7 +391,11 @@ struct Ties {
 impl Ties {
     fn tie(&mut self, canceller: Canceller) -> usize {
         // A handful at most, so the first free place is near.
-        let free = self.cancellers.iter().position(Option::is_none).unwrap_or(self.cancellers.len());
+        let free = self
+            .cancellers
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or(self.cancellers.len());
         if free == self.cancellers.len() {
             self.cancellers.push(Some(canceller));
         } else {

@@ -41,7 +41,10 @@ impl OsDriver {
     fn over(poller: Poller) -> io::Result<Self> {
         let wake = WakeFd::new()?;
         poller.add_wake(&wake)?;
-        Ok(Self { poller: Rc::new(poller), wake })
+        Ok(Self {
+            poller: Rc::new(poller),
+            wake,
+        })
     }
 
     fn watched(&self, fd: OwnedFd) -> Watched {
@@ -73,7 +76,10 @@ impl Driver for OsDriver {
         net::bind(&fd, &address)?;
         net::listen(&fd, BACKLOG)?;
         let bound = SocketAddr::try_from(net::getsockname(&fd)?)?;
-        Ok(Box::new(TcpListening { watched: self.watched(fd), address: bound }))
+        Ok(Box::new(TcpListening {
+            watched: self.watched(fd),
+            address: bound,
+        }))
     }
 
     fn connect(&self, peer: SocketAddr) -> io::Result<Box<dyn StreamSocket>> {
@@ -83,7 +89,9 @@ impl Driver for OsDriver {
             Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(Box::new(TcpSocket { watched: self.watched(fd) }))
+        Ok(Box::new(TcpSocket {
+            watched: self.watched(fd),
+        }))
     }
 
     fn names(&self) -> Box<dyn Names> {
@@ -91,15 +99,20 @@ impl Driver for OsDriver {
     }
 
     fn watch_stop_signals(&self) -> io::Result<Box<dyn StopSignals>> {
-        let uncaught: Vec<libc::c_int> =
-            [libc::SIGINT, libc::SIGTERM].into_iter().filter(|&signal| signals::is_default(signal)).collect();
+        let uncaught: Vec<libc::c_int> = [libc::SIGINT, libc::SIGTERM]
+            .into_iter()
+            .filter(|&signal| signals::is_default(signal))
+            .collect();
         let watch = SignalWatch::new(&uncaught, self.wake.shared())?;
         Ok(Box::new(watch))
     }
 }
 
 /// The OS clock.
-#[expect(clippy::disallowed_methods, reason = "this is where the OS clock is read")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is where the OS clock is read"
+)]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
@@ -125,9 +138,18 @@ impl Names for SystemNames {
 }
 
 fn stream_socket(address: SocketAddr) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    Ok(net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?)
+    Ok(net::socket_with(
+        family,
+        SocketType::STREAM,
+        flags,
+        Some(ipproto::TCP),
+    )?)
 }
 
 struct TcpListening {
@@ -149,7 +171,9 @@ impl ListeningSocket for TcpListening {
         let (fd, peer) = net::acceptfrom_with(&self.watched, flags)?;
         // A peer without an address is one that has gone already.
         let peer = peer.ok_or(Errno::CONNABORTED)?;
-        let socket = TcpSocket { watched: Watched::new(fd, Rc::clone(self.watched.poller())) };
+        let socket = TcpSocket {
+            watched: Watched::new(fd, Rc::clone(self.watched.poller())),
+        };
         Ok((Box::new(socket), SocketAddr::try_from(peer)?))
     }
 }

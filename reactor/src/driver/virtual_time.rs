@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::driver::{Driver, Event, os, ListeningSocket, Names, StopSignals, StreamSocket, WakeUp};
+use crate::driver::{Driver, Event, ListeningSocket, Names, StopSignals, StreamSocket, WakeUp, os};
 
 /// A driver without sockets, whose clock jumps to whatever is waited for.
 pub(crate) struct VirtualTime {
@@ -15,7 +15,9 @@ pub(crate) struct VirtualTime {
 impl VirtualTime {
     pub(crate) fn new() -> Self {
         // An `Instant` can be had from a clock only; what it says does not matter.
-        Self { now: Cell::new(os::now()) }
+        Self {
+            now: Cell::new(os::now()),
+        }
     }
 }
 
@@ -61,7 +63,10 @@ impl Driver for VirtualTime {
 }
 
 fn no_network() -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, "there is no network in virtual time")
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "there is no network in virtual time",
+    )
 }
 
 /// The loop never sleeps here.

@@ -38,14 +38,20 @@ impl Poller {
     /// Waits with one call to epoll.
     pub(crate) fn new() -> io::Result<Self> {
         let ready = Ready::Epoll(Vec::with_capacity(EVENTS_PER_WAIT));
-        Ok(Self { poller: polling::Poller::new()?, ready: RefCell::new(ready) })
+        Ok(Self {
+            poller: polling::Poller::new()?,
+            ready: RefCell::new(ready),
+        })
     }
 
     /// Waits the way that works on every system that `polling` knows.
     #[cfg(test)]
     pub(crate) fn portable() -> io::Result<Self> {
         let ready = Ready::Portable(PollEvents::new());
-        Ok(Self { poller: polling::Poller::new()?, ready: RefCell::new(ready) })
+        Ok(Self {
+            poller: polling::Poller::new()?,
+            ready: RefCell::new(ready),
+        })
     }
 
     pub(crate) fn is_epoll(&self) -> bool {
@@ -58,7 +64,10 @@ impl Poller {
             Ready::Epoll(ready) => {
                 // A limit beyond the kernel's range is "for ever", rounded down to what fits.
                 let limit = limit.map(|limit| {
-                    Timespec::try_from(limit).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
+                    Timespec::try_from(limit).unwrap_or(Timespec {
+                        tv_sec: i64::MAX,
+                        tv_nsec: 0,
+                    })
                 });
                 ready.clear();
                 match epoll::wait(&self.poller, spare_capacity(ready), limit.as_ref()) {
@@ -91,19 +100,33 @@ impl Poller {
         let key = usize::try_from(WAKE).expect("Torsade runs on 64-bit systems");
         // SAFETY: `polling` asks that the source be deleted before it is dropped. The caller
         // is the OS driver, which drops this poller first and its `WakeFd` after it.
-        unsafe { self.poller.add_with_mode(wake.as_fd().as_raw_fd(), PollEvent::readable(key), PollMode::Edge) }
+        unsafe {
+            self.poller.add_with_mode(
+                wake.as_fd().as_raw_fd(),
+                PollEvent::readable(key),
+                PollMode::Edge,
+            )
+        }
     }
 
     fn add(&self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
         if self.is_epoll() {
             use epoll::EventFlags as Flags;
             let flags = Flags::IN | Flags::OUT | Flags::RDHUP | Flags::ET;
-            return Ok(epoll::add(&self.poller, fd, epoll::EventData::new_u64(token.to_u64()), flags)?);
+            return Ok(epoll::add(
+                &self.poller,
+                fd,
+                epoll::EventData::new_u64(token.to_u64()),
+                flags,
+            )?);
         }
         let key = usize::try_from(token.to_u64()).expect("Torsade runs on 64-bit systems");
         // SAFETY: `polling` asks that the source be deleted before it is dropped. The only
         // caller is `Watched`, which owns the source and deletes it in its drop.
-        unsafe { self.poller.add_with_mode(fd.as_raw_fd(), PollEvent::all(key), PollMode::Edge) }
+        unsafe {
+            self.poller
+                .add_with_mode(fd.as_raw_fd(), PollEvent::all(key), PollMode::Edge)
+        }
     }
 
     fn delete(&self, fd: BorrowedFd<'_>) {
@@ -124,12 +147,22 @@ fn from_epoll(event: &epoll::Event) -> Event {
         writable: flags.intersects(Flags::OUT | Flags::HUP | Flags::ERR),
         hangup: flags.intersects(Flags::RDHUP | Flags::HUP | Flags::ERR),
     };
-    Event { token: Token::from_u64(event.data.u64()), readiness }
+    Event {
+        token: Token::from_u64(event.data.u64()),
+        readiness,
+    }
 }
 
 fn from_polling(event: &PollEvent) -> Event {
-    let readiness = Readiness { readable: event.readable, writable: event.writable, hangup: false };
-    Event { token: Token::from_u64(event.key as u64), readiness }
+    let readiness = Readiness {
+        readable: event.readable,
+        writable: event.writable,
+        hangup: false,
+    };
+    Event {
+        token: Token::from_u64(event.key as u64),
+        readiness,
+    }
 }
 
 /// A descriptor and its place in a poller. Owns the promise that it leaves the

@@ -51,7 +51,8 @@ pub(crate) struct Connection {
     core: Rc<Core>,
     token: Token,
     peer: SocketAddr,
-    /// Asked of the system when somebody wants it, and at the latest at the end.
+    /// Known from the port, or asked of the system when somebody wants it, and at the
+    /// latest at the end.
     host: OnceCell<SocketAddr>,
     /// `None` after the end.
     socket: RefCell<Option<Box<dyn StreamSocket>>>,
@@ -91,8 +92,12 @@ struct Flags {
     write_ended: Cell<bool>,
     /// The user paused reading.
     paused: Cell<bool>,
-    /// More is unsent than the high mark: reading waits, and the writer has been told.
+    /// More is unsent than the high mark, and the writer has been told.
     choked: Cell<bool>,
+    /// Nothing is read while it is choked: a peer that does not take answers gets to ask
+    /// no more. So it is for accepted connections, and not for those made from here: two
+    /// ends that both stop reading while they write would wait for each other for ever.
+    throttles: Cell<bool>,
     /// In the reactor's list of connections to settle.
     dirty: Cell<bool>,
     /// In the reactor's list of sources with something left to do.
@@ -100,14 +105,44 @@ struct Flags {
 }
 
 impl Connection {
-    pub(crate) fn new(core: Rc<Core>, token: Token, socket: Box<dyn StreamSocket>, peer: SocketAddr) -> Rc<Self> {
+    /// A connection that a port on `host` accepted; the address is `None` if the port
+    /// has many.
+    pub(crate) fn accepted(
+        core: Rc<Core>,
+        token: Token,
+        socket: Box<dyn StreamSocket>,
+        peer: SocketAddr,
+        host: Option<SocketAddr>,
+    ) -> Rc<Self> {
         let flags = Flags::default();
+        flags.throttles.set(true);
+        Self::new(core, token, socket, peer, host, flags)
+    }
+
+    /// A connection that was made from here.
+    pub(crate) fn connected(
+        core: Rc<Core>,
+        token: Token,
+        socket: Box<dyn StreamSocket>,
+        peer: SocketAddr,
+    ) -> Rc<Self> {
+        Self::new(core, token, socket, peer, None, Flags::default())
+    }
+
+    fn new(
+        core: Rc<Core>,
+        token: Token,
+        socket: Box<dyn StreamSocket>,
+        peer: SocketAddr,
+        host: Option<SocketAddr>,
+        flags: Flags,
+    ) -> Rc<Self> {
         flags.writable.set(true);
         Rc::new(Self {
             core,
             token,
             peer,
-            host: OnceCell::new(),
+            host: host.map_or_else(OnceCell::new, OnceCell::from),
             socket: RefCell::new(Some(socket)),
             receiver: RefCell::new(None),
             outgoing: RefCell::default(),
@@ -122,7 +157,11 @@ impl Connection {
     /// Begins to watch the socket of a connection that was accepted. (One that connected
     /// is watched already.)
     pub(crate) fn begin(&self) {
-        let watched = self.socket.borrow().as_ref().map(|socket| socket.watch(self.token));
+        let watched = self
+            .socket
+            .borrow()
+            .as_ref()
+            .map(|socket| socket.watch(self.token));
         if let Some(Err(error)) = watched {
             self.doom(ConnectionLost::Io(error));
         }
@@ -134,10 +173,16 @@ impl Connection {
 
     fn local_address(&self) -> SocketAddr {
         *self.host.get_or_init(|| {
-            let asked = self.socket.borrow().as_ref().map(|socket| socket.local_address());
+            let asked = self
+                .socket
+                .borrow()
+                .as_ref()
+                .map(|socket| socket.local_address());
             // A connection whose own address the system does not know any more is as good
             // as at no address.
-            asked.and_then(Result::ok).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+            asked
+                .and_then(Result::ok)
+                .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
         })
     }
 
@@ -163,7 +208,7 @@ impl Connection {
         let flags = &self.flags;
         self.ending.get() == Ending::Open
             && !flags.paused.get()
-            && !flags.choked.get()
+            && !(flags.choked.get() && flags.throttles.get())
             && !flags.read_ended.get()
     }
 
@@ -187,7 +232,10 @@ impl Connection {
                     }
                 }
                 Ok(count) => {
-                    if count < buffer.len() && !self.flags.hangup.get() && self.core.short_read_is_dry() {
+                    if count < buffer.len()
+                        && !self.flags.hangup.get()
+                        && self.core.short_read_is_dry()
+                    {
                         self.flags.readable.set(false);
                     }
                     if let Some(receiver) = self.receiver() {
@@ -314,7 +362,10 @@ impl Connection {
             *limit = Some(self.core.call_later(flush, move || {
                 if let Some(connection) = weak.upgrade() {
                     let waiting_for = "sending the rest before closing";
-                    connection.doom(ConnectionLost::TimedOut { waiting_for, limit: flush });
+                    connection.doom(ConnectionLost::TimedOut {
+                        waiting_for,
+                        limit: flush,
+                    });
                 }
             }));
         }
@@ -323,7 +374,10 @@ impl Connection {
     /// The end: leaves the reactor, closes the socket, tells the receiver.
     fn lose(&self) {
         let in_order = self.ending.replace(Ending::Lost) == Ending::Closing;
-        let reason = self.reason.take().map_or(ConnectionLost::Done, |reason| *reason);
+        let reason = self
+            .reason
+            .take()
+            .map_or(ConnectionLost::Done, |reason| *reason);
         // The address is to be known after the end, too.
         let _ = self.local_address();
         if let Some(limit) = self.flush_limit.take() {
@@ -344,7 +398,8 @@ impl Connection {
                 }
             }
         }
-        self.core.return_buffer(self.outgoing.borrow_mut().take_buffer());
+        self.core
+            .return_buffer(self.outgoing.borrow_mut().take_buffer());
         // Detach, then call: the receiver is gone from here when it hears of it.
         let receiver = self.receiver.take();
         if let Some(receiver) = receiver {
@@ -405,7 +460,11 @@ impl Source for Connection {
 
 impl Connection {
     fn end_write(&self) {
-        let ended = self.socket.borrow().as_ref().map(|socket| socket.shutdown(Shutdown::Write));
+        let ended = self
+            .socket
+            .borrow()
+            .as_ref()
+            .map(|socket| socket.shutdown(Shutdown::Write));
         if let Some(Err(error)) = ended {
             self.doom(ConnectionLost::Io(error));
         }
@@ -423,7 +482,7 @@ impl Stream for Connection {
             rest = self.write_direct(&mut outgoing, data);
         }
         let limit = self.limits().unsent_max;
-        if outgoing.len() + rest.len() > limit {
+        if outgoing.len() > limit {
             return self.doom(ConnectionLost::Overrun { limit });
         }
         outgoing.push(rest, || self.core.lend_buffer());
@@ -484,7 +543,11 @@ impl Stream for Connection {
     }
 
     fn set_nodelay(&self, on: bool) {
-        let outcome = self.socket.borrow().as_ref().map(|socket| socket.set_nodelay(on));
+        let outcome = self
+            .socket
+            .borrow()
+            .as_ref()
+            .map(|socket| socket.set_nodelay(on));
         if let Some(Err(error)) = outcome {
             self.doom(ConnectionLost::Io(error));
         }
@@ -500,4 +563,7 @@ impl Stream for Connection {
     }
 }
 
-const _: () = assert!(READ_SIZE >= DIRECT_WRITE, "an echo of a full read goes past the buffer");
+const _: () = assert!(
+    READ_SIZE >= DIRECT_WRITE,
+    "an echo of a full read goes past the buffer"
+);

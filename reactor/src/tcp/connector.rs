@@ -42,7 +42,10 @@ pub(crate) fn connect<P: Protocol>(
     let (core, shown) = (Rc::clone(core), address.to_string());
     let unknown = shown.clone();
     addresses
-        .map_err(move |source: io::Error| ConnectError::UnknownHost { address: unknown, source })
+        .map_err(move |source: io::Error| ConnectError::UnknownHost {
+            address: unknown,
+            source,
+        })
         .err_into::<Failure>()
         .add_callback(move |peers| try_each(&core, peers.into_iter(), shown, None, Box::new(build)))
 }
@@ -106,7 +109,11 @@ fn attempt<P: Protocol>(
         }
     });
     attempt.trigger.set(Some(trigger));
-    let watched = attempt.socket.borrow().as_ref().map(|socket| socket.watch(attempt.token));
+    let watched = attempt
+        .socket
+        .borrow()
+        .as_ref()
+        .map(|socket| socket.watch(attempt.token));
     if let Some(Err(error)) = watched {
         attempt.failed(error);
         return deferred;
@@ -155,7 +162,10 @@ impl<P: Protocol> Attempt<P> {
     fn timed_out(&self) {
         if let Some(trigger) = self.give_up() {
             let address = self.address.clone();
-            trigger.errback(ConnectError::TimedOut { address, limit: CONNECT_LIMIT });
+            trigger.errback(ConnectError::TimedOut {
+                address,
+                limit: CONNECT_LIMIT,
+            });
         }
     }
 
@@ -166,8 +176,10 @@ impl<P: Protocol> Attempt<P> {
         let (Some(trigger), Some(build)) = (self.trigger.take(), self.build.take()) else {
             return self.core.remove_source(self.token);
         };
-        let connection = Connection::new(Rc::clone(&self.core), self.token, socket, self.peer);
-        self.core.replace_source(self.token, Rc::clone(&connection) as Rc<dyn Source>);
+        let connection =
+            Connection::connected(Rc::clone(&self.core), self.token, socket, self.peer);
+        self.core
+            .replace_source(self.token, Rc::clone(&connection) as Rc<dyn Source>);
         // A panic in `build` or in `connection_made` is this attempt's failure.
         let stream = Rc::clone(&connection) as Rc<dyn Stream>;
         let address = self.peer.into();
@@ -189,7 +201,11 @@ impl<P: Protocol> Attempt<P> {
 
 impl<P: Protocol> Source for Attempt<P> {
     fn ready(self: Rc<Self>, readiness: Readiness) {
-        let outcome = self.socket.borrow().as_ref().map(|socket| socket.take_error());
+        let outcome = self
+            .socket
+            .borrow()
+            .as_ref()
+            .map(|socket| socket.take_error());
         match outcome {
             Some(Ok(())) => {
                 if let Some(socket) = self.socket.take() {

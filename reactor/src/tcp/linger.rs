@@ -29,7 +29,12 @@ struct Lingering {
 
 /// Keeps a socket that is to be closed until its peer has everything, at most `limit`.
 /// It takes the place of its connection under `token`.
-pub(super) fn until_delivered(core: &Rc<Core>, token: Token, socket: Box<dyn StreamSocket>, limit: Duration) {
+pub(super) fn until_delivered(
+    core: &Rc<Core>,
+    token: Token,
+    socket: Box<dyn StreamSocket>,
+    limit: Duration,
+) {
     if limit.is_zero() || socket.shutdown(Shutdown::Write).is_err() {
         // A socket that cannot be shut down is not connected any more.
         return core.remove_source(token);
@@ -77,7 +82,9 @@ impl Lingering {
         match outcome {
             Ok(1..) => self.core.ready_again(self.token),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.core.ready_again(self.token),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.core.ready_again(self.token)
+            }
             Ok(0) | Err(_) => self.end(),
         }
     }

@@ -60,7 +60,11 @@ impl Port {
 
 impl fmt::Debug for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = if self.is_listening() { "listening on" } else { "stopped, was on" };
+        let state = if self.is_listening() {
+            "listening on"
+        } else {
+            "stopped, was on"
+        };
         write!(f, "Port({state} {})", self.address())
     }
 }
@@ -75,11 +79,15 @@ pub(crate) fn listen<F: Factory>(
     let shown = address.to_string();
     let candidates = match &address.host {
         Host::Literal(literal) => vec![*literal],
-        Host::Name(name) => core
-            .driver()
-            .names()
-            .resolve(name, address.port)
-            .map_err(|source| ListenError::UnknownHost { address: shown.clone(), source })?,
+        Host::Name(name) => {
+            core.driver()
+                .names()
+                .resolve(name, address.port)
+                .map_err(|source| ListenError::UnknownHost {
+                    address: shown.clone(),
+                    source,
+                })?
+        }
     };
     let mut outcome = Err(io::ErrorKind::NotFound.into());
     for candidate in candidates {
@@ -100,7 +108,11 @@ pub(crate) fn listen<F: Factory>(
             factory: Cell::new(Some(Box::new(factory))),
         })
     });
-    let watched = listening.socket.borrow().as_ref().map(|socket| socket.watch(listening.token));
+    let watched = listening
+        .socket
+        .borrow()
+        .as_ref()
+        .map(|socket| socket.watch(listening.token));
     if let Some(Err(error)) = watched {
         Rc::clone(&listening).stop_listening();
         return Err(listen_error(shown, error));
@@ -160,9 +172,11 @@ impl<F: Factory> Accepting<F> {
         let Ok(Some(protocol)) = built else {
             return;
         };
-        let connection = self
-            .core
-            .add_source(|token| Connection::new(Rc::clone(&self.core), token, socket, peer));
+        // Who came to a port on one address came to that address.
+        let host = (!self.address.ip().is_unspecified()).then_some(self.address);
+        let connection = self.core.add_source(|token| {
+            Connection::accepted(Rc::clone(&self.core), token, socket, peer, host)
+        });
         connection.begin();
         Transport::connect(protocol, Rc::clone(&connection) as Rc<dyn Stream>);
         self.core.settle();
@@ -238,7 +252,11 @@ enum Verdict {
 fn verdict(error: &io::Error) -> Verdict {
     use rustix::io::Errno;
     let Some(errno) = Errno::from_io_error(error) else {
-        return if error.kind() == io::ErrorKind::WouldBlock { Verdict::NoMore } else { Verdict::Rest };
+        return if error.kind() == io::ErrorKind::WouldBlock {
+            Verdict::NoMore
+        } else {
+            Verdict::Rest
+        };
     };
     match errno {
         Errno::WOULDBLOCK => Verdict::NoMore,

@@ -1,0 +1,8 @@
+//! What callers of the reactor rely on, one module per promise.
+
+mod common;
+mod ordering;
+mod reentrancy;
+mod remote;
+mod running;
+mod transport;

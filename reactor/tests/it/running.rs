@@ -1,0 +1,207 @@
+//! Running, stopping, running again; and what happens to those who ask at the wrong time.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use torsade_deferred::{Deferred, Failure, Interrupted, succeed};
+use torsade_reactor::testing::virtual_time_reactor;
+use torsade_reactor::{Reactor, RunError};
+
+use crate::common::{End, Log, connect, count_unhandled, reactor, run_while};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_reactor_runs_again_after_it_was_stopped() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    for line in ["first", "second"] {
+        let (handle, seen) = (reactor.clone(), log.clone());
+        reactor.call_later(SECOND, move || {
+            seen.add(line);
+            handle.stop();
+        });
+        reactor.run().unwrap();
+    }
+    log.check(["first", "second"]);
+}
+
+#[test]
+fn stop_lets_the_turn_finish_and_keeps_what_is_scheduled_later() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let handle = reactor.clone();
+    reactor.call_soon(move || handle.stop());
+    reactor.call_soon(log.adds("same turn"));
+    reactor.call_later(SECOND, log.adds("next run"));
+    reactor.run().unwrap();
+    log.check(["same turn"]);
+    let handle = reactor.clone();
+    reactor.call_later(2 * SECOND, move || handle.stop());
+    reactor.run().unwrap();
+    log.check(["same turn", "next run"]);
+}
+
+#[test]
+fn stop_before_run_ends_the_run_after_one_turn() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    reactor.call_soon(log.adds("one turn"));
+    reactor.stop();
+    reactor.stop();
+    reactor.run().unwrap();
+    log.check(["one turn"]);
+}
+
+#[test]
+fn running_inside_running_is_an_error_and_changes_nothing() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let (handle, seen) = (reactor.clone(), log.clone());
+    reactor.call_soon(move || {
+        assert!(handle.is_running());
+        for outcome in [handle.run(), handle.turn(None), handle.turn(Some(SECOND))] {
+            assert!(matches!(outcome, Err(RunError::AlreadyRunning)));
+        }
+        let until = handle.run_until(succeed::<_, Failure>(()));
+        assert!(matches!(
+            until.unwrap_err().downcast_ref(),
+            Some(RunError::AlreadyRunning)
+        ));
+        seen.add("all refused");
+        handle.stop();
+    });
+    let (unhandled, _guard) = count_unhandled();
+    reactor.run().unwrap();
+    assert!(!reactor.is_running());
+    log.check(["all refused"]);
+    assert_eq!(unhandled.get(), 0);
+}
+
+#[test]
+fn run_until_gives_the_result_and_leaves_everything_in_place() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let (trigger, deferred) = Deferred::<u32>::new();
+    reactor.call_later(2 * SECOND, log.adds("later"));
+    reactor.call_later(SECOND, move || trigger.callback(42));
+    assert_eq!(reactor.run_until(deferred).unwrap(), 42);
+    log.check([]);
+    let (trigger, deferred) = Deferred::<()>::new();
+    reactor.call_later(SECOND, move || trigger.errback(Failure::message("broken")));
+    assert_eq!(
+        reactor.run_until(deferred).unwrap_err().to_string(),
+        "broken"
+    );
+    log.check(["later"]);
+    assert!(reactor.run_until(succeed::<_, Failure>(())).is_ok());
+}
+
+#[test]
+fn stop_cancels_what_run_until_waits_for() {
+    let reactor = virtual_time_reactor();
+    let (trigger, deferred) = Deferred::<()>::new();
+    let cancelled = Rc::new(Cell::new(false));
+    let flag = Rc::clone(&cancelled);
+    trigger.on_cancel(move || flag.set(true));
+    let handle = reactor.clone();
+    reactor.call_later(SECOND, move || handle.stop());
+    let failure = reactor.run_until(deferred).unwrap_err();
+    assert!(
+        matches!(failure.downcast_ref(), Some(RunError::Stopped)),
+        "{failure:?}"
+    );
+    assert!(cancelled.get());
+    drop(trigger);
+}
+
+#[test]
+fn crash_leaves_the_loop_and_keeps_connections() {
+    let (reactor, log) = (reactor(), Log::default());
+    let pair = connect(&reactor, End::new("client", &log), End::new("server", &log));
+    let handle = reactor.clone();
+    reactor.call_soon(move || handle.crash());
+    reactor.run().unwrap();
+    assert!(pair.client.is_connected() && pair.server.is_connected());
+    assert_eq!(log.lines().len(), 2);
+}
+
+#[test]
+fn stop_loses_connections_and_ports() {
+    let (reactor, log) = (reactor(), Log::default());
+    let pair = connect(&reactor, End::new("client", &log), End::new("server", &log));
+    let port = reactor
+        .listen_tcp("127.0.0.1:0", |_: &_| None::<End>)
+        .unwrap();
+    reactor.stop();
+    reactor.run().unwrap();
+    assert!(!pair.client.is_connected() && !port.is_listening());
+    let mut lost = log.lines().split_off(2);
+    lost.sort();
+    assert_eq!(lost, ["client lost: Stopped", "server lost: Stopped"]);
+}
+
+#[test]
+fn dropping_the_last_handle_loses_what_is_left() {
+    let log = Log::default();
+    let reactor = reactor();
+    let pair = connect(&reactor, End::new("client", &log), End::new("server", &log));
+    let held = Rc::new(());
+    let (later, soon) = (Rc::clone(&held), Rc::clone(&held));
+    reactor.call_later(SECOND, move || drop(later));
+    reactor.call_soon(move || drop(soon));
+    drop(reactor);
+    assert_eq!(Rc::strong_count(&held), 1);
+    assert_eq!(log.lines().len(), 4);
+    // What is kept of it does no harm.
+    pair.client.write(b"into the void");
+    pair.client.abort_connection();
+    pair.client
+        .call(|_, _| unreachable!("nobody sits there any more"));
+    drop(pair.client.reactor().call_soon(|| ()));
+}
+
+#[test]
+fn two_reactors_in_one_thread_do_not_disturb_each_other() {
+    let (inner, outer, log) = (
+        virtual_time_reactor(),
+        virtual_time_reactor(),
+        Log::default(),
+    );
+    inner.call_later(SECOND, log.adds("inner"));
+    let (driven, handle, seen) = (inner.clone(), outer.clone(), log.clone());
+    outer.call_soon(move || {
+        seen.add("outer");
+        driven.turn(Some(SECOND)).unwrap();
+        driven.turn(Some(Duration::ZERO)).unwrap();
+        handle.stop();
+    });
+    outer.run().unwrap();
+    log.check(["outer", "inner"]);
+}
+
+#[test]
+fn a_panic_in_a_call_is_reported_and_the_loop_goes_on() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let reports = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&reports);
+    let _guard = torsade_deferred::unhandled::set_hook(move |report| {
+        seen.borrow_mut().push(
+            report
+                .failure()
+                .and_then(|failure| failure.downcast_ref().cloned()),
+        );
+    });
+    reactor.call_soon(|| panic!("on purpose"));
+    reactor.call_soon(log.adds("goes on"));
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    log.check(["goes on"]);
+    assert!(
+        matches!(&reports.borrow()[..], [Some(Interrupted::Panicked { message })] if &**message == "on purpose")
+    );
+}
+
+#[test]
+fn every_reactor_has_its_own_descriptor_and_gives_it_back() {
+    // More than a process may have open at once by default.
+    for _ in 0..2_000 {
+        let reactor = Reactor::new().unwrap();
+        run_while(&reactor, || false);
+    }
+}
