@@ -1,5 +1,63 @@
-//! Torsade: a callback/Deferred event-loop framework in Twisted's style.
-#![doc = ""]
+//! Torsade: a callback/Deferred event loop in Twisted's style.
+//!
+//! # Three things
+//!
+//! - A [`Reactor`](prelude::Reactor) runs the loop: it waits for sockets, deadlines and other threads, and
+//!   calls you back. It is a value; make one, hand clones around.
+//! - A [`Protocol`](prelude::Protocol) is what you write: one value per connection, whose methods are
+//!   called with `&mut self` when something happens. It holds, and is handed, a
+//!   [`Transport`](prelude::Transport) to answer with.
+//! - A [`Deferred`](prelude::Deferred) is a result that comes later, with the chain of callbacks that waits
+//!   for it. Its [`Trigger`](prelude::Trigger) fires it.
+//!
+//! ```
+//! use torsade::prelude::*;
+//!
+//! /// Answers every line, after a moment's thought.
+//! struct Oracle;
+//!
+//! fn think(reactor: &Reactor, question: String) -> Deferred<String> {
+//!     let (trigger, answer) = Deferred::new();
+//!     let moment = std::time::Duration::from_millis(10);
+//!     reactor.call_later(moment, move || trigger.callback(format!("{question}? Yes.")));
+//!     answer
+//! }
+//!
+//! impl LineReceiver for Oracle {
+//!     fn line_received(&mut self, transport: &LineTransport<Self>, line: &[u8]) {
+//!         let question = String::from_utf8_lossy(line).into_owned();
+//!         // Tied to the connection: if that is lost first, nobody is called.
+//!         transport.when(think(&transport.reactor(), question), |_self, transport, answer| {
+//!             match answer {
+//!                 Ok(text) => transport.send_line(text),
+//!                 Err(failure) => transport.lose_connection_because(failure),
+//!             }
+//!         });
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let reactor = Reactor::new()?;
+//! let port = reactor.listen_tcp("127.0.0.1:0", |_peer: &Address| Lines::new(Oracle))?;
+//! println!("ask it on {}", port.address());
+//! # reactor.stop();
+//! reactor.run()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The rules, in short
+//!
+//! - Everything happens on the reactor's thread, one callback at a time. Other threads hold a
+//!   [`Remote`](prelude::Remote).
+//! - A protocol hears `connection_made` first and once, `connection_lost` last and once.
+//! - Nothing that you call calls you back before it returns, save a Deferred that has fired already:
+//!   a callback added to that runs at once.
+//! - What you write in a callback leaves when it returns.
+//! - A panic in a protocol's method ends its connection, a panic in a chain fails that chain; the loop goes on.
+//!
+//! The guide goes on in `docs/`; the three crates behind this one have pages of their own: [`deferred`],
+//! [`reactor`], [`protocols`].
 
 pub use torsade_deferred as deferred;
 #[cfg(feature = "lines")]
@@ -17,4 +75,14 @@ pub mod prelude {
         Address, ConnectError, ConnectionLost, DelayedCall, Factory, Limits, ListenError, Port, Protocol, Reactor,
         Remote, RunError, Transport,
     };
+}
+
+/// The documents' programs are tests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../docs/first-server.md")]
+    struct FirstServer;
 }

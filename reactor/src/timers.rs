@@ -280,11 +280,10 @@ impl<C> Timers<C> {
 
     /// Puts an entry where its deadline belongs.
     fn file(&mut self, entry: Entry) {
-        let place = match self.wheel.insert(entry) {
-            Some(place) => place,
-            None => return self.insert_soon(entry),
-        };
-        self.slots[entry.slot as usize].place = place;
+        match self.wheel.insert(entry) {
+            Some(place) => self.slots[entry.slot as usize].place = place,
+            None => self.insert_soon(entry),
+        }
     }
 
     /// Takes an entry out of wherever it is.
@@ -852,6 +851,36 @@ mod tests {
     }
 
     #[test]
+    fn cancelling_most_of_a_burst_gives_its_entries_back() {
+        let (start, mut timers) = (start(), Timers::new());
+        timers.take_due(start);
+        let deadline = start + millis(1_000_000);
+        timers.insert(start, ());
+        let keys: Vec<_> = (0..50_000).map(|_| timers.insert(deadline, ())).collect();
+        for key in &keys[1..] {
+            assert_eq!(timers.cancel(*key), Some(()));
+        }
+        let buckets = timers.wheel.buckets.iter().map(Vec::capacity);
+        assert!(buckets.sum::<usize>() <= 16);
+    }
+
+    #[test]
+    fn wheel_turned_ahead_starts_over_once_the_queue_is_empty() {
+        let (start, mut timers) = (start(), Timers::new());
+        timers.take_due(start);
+        let deadline = start + millis(1_000_000);
+        let burst = 0..2 * SEARCHED_MAX;
+        let keys: Vec<_> = burst.map(|call| timers.insert(deadline, call)).collect();
+        assert!(timers.wheel.horizon > 0);
+        for (key, call) in keys.iter().zip(0..) {
+            assert_eq!(timers.cancel(*key), Some(call));
+        }
+        timers.take_due(start + millis(2_000));
+        assert_eq!(timers.wheel.origin, Some(start + millis(2_000)));
+        assert_eq!(timers.wheel.horizon, 0);
+    }
+
+    #[test]
     fn next_deadline_is_exact_for_calls_far_away() {
         let (start, mut timers) = (start(), Timers::new());
         timers.take_due(start);
@@ -862,6 +891,8 @@ mod tests {
             let expected = start + hour + Duration::from_nanos(nanos);
             assert_eq!(timers.next_deadline(), Some(expected));
         }
+        // Nearer ones come first, though the wheel has been turned ahead.
+        assert_eq!(fire(&mut timers, start), []);
         timers.insert(start + millis(7), 0);
         assert_eq!(timers.next_deadline(), Some(start + millis(7)));
         assert_eq!(fire(&mut timers, start + millis(7)), [0]);

@@ -33,7 +33,6 @@ impl OsDriver {
     }
 
     /// Waits the way that every system knows.
-    #[cfg(test)]
     pub(crate) fn portable() -> io::Result<Self> {
         Self::over(Poller::portable()?)
     }

@@ -45,7 +45,6 @@ impl Poller {
     }
 
     /// Waits the way that works on every system that `polling` knows.
-    #[cfg(test)]
     pub(crate) fn portable() -> io::Result<Self> {
         let ready = Ready::Portable(PollEvents::new());
         Ok(Self {

@@ -1,7 +1,9 @@
 //! What tests of protocols and programs need: time that passes at once.
 
+use std::io;
 use std::rc::Rc;
 
+use crate::driver::os::OsDriver;
 use crate::driver::virtual_time::VirtualTime;
 use crate::reactor::Reactor;
 
@@ -29,4 +31,14 @@ use crate::reactor::Reactor;
 #[must_use]
 pub fn virtual_time_reactor() -> Reactor {
     Reactor::over(Rc::new(VirtualTime::new()))
+}
+
+/// A reactor of this machine's that waits the way every system knows, instead of the
+/// fastest way of this one. For tests that both keep the same promises.
+///
+/// # Errors
+///
+/// The system has no descriptor left.
+pub fn portable_reactor() -> io::Result<Reactor> {
+    Ok(Reactor::over(Rc::new(OsDriver::portable()?)))
 }

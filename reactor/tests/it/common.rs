@@ -1,13 +1,14 @@
 //! A protocol that writes down what happens to it, and two of them connected.
 
 use std::cell::{Cell, RefCell};
+use std::env;
 use std::fmt::Display;
 use std::rc::Rc;
 use std::time::Duration;
 
 use torsade_deferred::unhandled::{self, HookGuard};
 use torsade_deferred::{Deferred, Trigger};
-use torsade_reactor::{Address, ConnectionLost, Limits, Protocol, Reactor, Transport};
+use torsade_reactor::{Address, ConnectionLost, Limits, Protocol, Reactor, Transport, testing};
 
 /// What happened, in order.
 #[derive(Clone, Default)]
@@ -34,9 +35,16 @@ impl Log {
     }
 }
 
-/// A reactor on the real system, without an appetite for signals.
+/// Set in the second run of these tests; see `portable.rs`.
+pub(crate) const PORTABLE: &str = "TORSADE_TEST_PORTABLE_WAIT";
+
+/// A reactor on the real system.
 pub(crate) fn reactor() -> Reactor {
-    Reactor::new().expect("the system has descriptors left")
+    let reactor = match env::var_os(PORTABLE) {
+        Some(_) => testing::portable_reactor(),
+        None => Reactor::new(),
+    };
+    reactor.expect("the system has descriptors left")
 }
 
 /// Runs turns until `done` holds. The bound is on turns, not on time: each turn waits for

@@ -2,6 +2,7 @@
 
 mod common;
 mod ordering;
+mod portable;
 mod reentrancy;
 mod remote;
 mod running;
