@@ -372,7 +372,7 @@ enum Event<'a> {
     TooLong,
 }
 
-type Reaction = dyn FnMut(&LineTransport<Scripted>, Event<'_'>);
+type Reaction = dyn FnMut(&LineTransport<Scripted>, Event<'_>);
 
 /// A line receiver that notes what it sees and then does what a closure says.
 struct Scripted {
