@@ -42,6 +42,7 @@ use std::task::Waker;
 
 use crate::deferred::Deferred;
 use crate::error::{ChainError, Interrupted};
+use crate::links::{Driven, Links};
 use crate::unhandled::{self, Trail};
 
 /// Something that waits for the node before it.
@@ -58,7 +59,7 @@ pub(crate) trait Node {
     fn upstream(&self) -> Upstream;
 
     /// Cancels the operation, if this is where the chain begins.
-    fn cancel(&self, reason: Interrupted);
+    fn cancel(self: Rc<Self>, reason: Interrupted);
 
     fn trail(&self) -> Trail;
 
@@ -88,6 +89,14 @@ pub(crate) trait Output<T, E: ChainError>: Node {
     /// Says who is to run when the result is there. At most one waits: a second
     /// call replaces the first.
     fn set_next(&self, next: Rc<dyn Step>);
+
+    /// Nobody waits any more: who did was moved elsewhere.
+    fn clear_next(&self);
+
+    /// Where further callbacks of the same types may hang, while the result is pending.
+    fn links(&self) -> Option<&Links<T, E>> {
+        None
+    }
 }
 
 /// The answer of a node that was asked for its result.
@@ -156,6 +165,7 @@ pub(crate) fn call<I, T: 'static, E: ChainError>(
 /// The beginning of a chain: what a trigger fires.
 pub(crate) struct Root<T, E: ChainError> {
     state: Cell<RootState<T, E>>,
+    links: Links<T, E>,
     next: Cell<Option<Rc<dyn Step>>>,
     trail: Trail,
     /// Nobody will take the result, unless there is a `next`.
@@ -163,8 +173,8 @@ pub(crate) struct Root<T, E: ChainError> {
 }
 
 //   Pending ◀─forwarded─▶ Cancelling ──┐
-//      │  └───chain_into───▶ Linked ───┤
-//      └───────────fire────────────────┴──▶ Done ──take──▶ Taken
+//      │  └───chain_into───▶ Linked ◀──┼─────────┐ a callback returned a Deferred
+//      └───────────fire────────────────┴──▶ Done ⇄ Running; Done ──take──▶ Taken
 enum RootState<T, E: ChainError> {
     /// Nobody fired; what stops the operation, if anything does.
     Pending(Option<Stop>),
@@ -175,6 +185,9 @@ enum RootState<T, E: ChainError> {
     },
     /// Another chain's result is to be this one's.
     Linked(Rc<dyn Output<T, E>>),
+    /// A callback that hangs here is on the stack.
+    Running,
+    /// Fired: with the result, or with what the first callback that hangs here gets.
     Done(Outcome<T, E>),
     Taken,
 }
@@ -191,6 +204,7 @@ impl<T: 'static, E: ChainError> Root<T, E> {
     pub(crate) fn new(place: &'static Location<'static>) -> Rc<Self> {
         Rc::new(Self {
             state: Cell::new(RootState::Pending(None)),
+            links: Links::new(),
             next: Cell::new(None),
             trail: Trail::begin(place),
             is_forsaken: Cell::new(false),
@@ -198,7 +212,7 @@ impl<T: 'static, E: ChainError> Root<T, E> {
     }
 
     /// Fires, unless a cancellation was faster; then the result goes nowhere.
-    pub(crate) fn fire(&self, result: Result<T, E>) {
+    pub(crate) fn fire(self: &Rc<Self>, result: Result<T, E>) {
         if let Some(next) = self.settle(result) {
             run(next);
         }
@@ -206,7 +220,7 @@ impl<T: 'static, E: ChainError> Root<T, E> {
 
     /// Fires like [`fire`](Self::fire), but inside a running chain the rest waits for
     /// that chain's end.
-    pub(crate) fn fire_soon(&self, result: Result<T, E>) {
+    pub(crate) fn fire_soon(self: &Rc<Self>, result: Result<T, E>) {
         if let Some(next) = self.settle(result) {
             run_soon(next);
         }
@@ -214,7 +228,7 @@ impl<T: 'static, E: ChainError> Root<T, E> {
 
     /// Fires because the trigger was dropped. Inside a running chain this waits
     /// for that chain's end: triggers that own triggers may be dropped to any depth.
-    pub(crate) fn abandon(&self) {
+    pub(crate) fn abandon(self: &Rc<Self>) {
         match self.state.replace(RootState::Taken) {
             RootState::Pending(stop) => {
                 self.state.set(RootState::Pending(stop));
@@ -248,7 +262,9 @@ impl<T: 'static, E: ChainError> Root<T, E> {
                 self.state.set(RootState::Linked(source));
                 drop(stop);
                 // Somebody waits here already: let them stand behind the source.
-                if let Some(next) = self.next.take() {
+                if self.links.is_empty()
+                    && let Some(next) = self.next.take()
+                {
                     run(next);
                 }
             }
@@ -261,6 +277,11 @@ impl<T: 'static, E: ChainError> Root<T, E> {
         let open = matches!(state, RootState::Pending(_) | RootState::Cancelling { .. });
         self.state.set(state);
         open
+    }
+
+    /// Whether anything but the trigger, which holds it, is left of the chain.
+    pub(crate) fn is_watched(self: &Rc<Self>) -> bool {
+        Rc::strong_count(self) > 1 || !self.links.is_empty()
     }
 
     pub(crate) fn created(&self) -> &'static Location<'static> {
@@ -282,7 +303,8 @@ impl<T: 'static, E: ChainError> Root<T, E> {
         drop(replaced);
     }
 
-    fn settle(&self, result: Result<T, E>) -> Option<Rc<dyn Step>> {
+    /// Takes the result in, and says who is to go on with it.
+    fn settle(self: &Rc<Self>, result: Result<T, E>) -> Option<Rc<dyn Step>> {
         let previous = self.state.replace(RootState::Taken);
         match previous {
             RootState::Pending(_) | RootState::Cancelling { .. } => {
@@ -290,11 +312,11 @@ impl<T: 'static, E: ChainError> Root<T, E> {
                     .set(RootState::Done(Outcome::new(result, self.trail)));
                 // User code may run in the drop of the hook, so it comes last.
                 drop(previous);
-                let next = self.next.take();
-                if next.is_none() && self.is_forsaken.get() {
-                    drop(self.take());
+                if self.links.is_empty() {
+                    self.pass_on()
+                } else {
+                    Some(Rc::clone(self) as Rc<dyn Step>)
                 }
-                next
             }
             other => {
                 self.state.set(other);
@@ -304,21 +326,50 @@ impl<T: 'static, E: ChainError> Root<T, E> {
     }
 }
 
+impl<T: 'static, E: ChainError> Root<T, E> {
+    fn drive(self: &Rc<Self>, result: Deferred<T, E>) -> Option<Rc<dyn Step>> {
+        match self.links.drive(result, self, self.trail) {
+            Driven::Outcome(outcome) => {
+                self.state.set(RootState::Done(outcome));
+                self.pass_on()
+            }
+            Driven::Waiting(source) => {
+                self.state.set(RootState::Linked(source));
+                if self.links.is_empty() {
+                    self.next.take()
+                } else {
+                    None
+                }
+            }
+        }
+    }
+
+    /// Who takes the result that is here; if nobody ever will, it is dropped.
+    fn pass_on(&self) -> Option<Rc<dyn Step>> {
+        let next = self.next.take();
+        if next.is_none() && self.is_forsaken.get() {
+            drop(self.take());
+        }
+        next
+    }
+}
+
 impl<T: 'static, E: ChainError> Node for Root<T, E> {
     fn upstream(&self) -> Upstream {
         let state = self.state.replace(RootState::Taken);
         let upstream = match &state {
             RootState::Pending(_) => Upstream::Operation,
             RootState::Linked(source) => Upstream::Node(Rc::clone(source) as Rc<dyn Node>),
-            RootState::Cancelling { .. } | RootState::Done(_) | RootState::Taken => {
-                Upstream::Settled
-            }
+            RootState::Cancelling { .. }
+            | RootState::Running
+            | RootState::Done(_)
+            | RootState::Taken => Upstream::Settled,
         };
         self.state.set(state);
         upstream
     }
 
-    fn cancel(&self, reason: Interrupted) {
+    fn cancel(self: Rc<Self>, reason: Interrupted) {
         let stop = match self
             .state
             .replace(RootState::Cancelling { abandoned: false })
@@ -352,14 +403,14 @@ impl<T: 'static, E: ChainError> Node for Root<T, E> {
     }
 
     fn trail(&self) -> Trail {
-        self.trail
+        self.links.trail(self.trail)
     }
 
     fn is_done(&self) -> bool {
         let state = self.state.replace(RootState::Taken);
         let done = matches!(state, RootState::Done(_));
         self.state.set(state);
-        done
+        done && self.links.is_empty()
     }
 
     fn forsake(&self) {
@@ -373,8 +424,8 @@ impl<T: 'static, E: ChainError> Node for Root<T, E> {
 impl<T: 'static, E: ChainError> Output<T, E> for Root<T, E> {
     fn take(&self) -> Taken<T, E> {
         match self.state.replace(RootState::Taken) {
-            RootState::Done(outcome) => Taken::Outcome(outcome),
-            RootState::Linked(source) => Taken::Moved(source),
+            RootState::Done(outcome) if self.links.is_empty() => Taken::Outcome(outcome),
+            RootState::Linked(source) if self.links.is_empty() => Taken::Moved(source),
             other => {
                 self.state.set(other);
                 Taken::Pending
@@ -385,24 +436,28 @@ impl<T: 'static, E: ChainError> Output<T, E> for Root<T, E> {
     fn set_next(&self, next: Rc<dyn Step>) {
         drop(self.next.replace(Some(next)));
     }
+
+    fn clear_next(&self) {
+        drop(self.next.take());
+    }
+
+    fn links(&self) -> Option<&Links<T, E>> {
+        Some(&self.links)
+    }
 }
 
 impl<T: 'static, E: ChainError> Step for Root<T, E> {
     fn run(self: Rc<Self>) -> Option<Rc<dyn Step>> {
-        let RootState::Linked(source) = self.state.replace(RootState::Taken) else {
-            unreachable!("only a linked root waits for another node");
-        };
-        match pull(source, &(Rc::clone(&self) as Rc<dyn Step>)) {
-            Pulled::Outcome(outcome) => {
-                let trail = self.trail;
-                self.state
-                    .set(RootState::Done(Outcome::new(outcome.claim(), trail)));
-                self.next.take()
-            }
-            Pulled::Waiting(source) => {
-                self.state.set(RootState::Linked(source));
-                None
-            }
+        match self.state.replace(RootState::Running) {
+            RootState::Done(outcome) => self.drive(Deferred::fired(outcome)),
+            RootState::Linked(source) => match pull(source, &(Rc::clone(&self) as Rc<dyn Step>)) {
+                Pulled::Outcome(outcome) => self.drive(Deferred::fired(outcome)),
+                Pulled::Waiting(source) => {
+                    self.state.set(RootState::Linked(source));
+                    None
+                }
+            },
+            _ => unreachable!("a root runs only when it was fired or waits for another node"),
         }
     }
 
@@ -414,6 +469,7 @@ impl<T: 'static, E: ChainError> Step for Root<T, E> {
 /// One callback that waits for its turn.
 pub(crate) struct Link<I, IE: ChainError, T, E: ChainError, F> {
     state: Cell<LinkState<I, IE, T, E, F>>,
+    links: Links<T, E>,
     next: Cell<Option<Rc<dyn Step>>>,
     trail: Trail,
 }
@@ -450,6 +506,7 @@ where
         let state = Cell::new(LinkState::Input(Rc::clone(&source), callback));
         let link = Rc::new(Self {
             state,
+            links: Links::new(),
             next: Cell::new(None),
             trail,
         });
@@ -457,30 +514,24 @@ where
         link
     }
 
-    fn finish(&self, outcome: Outcome<T, E>) -> Option<Rc<dyn Step>> {
-        let outcome = Outcome::new(outcome.claim(), self.trail);
-        self.state.set(LinkState::Done(outcome));
-        self.next.take()
-    }
-
-    /// Goes on with what the callback returned.
-    fn adopt(self: &Rc<Self>, returned: Deferred<T, E>) -> Option<Rc<dyn Step>> {
-        let source = match returned.into_outcome() {
-            Ok(outcome) => return self.finish(outcome),
-            Err(source) => source,
-        };
-        let this = Rc::clone(self) as Rc<dyn Step>;
-        if waits_for(&source, &this) {
-            let error = Interrupted::Abandoned {
-                created: self.trail.created,
+    /// Goes on with what the callback returned: through the callbacks that hang here, to
+    /// whoever waits.
+    fn drive(self: &Rc<Self>, returned: Deferred<T, E>) -> Option<Rc<dyn Step>> {
+        match self.links.drive(returned, self, self.trail) {
+            Driven::Outcome(outcome) => {
+                self.state.set(LinkState::Done(outcome));
+                self.next.take()
             }
-            .into();
-            return self.finish(Outcome::new(Err(error), self.trail));
+            Driven::Waiting(source) => {
+                self.state.set(LinkState::Inner(source));
+                // Whoever waits here already is to stand behind the source itself.
+                if self.links.is_empty() {
+                    self.next.take()
+                } else {
+                    None
+                }
+            }
         }
-        source.set_next(this);
-        self.state.set(LinkState::Inner(source));
-        // Whoever waits here already is to stand behind the source itself.
-        self.next.take()
     }
 }
 
@@ -503,12 +554,12 @@ where
         upstream
     }
 
-    fn cancel(&self, _: Interrupted) {
+    fn cancel(self: Rc<Self>, _: Interrupted) {
         // A link is cancelled through its source.
     }
 
     fn trail(&self) -> Trail {
-        self.trail
+        self.links.trail(self.trail)
     }
 
     fn is_done(&self) -> bool {
@@ -530,7 +581,7 @@ where
     fn take(&self) -> Taken<T, E> {
         match self.state.replace(LinkState::Taken) {
             LinkState::Done(outcome) => Taken::Outcome(outcome),
-            LinkState::Inner(source) => Taken::Moved(source),
+            LinkState::Inner(source) if self.links.is_empty() => Taken::Moved(source),
             other => {
                 self.state.set(other);
                 Taken::Pending
@@ -540,6 +591,14 @@ where
 
     fn set_next(&self, next: Rc<dyn Step>) {
         drop(self.next.replace(Some(next)));
+    }
+
+    fn clear_next(&self) {
+        drop(self.next.take());
+    }
+
+    fn links(&self) -> Option<&Links<T, E>> {
+        Some(&self.links)
     }
 }
 
@@ -556,14 +615,14 @@ where
         match self.state.replace(LinkState::Running) {
             LinkState::Input(source, callback) => match pull(source, &this) {
                 // Detach, then call: the callback is on the stack, the node says so.
-                Pulled::Outcome(outcome) => self.adopt(call(callback, outcome.claim(), self.trail)),
+                Pulled::Outcome(outcome) => self.drive(call(callback, outcome.claim(), self.trail)),
                 Pulled::Waiting(source) => {
                     self.state.set(LinkState::Input(source, callback));
                     None
                 }
             },
             LinkState::Inner(source) => match pull(source, &this) {
-                Pulled::Outcome(outcome) => self.finish(outcome),
+                Pulled::Outcome(outcome) => self.drive(Deferred::fired(outcome)),
                 Pulled::Waiting(source) => {
                     self.state.set(LinkState::Inner(source));
                     None

@@ -1,5 +1,6 @@
 //! The waiting end: a result that is here or will come, and what to do with it.
 
+use std::any::TypeId;
 use std::cell::OnceCell;
 use std::fmt;
 use std::mem;
@@ -8,7 +9,7 @@ use std::rc::Rc;
 
 use crate::chain::{self, Cursor, Innermost, Link, Node, Outcome, Output, Root, Taken};
 use crate::error::{ChainError, Interrupted};
-use crate::failure::Failure;
+use crate::failure::{Failure, into_type};
 use crate::pause::{Gate, Paused};
 use crate::trigger::Trigger;
 use crate::unhandled::Trail;
@@ -310,7 +311,10 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
             State::Waiting(mut node) => loop {
                 match node.take() {
                     Taken::Outcome(outcome) => return Awaited::Outcome(outcome),
-                    Taken::Moved(source) => node = source,
+                    Taken::Moved(source) => {
+                        source.clear_next();
+                        node = source;
+                    }
                     Taken::Pending => return Awaited::Pending(node),
                 }
             },
@@ -340,7 +344,7 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
                 }
                 next
             }
-            Awaited::Pending(source) => Deferred::waiting(Link::after(source, place, callback)),
+            Awaited::Pending(source) => behind(source, place, callback),
             Awaited::Gone => {
                 let (trigger, rest) = Self::new();
                 drop(trigger);
@@ -367,6 +371,35 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
             cursor.point_to(self.node());
         }
     }
+}
+
+/// Puts a callback behind a pending node: on it, where it leaves the types as they are,
+/// else into a node of its own.
+fn behind<T, E, U, F, C>(
+    source: Rc<dyn Output<T, E>>,
+    place: &'static Location<'static>,
+    callback: C,
+) -> Deferred<U, F>
+where
+    T: 'static,
+    E: ChainError,
+    U: 'static,
+    F: ChainError,
+    C: FnOnce(Result<T, E>) -> Deferred<U, F> + 'static,
+{
+    // The compiler knows the answer, and keeps one of the two branches.
+    if TypeId::of::<Deferred<T, E>>() == TypeId::of::<Deferred<U, F>>()
+        && let Some(links) = source.links()
+    {
+        links.push(place, |result| same_type(callback(result)));
+        return same_type(Deferred::waiting(source));
+    }
+    Deferred::waiting(Link::after(source, place, callback))
+}
+
+/// Moves a value from a type to itself, by its other name.
+fn same_type<From: 'static, To: 'static>(value: From) -> To {
+    into_type(value).unwrap_or_else(|_| unreachable!("the caller compared the types"))
 }
 
 /// What [`Deferred::take_outcome`] found.

@@ -294,7 +294,7 @@ impl<E: Error + 'static> Erased for Raised<E> {
 }
 
 /// Gives a value its type back, if it is this one.
-fn into_type<From: 'static, To: 'static>(value: From) -> Result<To, From> {
+pub(crate) fn into_type<From: 'static, To: 'static>(value: From) -> Result<To, From> {
     let mut value = Some(value);
     if let Some(value) = (&mut value as &mut dyn Any)
         .downcast_mut::<Option<To>>()

@@ -62,6 +62,7 @@ mod failure;
 mod forbidden;
 mod future;
 mod line;
+mod links;
 mod pause;
 mod share;
 mod sync;

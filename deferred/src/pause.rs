@@ -159,7 +159,7 @@ impl<T: 'static, E: ChainError> Node for Gate<T, E> {
         upstream
     }
 
-    fn cancel(&self, _: Interrupted) {
+    fn cancel(self: Rc<Self>, _: Interrupted) {
         // A gate is cancelled through its source.
     }
 
@@ -192,6 +192,10 @@ impl<T: 'static, E: ChainError> Output<T, E> for Gate<T, E> {
 
     fn set_next(&self, next: Rc<dyn Step>) {
         drop(self.next.replace(Some(next)));
+    }
+
+    fn clear_next(&self) {
+        drop(self.next.take());
     }
 }
 

@@ -340,7 +340,7 @@ impl<T: 'static, E: ChainError> Node for Task<T, E> {
         upstream
     }
 
-    fn cancel(&self, reason: Interrupted) {
+    fn cancel(self: Rc<Self>, reason: Interrupted) {
         if let Waits::Several(nodes) = self.waits() {
             return nodes
                 .into_iter()
@@ -394,6 +394,10 @@ impl<T: 'static, E: ChainError> Output<T, E> for Task<T, E> {
 
     fn set_next(&self, next: Rc<dyn Step>) {
         drop(self.next.replace(Some(next)));
+    }
+
+    fn clear_next(&self) {
+        drop(self.next.take());
     }
 }
 

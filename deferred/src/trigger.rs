@@ -100,9 +100,7 @@ impl<T: 'static, E: ChainError> Trigger<T, E> {
     /// callback behind it. A value fired at nobody is dropped.
     #[must_use]
     pub fn is_watched(&self) -> bool {
-        self.root
-            .as_ref()
-            .is_some_and(|root| Rc::strong_count(root) > 1)
+        self.root.as_ref().is_some_and(Root::is_watched)
     }
 
     pub(crate) fn into_root(mut self) -> Rc<Root<T, E>> {
@@ -122,7 +120,7 @@ impl<T: 'static, E: ChainError> Drop for Trigger<T, E> {
     fn drop(&mut self) {
         // With nobody waiting, nothing was abandoned.
         if let Some(root) = self.root.take()
-            && Rc::strong_count(&root) > 1
+            && root.is_watched()
         {
             root.abandon();
         }

@@ -3,7 +3,10 @@
 //! A binary of its own, because the allocator is the whole program's. Each test counts
 //! what its own thread allocates.
 
-#![expect(unsafe_code, reason = "a global allocator is an unsafe trait; this one counts and passes on")]
+#![expect(
+    unsafe_code,
+    reason = "a global allocator is an unsafe trait; this one counts and passes on"
+)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
@@ -89,7 +92,11 @@ fn links_of_every_kind_are_one_allocation() {
 fn links_added_to_a_fired_deferred_allocate_nothing() {
     let (count, deferred) = allocations(|| {
         let deferred: Deferred<u32> = succeed(1);
-        deferred.map(|n| n + 1).add_callback(|n| Ok(n + 1)).add_callback(|n| succeed(n + 1)).add_errback(Err)
+        deferred
+            .map(|n| n + 1)
+            .add_callback(|n| Ok(n + 1))
+            .add_callback(|n| succeed(n + 1))
+            .add_errback(Err)
     });
     assert_eq!(count, 0);
     assert!(matches!(deferred.into_result(), Ok(Ok(4))));
@@ -99,7 +106,11 @@ fn links_added_to_a_fired_deferred_allocate_nothing() {
 fn succeed_and_a_failure_without_a_box_allocate_nothing() {
     let (count, _) = allocations(|| succeed::<u32, Failure>(1).into_result().is_ok());
     assert_eq!(count, 0);
-    let (count, _) = allocations(|| fail::<u32, Failure>(Interrupted::Cancelled).into_result().is_ok());
+    let (count, _) = allocations(|| {
+        fail::<u32, Failure>(Interrupted::Cancelled)
+            .into_result()
+            .is_ok()
+    });
     assert_eq!(count, 0);
 }
 
@@ -127,7 +138,10 @@ fn awaiting_a_fired_deferred_allocates_nothing() {
         })
     });
     let [(once, _), (often, _)] = bodies;
-    assert!(once <= 4, "the body, its node and the first lending of a waker, not {once}");
+    assert!(
+        once <= 4,
+        "the body, its node and the first lending of a waker, not {once}"
+    );
     assert_eq!(often, 2);
 }
 

@@ -12,7 +12,8 @@ const STATEMENTS: usize = 302;
 fn every_statement_has_its_test_its_compile_error_or_its_reason() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut places: BTreeMap<usize, Vec<String>> = BTreeMap::new();
-    let mut note = |number: usize, place: &str| places.entry(number).or_default().push(place.into());
+    let mut note =
+        |number: usize, place: &str| places.entry(number).or_default().push(place.into());
 
     let tests = fs::read_dir(root.join("tests/it")).expect("the tests are there");
     for test in tests {
@@ -21,7 +22,12 @@ fn every_statement_has_its_test_its_compile_error_or_its_reason() {
         let lines: Vec<&str> = source.lines().collect();
         for pair in lines.windows(2) {
             if let Some(numbers) = pair[0].strip_prefix("/// #") {
-                assert_eq!(pair[1], "#[test]", "{} has a number without a test", path.display());
+                assert_eq!(
+                    pair[1],
+                    "#[test]",
+                    "{} has a number without a test",
+                    path.display()
+                );
                 numbers_in(numbers).for_each(|number| note(number, "a test"));
             }
         }
@@ -31,30 +37,52 @@ fn every_statement_has_its_test_its_compile_error_or_its_reason() {
     let lines: Vec<&str> = forbidden.lines().collect();
     for (index, line) in lines.iter().enumerate() {
         if let Some(numbers) = line.strip_prefix("/// #") {
-            let proof = lines[index + 1..].iter().find(|line| line.starts_with("/// ```"));
-            assert!(proof.is_some_and(|line| line.starts_with("/// ```compile_fail,E")), "no proof of {numbers}");
+            let proof = lines[index + 1..]
+                .iter()
+                .find(|line| line.starts_with("/// ```"));
+            assert!(
+                proof.is_some_and(|line| line.starts_with("/// ```compile_fail,E")),
+                "no proof of {numbers}"
+            );
             numbers_in(numbers).for_each(|number| note(number, "a compile error"));
         }
     }
 
-    let semantics = fs::read_to_string(root.join("../docs/deferred-semantics.md")).expect("it is there");
-    let table = semantics.split_once("## Different on purpose").expect("the table is there").1;
+    let semantics =
+        fs::read_to_string(root.join("../docs/deferred-semantics.md")).expect("it is there");
+    let table = semantics
+        .split_once("## Different on purpose")
+        .expect("the table is there")
+        .1;
     for row in table.lines().take_while(|line| !line.starts_with("## ")) {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         if let Some(numbers) = cells[0].strip_prefix('#') {
-            assert!(cells.len() == 3 && cells[2].len() > 10, "row {numbers} gives no reason");
+            assert!(
+                cells.len() == 3 && cells[2].len() > 10,
+                "row {numbers} gives no reason"
+            );
             numbers_in(numbers).for_each(|number| note(number, "a row"));
         }
     }
 
-    let missing: Vec<usize> = (1..=STATEMENTS).filter(|number| !places.contains_key(number)).collect();
+    let missing: Vec<usize> = (1..=STATEMENTS)
+        .filter(|number| !places.contains_key(number))
+        .collect();
     assert!(missing.is_empty(), "passed over: {missing:?}");
-    let wrong: Vec<_> =
-        places.iter().filter(|(number, places)| **number > STATEMENTS || **number == 0 || places.len() != 1).collect();
+    let wrong: Vec<_> = places
+        .iter()
+        .filter(|(number, places)| **number > STATEMENTS || **number == 0 || places.len() != 1)
+        .collect();
     assert!(wrong.is_empty(), "not exactly once: {wrong:?}");
 }
 
 /// The numbers of "38, #39".
 fn numbers_in(text: &str) -> impl Iterator<Item = usize> {
-    text.split(',').map(|number| number.trim().trim_start_matches('#').parse().expect("a number"))
+    text.split(',').map(|number| {
+        number
+            .trim()
+            .trim_start_matches('#')
+            .parse()
+            .expect("a number")
+    })
 }

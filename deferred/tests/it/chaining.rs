@@ -14,7 +14,9 @@ fn returning_a_pending_deferred_makes_the_rest_of_the_chain_wait() {
     let notes = log.clone();
     let (trigger, outer) = Deferred::<()>::new();
     let (inner_trigger, inner) = Deferred::<u32>::new();
-    let outer = outer.add_callback(move |()| inner).map(move |n| notes.note(n));
+    let outer = outer
+        .add_callback(move |()| inner)
+        .map(move |n| notes.note(n));
     trigger.callback(());
     log.check(&[]);
     inner_trigger.callback(1);
@@ -132,7 +134,9 @@ fn the_outer_runs_before_control_returns_to_the_firer_of_the_inner() {
     let log = Log::new();
     let notes = log.clone();
     let (trigger, inner) = Deferred::<()>::new();
-    let outer = succeed(()).add_callback(move |()| inner).map(move |()| notes.note("outer"));
+    let outer = succeed(())
+        .add_callback(move |()| inner)
+        .map(move |()| notes.note("outer"));
     trigger.callback(());
     log.note("fired");
     log.check(&["outer", "fired"]);
@@ -146,8 +150,12 @@ fn chained_deferreds_run_from_the_innermost_outwards() {
     let [a, b, c] = [(); 3].map(|()| log.clone());
     let (trigger, innermost) = Deferred::<()>::new();
     let innermost = innermost.map(move |()| a.note("innermost"));
-    let middle = succeed(()).add_callback(move |()| innermost).map(move |()| b.note("middle"));
-    let outer = succeed(()).add_callback(move |()| middle).map(move |()| c.note("outer"));
+    let middle = succeed(())
+        .add_callback(move |()| innermost)
+        .map(move |()| b.note("middle"));
+    let outer = succeed(())
+        .add_callback(move |()| middle)
+        .map(move |()| c.note("outer"));
     trigger.callback(());
     log.check(&["innermost", "middle", "outer"]);
     value::<_, Failure>(outer);
@@ -157,7 +165,10 @@ fn chained_deferreds_run_from_the_innermost_outwards() {
 #[test]
 fn callbacks_in_the_middle_of_a_chain_all_run() {
     let (trigger, innermost) = Deferred::<String>::new();
-    let middle = succeed(()).add_callback(move |()| innermost).map(|s| s + "b").map(|s| s + "c");
+    let middle = succeed(())
+        .add_callback(move |()| innermost)
+        .map(|s| s + "b")
+        .map(|s| s + "c");
     let outer = succeed(()).add_callback(move |()| middle).map(|s| s + "d");
     trigger.callback("a".into());
     assert_eq!(value::<_, Failure>(outer), "abcd");
@@ -223,7 +234,10 @@ fn a_waiting_deferred_says_what_it_waits_for() {
     let outer = outer.add_callback(move |()| inner).map(|n| n + 1);
     trigger.callback(());
     let text = format!("{outer:?}");
-    assert!(text.contains("waiting on the Deferred created at") && text.contains(&format!(":{line}:")), "{text}");
+    assert!(
+        text.contains("waiting on the Deferred created at") && text.contains(&format!(":{line}:")),
+        "{text}"
+    );
 }
 
 /// #68
@@ -320,4 +334,16 @@ fn a_deferred_that_waits_for_itself_fails_with_abandoned() {
     })));
     trigger.callback(1);
     assert!(failed.get());
+}
+
+#[test]
+fn a_deferred_that_was_looked_at_while_it_waits_goes_on_all_the_same() {
+    // Looking moves it behind the inner Deferred, past the node that it waited at.
+    let (inner_trigger, inner) = Deferred::<u32>::new();
+    let (trigger, outer) = Deferred::<()>::new();
+    let outer = outer.add_callback(move |()| inner);
+    trigger.callback(());
+    let outer = outer.into_result().expect_err("it waits");
+    inner_trigger.callback(1);
+    assert_eq!(value(outer), 1);
 }

@@ -4,11 +4,13 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use torsade_deferred::{
-    Deferred, FailureGroup, Failure, FireOn, FirstError, Interrupted, ListResult, Trigger, any, deferred_list, fail,
-    gather_results, gather_results_or_cancel, gather_tuple, race, succeed,
+    Deferred, Failure, FailureGroup, FireOn, FirstError, Interrupted, ListResult, Trigger, any,
+    deferred_list, fail, gather_results, gather_results_or_cancel, gather_tuple, race, succeed,
 };
 
-use crate::support::{Broken, Log, answering, broken, counted, failure, is_cancelled, reports, value};
+use crate::support::{
+    Broken, Log, answering, broken, counted, failure, is_cancelled, reports, value,
+};
 
 type Pair = (Vec<Trigger<u32>>, Vec<Deferred<u32>>);
 
@@ -19,13 +21,19 @@ fn pending(count: usize) -> Pair {
 /// The texts of a list's results.
 fn texts(list: Deferred<ListResult<u32, Failure>>) -> Vec<String> {
     let results = value(list).all().expect("it waited for all");
-    results.into_iter().map(|result| result.map_or_else(|f| f.to_string(), |n| n.to_string())).collect()
+    results
+        .into_iter()
+        .map(|result| result.map_or_else(|f| f.to_string(), |n| n.to_string()))
+        .collect()
 }
 
 #[track_caller]
 fn check_first_error(failure: &Failure, index: usize, error: &str) {
     let first: &FirstError<Failure> = failure.downcast_ref().expect("it is a FirstError");
-    assert_eq!((first.index, first.error.to_string().as_str()), (index, error));
+    assert_eq!(
+        (first.index, first.error.to_string().as_str()),
+        (index, error)
+    );
 }
 
 /// #177
@@ -63,14 +71,20 @@ fn a_list_can_fire_at_the_first_value() {
     triggers.next().expect("three").errback(broken("x"));
     triggers.next().expect("two").callback(7);
     triggers.next().expect("one").callback(8);
-    assert!(matches!(value(list), ListResult::First { index: 1, value: 7 }));
+    assert!(matches!(
+        value(list),
+        ListResult::First { index: 1, value: 7 }
+    ));
 }
 
 /// #182
 #[test]
 fn a_list_for_the_first_value_gives_all_failures_if_there_is_none() {
     let inputs = [fail(broken("a")), fail(broken("b"))];
-    assert_eq!(texts(deferred_list(inputs, FireOn::FirstValue)), ["broken: a", "broken: b"]);
+    assert_eq!(
+        texts(deferred_list(inputs, FireOn::FirstValue)),
+        ["broken: a", "broken: b"]
+    );
 }
 
 /// #183
@@ -88,10 +102,20 @@ fn a_list_can_fail_at_the_first_failure() {
 #[test]
 fn fired_inputs_are_fine_in_every_mode() {
     let inputs = || [succeed(1), fail(broken("b"))];
-    assert_eq!(texts(deferred_list(inputs(), FireOn::All)), ["1", "broken: b"]);
+    assert_eq!(
+        texts(deferred_list(inputs(), FireOn::All)),
+        ["1", "broken: b"]
+    );
     let first = deferred_list(inputs(), FireOn::FirstValue);
-    assert!(matches!(value(first), ListResult::First { index: 0, value: 1 }));
-    check_first_error(&failure(deferred_list(inputs(), FireOn::FirstFailure)), 1, "broken: b");
+    assert!(matches!(
+        value(first),
+        ListResult::First { index: 0, value: 1 }
+    ));
+    check_first_error(
+        &failure(deferred_list(inputs(), FireOn::FirstFailure)),
+        1,
+        "broken: b",
+    );
 }
 
 /// #186
@@ -156,7 +180,10 @@ fn a_cancelled_list_for_the_first_value_takes_it_from_a_hook_that_succeeds() {
     let (_trigger, a) = Deferred::<u32>::new();
     let list = deferred_list([a, answering(Ok(5))], FireOn::FirstValue);
     list.cancel();
-    assert!(matches!(value(list), ListResult::First { index: 1, value: 5 }));
+    assert!(matches!(
+        value(list),
+        ListResult::First { index: 1, value: 5 }
+    ));
 }
 
 /// #195
@@ -248,9 +275,24 @@ fn cancelling_gather_results_succeeds_if_all_hooks_do() {
 /// #206
 #[test]
 fn a_first_error_is_compared_and_shown_by_index_and_error() {
-    let first = FirstError { index: 2, error: Interrupted::Cancelled };
-    assert_eq!(first, FirstError { index: 2, error: Interrupted::Cancelled });
-    assert_ne!(first, FirstError { index: 1, error: Interrupted::Cancelled });
+    let first = FirstError {
+        index: 2,
+        error: Interrupted::Cancelled,
+    };
+    assert_eq!(
+        first,
+        FirstError {
+            index: 2,
+            error: Interrupted::Cancelled
+        }
+    );
+    assert_ne!(
+        first,
+        FirstError {
+            index: 1,
+            error: Interrupted::Cancelled
+        }
+    );
     assert_eq!(first.to_string(), "input 2 failed: cancelled");
 }
 
@@ -271,7 +313,10 @@ fn a_race_cancels_every_loser_once_and_never_the_winner() {
     let (_c_trigger, c, c_stopped) = counted();
     let race = race([a, b, c]);
     winner.callback(1);
-    assert_eq!((a_stopped.get(), b_stopped.get(), c_stopped.get()), (1, 0, 1));
+    assert_eq!(
+        (a_stopped.get(), b_stopped.get(), c_stopped.get()),
+        (1, 0, 1)
+    );
     assert_eq!(value(race), (1, 1));
 }
 
@@ -296,9 +341,19 @@ fn a_race_that_all_lose_fails_with_all_failures_in_the_order_of_the_inputs() {
     }
     let failure = failure(race);
     let group: &FailureGroup<Failure> = failure.downcast_ref().expect("it is a FailureGroup");
-    let texts: Vec<_> = group.failures().iter().map(|(index, f)| (*index, f.to_string())).collect();
-    assert_eq!(texts, [(0, "broken: a".to_string()), (1, "broken: b".to_string())]);
-    assert_eq!(group.to_string(), "operation 0 failed: broken: a (and 1 more)");
+    let texts: Vec<_> = group
+        .failures()
+        .iter()
+        .map(|(index, f)| (*index, f.to_string()))
+        .collect();
+    assert_eq!(
+        texts,
+        [(0, "broken: a".to_string()), (1, "broken: b".to_string())]
+    );
+    assert_eq!(
+        group.to_string(),
+        "operation 0 failed: broken: a (and 1 more)"
+    );
 }
 
 /// #211
@@ -328,8 +383,15 @@ fn cancelling_a_race_cancels_every_input() {
     let race = race([a, b]);
     race.cancel();
     assert_eq!((a_stopped.get(), b_stopped.get()), (1, 1));
-    let group = failure(race).trap::<FailureGroup<Failure>>().expect("it is a FailureGroup");
-    assert!(group.failures().iter().all(|(_, failure)| is_cancelled(failure)));
+    let group = failure(race)
+        .trap::<FailureGroup<Failure>>()
+        .expect("it is a FailureGroup");
+    assert!(
+        group
+            .failures()
+            .iter()
+            .all(|(_, failure)| is_cancelled(failure))
+    );
 }
 
 /// #214
@@ -344,7 +406,10 @@ fn a_cancelled_race_is_won_by_a_hook_that_succeeds() {
 #[test]
 fn nothing_hangs_on_empty_inputs() {
     let none = failure(race::<u32, Failure>([]));
-    assert!(none.downcast_ref::<FailureGroup<Failure>>().is_some_and(|group| group.failures().is_empty()));
+    assert!(
+        none.downcast_ref::<FailureGroup<Failure>>()
+            .is_some_and(|group| group.failures().is_empty())
+    );
     assert!(failure(any::<u32, Failure>([])).check::<FailureGroup<Failure>>());
     assert!(texts(deferred_list([], FireOn::FirstValue)).is_empty());
     assert!(value(gather_results_or_cancel::<u32, Failure>([])).is_empty());

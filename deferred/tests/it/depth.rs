@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use std::rc::Rc;
 
 use torsade_deferred::{
-    Deferred, DeferredEvent, DeferredLock, DeferredQueue, DeferredSemaphore, TaskGroup, Trigger, fail,
-    gather_results, gather_results_or_cancel, race, succeed, unhandled,
+    Deferred, DeferredEvent, DeferredLock, DeferredQueue, DeferredSemaphore, TaskGroup, Trigger,
+    fail, gather_results, gather_results_or_cancel, race, succeed, unhandled,
 };
 
 use crate::support::{broken, on_a_small_stack, value};
@@ -21,7 +21,13 @@ fn a_million_links_fire_on_a_small_stack() {
             deferred = deferred.map(|n| n + 1);
         }
         trigger.callback(0);
-        assert_eq!(deferred.into_result().expect("it has fired").expect("with a value"), MANY);
+        assert_eq!(
+            deferred
+                .into_result()
+                .expect("it has fired")
+                .expect("with a value"),
+            MANY
+        );
     });
 }
 
@@ -60,7 +66,13 @@ fn a_million_nested_deferreds_fire_on_a_small_stack() {
             trigger.callback(());
         }
         last.callback(0);
-        assert_eq!(deferred.into_result().expect("it has fired").expect("with a value"), MANY);
+        assert_eq!(
+            deferred
+                .into_result()
+                .expect("it has fired")
+                .expect("with a value"),
+            MANY
+        );
     });
 }
 
@@ -79,7 +91,13 @@ fn a_million_nested_deferreds_fired_from_the_inside_out() {
         for trigger in triggers {
             trigger.callback(());
         }
-        assert_eq!(deferred.into_result().expect("it has fired").expect("with a value"), MANY);
+        assert_eq!(
+            deferred
+                .into_result()
+                .expect("it has fired")
+                .expect("with a value"),
+            MANY
+        );
     });
 }
 
@@ -108,7 +126,13 @@ fn a_million_chained_triggers_fire_on_a_small_stack() {
             deferred = next;
         }
         first.callback(0);
-        assert_eq!(deferred.into_result().expect("it has fired").expect("with a value"), MANY);
+        assert_eq!(
+            deferred
+                .into_result()
+                .expect("it has fired")
+                .expect("with a value"),
+            MANY
+        );
     });
 }
 
@@ -254,7 +278,12 @@ fn a_million_getters_and_a_million_waiters_for_an_event() {
         for n in 0..MANY {
             queue.put(n).expect("no limit");
         }
-        assert!(getters.into_iter().enumerate().all(|(n, getter)| value(getter) == n));
+        assert!(
+            getters
+                .into_iter()
+                .enumerate()
+                .all(|(n, getter)| value(getter) == n)
+        );
         let event = DeferredEvent::new();
         let waiting: Vec<_> = (0..MANY).map(|_| event.wait()).collect();
         event.set();
@@ -286,25 +315,34 @@ fn a_million_members_of_a_group_end_well_or_are_cancelled_together() {
         group.add(fail(broken("one")));
         assert_eq!(group.left(), 0);
         assert!(triggers.iter().all(|trigger| !trigger.is_open()));
-        assert!(group.finish().into_result().expect("all have ended").is_err());
+        assert!(
+            group
+                .finish()
+                .into_result()
+                .expect("all have ended")
+                .is_err()
+        );
     });
 }
 
 #[test]
 fn a_million_inputs_are_gathered_raced_and_cancelled() {
     on_a_small_stack(|| {
-        let (triggers, inputs): (Vec<_>, Vec<_>) = (0..MANY).map(|_| Deferred::<usize>::new()).unzip();
+        let (triggers, inputs): (Vec<_>, Vec<_>) =
+            (0..MANY).map(|_| Deferred::<usize>::new()).unzip();
         let all = gather_results(inputs);
         for (n, trigger) in triggers.into_iter().enumerate() {
             trigger.callback(n);
         }
         assert_eq!(value(all).len(), MANY);
-        let (mut triggers, inputs): (Vec<_>, Vec<_>) = (0..MANY).map(|_| Deferred::<usize>::new()).unzip();
+        let (mut triggers, inputs): (Vec<_>, Vec<_>) =
+            (0..MANY).map(|_| Deferred::<usize>::new()).unzip();
         let winner = race(inputs);
         triggers.swap_remove(MANY / 2).callback(1);
         assert_eq!(value(winner), (MANY / 2, 1));
         assert!(triggers.iter().all(|trigger| !trigger.is_open()));
-        let (triggers, inputs): (Vec<_>, Vec<_>) = (0..MANY).map(|_| Deferred::<usize>::new()).unzip();
+        let (triggers, inputs): (Vec<_>, Vec<_>) =
+            (0..MANY).map(|_| Deferred::<usize>::new()).unzip();
         let all = gather_results_or_cancel(inputs);
         all.cancel();
         assert!(all.into_result().expect("it was cancelled").is_err());

@@ -28,7 +28,9 @@ fn firing_the_source_does_not_wait_for_what_the_target_returns() {
     let (target_trigger, target) = Deferred::<u32>::new();
     let (slow_trigger, slow) = Deferred::<u32>::new();
     source.chain_into(target_trigger);
-    let target = target.add_callback(move |_| slow).map(move |n| notes.note(n));
+    let target = target
+        .add_callback(move |_| slow)
+        .map(move |n| notes.note(n));
     trigger.callback(1);
     log.note("source has fired");
     slow_trigger.callback(2);
@@ -129,7 +131,10 @@ fn maybe_deferred_does_not_wait_for_deferreds_in_a_list() {
 fn the_text_of_a_deferred_says_its_state_and_no_more() {
     let (trigger, deferred) = Deferred::<u32>::new();
     let pending = format!("{deferred:?}");
-    assert!(pending.starts_with("Deferred(pending, created at ") && !pending.contains("waiting on"), "{pending}");
+    assert!(
+        pending.starts_with("Deferred(pending, created at ") && !pending.contains("waiting on"),
+        "{pending}"
+    );
     trigger.callback(1);
     assert!(format!("{deferred:?}").starts_with("Deferred(fired, created at "));
 }
@@ -165,7 +170,10 @@ fn every_consumer_of_a_shared_deferred_gets_the_result() {
     crate::support::check_cancelled(leaving);
     assert_eq!(format!("{shared:?}"), "Shared(pending, 2 waiting)");
     trigger.callback(4);
-    assert_eq!((value(first), value(second), value(shared.wait())), (4, 4, 4));
+    assert_eq!(
+        (value(first), value(second), value(shared.wait())),
+        (4, 4, 4)
+    );
 }
 
 #[test]

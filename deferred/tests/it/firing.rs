@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use torsade_deferred::{
-    Deferred, Failure, FireOn, Interrupted, ListResult, any, deferred_list, fail, gather_results, maybe_deferred,
-    race, succeed,
+    Deferred, Failure, FireOn, Interrupted, ListResult, any, deferred_list, fail, gather_results,
+    maybe_deferred, race, succeed,
 };
 
 use crate::support::{Broken, Log, broken, failure, value};
@@ -193,7 +193,10 @@ fn the_errback_of_a_pair_does_not_see_the_failure_of_its_own_callback() {
 #[test]
 fn add_callback_passes_a_failure_through() {
     let deferred: Deferred<u32> = fail(broken("x"));
-    assert_eq!(failure(deferred.add_callback(|n| Ok(n + 1))).downcast_ref(), Some(&Broken("x")));
+    assert_eq!(
+        failure(deferred.add_callback(|n| Ok(n + 1))).downcast_ref(),
+        Some(&Broken("x"))
+    );
 }
 
 /// #17
@@ -221,13 +224,19 @@ fn errback_makes_a_failure_of_an_error_and_remembers_where() {
     trigger.errback(Broken("x"));
     let failure = failure(deferred);
     assert!(failure.check::<Broken>());
-    assert!(failure.origin().file().ends_with("firing.rs"), "{}", failure.origin());
+    assert!(
+        failure.origin().file().ends_with("firing.rs"),
+        "{}",
+        failure.origin()
+    );
 }
 
 type Slot<T> = Rc<RefCell<Option<Deferred<T>>>>;
 
 /// A chain whose first callback does something with the chain's own end.
-fn reentrant(first: impl FnOnce(Slot<u32>) + 'static) -> (torsade_deferred::Trigger<u32>, Slot<u32>) {
+fn reentrant(
+    first: impl FnOnce(Slot<u32>) + 'static,
+) -> (torsade_deferred::Trigger<u32>, Slot<u32>) {
     let (trigger, deferred) = Deferred::<u32>::new();
     let slot = Slot::default();
     let own = Rc::clone(&slot);
@@ -292,7 +301,9 @@ fn a_failure_after_an_addition_from_inside_reaches_the_errback_added() {
     let own = Rc::clone(&slot);
     let deferred = deferred.add_callback(move |_| -> Result<u32, Failure> {
         let end = own.take().expect("the chain's end is in its slot");
-        own.replace(Some(end.add_errback(|failure| Ok(if failure.check::<Broken>() { 7 } else { 0 }))));
+        own.replace(Some(end.add_errback(|failure| {
+            Ok(if failure.check::<Broken>() { 7 } else { 0 })
+        })));
         Err(broken("after"))
     });
     slot.replace(Some(deferred));
@@ -334,7 +345,9 @@ fn a_result_lives_no_longer_than_the_callback_that_takes_it() {
     let (trigger, deferred) = Deferred::<Rc<()>>::new();
     let seen = Rc::new(Cell::new(0));
     let (slot, watched) = (Rc::clone(&seen), Rc::clone(&captured));
-    let deferred = deferred.add_callback(drop).add_callback(move |()| slot.set(Rc::strong_count(&watched)));
+    let deferred = deferred
+        .add_callback(drop)
+        .add_callback(move |()| slot.set(Rc::strong_count(&watched)));
     trigger.callback(Rc::clone(&captured));
     // The one here and the one that the second callback looks through.
     assert_eq!(seen.get(), 2);
@@ -378,7 +391,8 @@ fn a_panic_in_the_drop_of_a_value_leaves_the_next_chain_intact() {
     }
     let (trigger, deferred) = Deferred::<Grenade>::new();
     drop(deferred);
-    let thrown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| trigger.callback(Grenade)));
+    let thrown =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| trigger.callback(Grenade)));
     assert!(thrown.is_err());
     let (trigger, deferred) = Deferred::<u32>::new();
     let deferred = deferred.map(|n| n + 1);

@@ -27,7 +27,10 @@ fn firing_while_paused_keeps_the_result_until_the_pause_ends() {
     let deferred = deferred.map(|n| n + 1);
     trigger.callback(1);
     assert!(!deferred.is_fired());
-    assert!(format!("{deferred:?}").contains("paused with a result"), "{deferred:?}");
+    assert!(
+        format!("{deferred:?}").contains("paused with a result"),
+        "{deferred:?}"
+    );
     drop(paused);
     assert_eq!(value(deferred), 2);
 }
@@ -37,7 +40,8 @@ fn firing_while_paused_keeps_the_result_until_the_pause_ends() {
 fn a_failure_is_paused_like_a_value() {
     let (trigger, mut deferred) = Deferred::<u32>::new();
     let paused = deferred.pause();
-    let deferred = deferred.add_errback(|failure| Ok(if failure.check::<Broken>() { 1 } else { 0 }));
+    let deferred =
+        deferred.add_errback(|failure| Ok(if failure.check::<Broken>() { 1 } else { 0 }));
     trigger.errback(broken("x"));
     assert!(!deferred.is_fired());
     drop(paused);

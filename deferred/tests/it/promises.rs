@@ -71,21 +71,27 @@ fn section_2_1_a_settled_deferred_changes_its_state_never_again() {
 fn section_2_2_1_either_side_may_be_missing() {
     let cases: [(Result<u32, Failure>, &str); 2] = [(Ok(1), "1"), (Err(broken("x")), "broken: x")];
     for (result, expected) in cases {
-        let (_, only_errback) = settled(When::After, result.map_err(|f| f.clone()), |d| d.add_errback(Err));
+        let (_, only_errback) = settled(When::After, result.map_err(|f| f.clone()), |d| {
+            d.add_errback(Err)
+        });
         let (_, only_callback) = settled(
             When::After,
             only_errback.into_result().expect("it has fired"),
             |d| d.add_callback(Ok),
         );
         let text = only_callback.into_result().expect("it has fired");
-        assert_eq!(text.map_or_else(|f| f.to_string(), |n| n.to_string()), expected);
+        assert_eq!(
+            text.map_or_else(|f| f.to_string(), |n| n.to_string()),
+            expected
+        );
     }
 }
 
 #[test]
 fn sections_2_2_2_and_2_2_3_a_callback_is_called_after_settling_once_with_the_result() {
     for when in WHENS {
-        for (is_value, wants_value) in [(true, true), (true, false), (false, true), (false, false)] {
+        for (is_value, wants_value) in [(true, true), (true, false), (false, true), (false, false)]
+        {
             let calls = Log::new();
             let notes = calls.clone();
             let result = if is_value { Ok(1) } else { Err(broken("x")) };
@@ -126,10 +132,26 @@ fn section_2_2_7_the_next_deferred_follows_what_the_callback_did() {
     let cases: [Case; 6] = [
         ("returns a value", |n| succeed(n + 1), "2"),
         ("fails", |_| fail(broken("thrown")), "broken: thrown"),
-        ("panics", |_| panic!("thrown"), "a callback panicked: thrown"),
-        ("returns a fired Deferred", |n| succeed::<u32, Failure>(n).map(|n| n + 2), "3"),
-        ("returns a failed Deferred", |_| fail::<u32, Failure>(broken("inner")).map(|n| n), "broken: inner"),
-        ("returns an abandoned Deferred", |_| Deferred::new().1, "abandoned"),
+        (
+            "panics",
+            |_| panic!("thrown"),
+            "a callback panicked: thrown",
+        ),
+        (
+            "returns a fired Deferred",
+            |n| succeed::<u32, Failure>(n).map(|n| n + 2),
+            "3",
+        ),
+        (
+            "returns a failed Deferred",
+            |_| fail::<u32, Failure>(broken("inner")).map(|n| n),
+            "broken: inner",
+        ),
+        (
+            "returns an abandoned Deferred",
+            |_| Deferred::new().1,
+            "abandoned",
+        ),
     ];
     for (name, callback, expected) in cases {
         for when in [When::Before, When::After] {
@@ -159,7 +181,10 @@ fn section_2_3_1_a_deferred_that_is_to_wait_for_itself_fails() {
         let seen = Rc::new(Cell::new(false));
         let noted = Rc::clone(&seen);
         own.set(Some(end.add_errback(move |failure| {
-            noted.set(matches!(failure.downcast_ref(), Some(Interrupted::Abandoned { .. })));
+            noted.set(matches!(
+                failure.downcast_ref(),
+                Some(Interrupted::Abandoned { .. })
+            ));
             Ok(0)
         })));
         trigger.callback(1);
@@ -172,7 +197,11 @@ fn section_2_3_2_a_returned_deferred_decides_when_and_how() {
     for is_value in [true, false] {
         for fires_before in [true, false] {
             let (trigger, inner) = Deferred::<u32>::new();
-            let result = if is_value { Ok(7) } else { Err(broken("inner")) };
+            let result = if is_value {
+                Ok(7)
+            } else {
+                Err(broken("inner"))
+            };
             let outer = |inner| succeed(()).add_callback(move |()| -> Deferred<u32> { inner });
             let outer = if fires_before {
                 trigger.fire(result);
@@ -195,7 +224,11 @@ fn section_2_3_2_a_returned_deferred_decides_when_and_how() {
 #[test]
 fn section_2_3_4_what_is_not_a_deferred_is_the_value_itself() {
     let (_trigger, pending) = Deferred::<u32>::new();
-    let wrapped: Deferred<Option<Deferred<u32>>> = succeed(()).add_callback(move |()| Ok(Some(pending)));
+    let wrapped: Deferred<Option<Deferred<u32>>> =
+        succeed(()).add_callback(move |()| Ok(Some(pending)));
     assert!(value(wrapped).is_some_and(|pending| !pending.is_fired()));
-    assert_eq!(value(succeed::<u32, Failure>(1).add_callback(|n| Ok(vec![n]))), [1]);
+    assert_eq!(
+        value(succeed::<u32, Failure>(1).add_callback(|n| Ok(vec![n]))),
+        [1]
+    );
 }

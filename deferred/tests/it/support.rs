@@ -42,7 +42,10 @@ impl Log {
 pub(crate) fn reports() -> (Log, HookGuard) {
     let log = Log::new();
     let notes = log.clone();
-    (log, unhandled::set_hook(move |report| notes.note(report.message())))
+    (
+        log,
+        unhandled::set_hook(move |report| notes.note(report.message())),
+    )
 }
 
 /// The value of a Deferred that has fired with one.
@@ -67,7 +70,10 @@ pub(crate) fn failure<T: 'static, E: ChainError>(deferred: Deferred<T, E>) -> E 
 
 #[track_caller]
 pub(crate) fn check_cancelled<T: 'static>(deferred: Deferred<T>) {
-    assert_eq!(failure(deferred).downcast_ref(), Some(&Interrupted::Cancelled));
+    assert_eq!(
+        failure(deferred).downcast_ref(),
+        Some(&Interrupted::Cancelled)
+    );
 }
 
 pub(crate) fn is_cancelled(failure: &Failure) -> bool {
@@ -109,7 +115,10 @@ pub(crate) fn broken(text: &'static str) -> Failure {
 
 /// Runs `body` on a thread with a stack of 64 KiB.
 pub(crate) fn on_a_small_stack(body: impl FnOnce() + Send + 'static) {
-    let thread = thread::Builder::new().stack_size(64 * 1024).spawn(body).expect("a thread starts");
+    let thread = thread::Builder::new()
+        .stack_size(64 * 1024)
+        .spawn(body)
+        .expect("a thread starts");
     thread.join().expect("the body did not panic");
 }
 
@@ -127,16 +136,25 @@ struct Hands {
 
 impl ManualClock {
     pub(crate) fn new() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "any instant will do, and this is how one is had")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "any instant will do, and this is how one is had"
+        )]
         let now = Cell::new(Instant::now());
-        Self(Rc::new(Hands { now, number: Cell::new(0), calls: RefCell::default() }))
+        Self(Rc::new(Hands {
+            now,
+            number: Cell::new(0),
+            calls: RefCell::default(),
+        }))
     }
 
     pub(crate) fn advance(&self, seconds: u64) {
         let end = self.0.now.get() + Duration::from_secs(seconds);
         loop {
             let mut calls = self.0.calls.borrow_mut();
-            let Some(first) = calls.first_entry().filter(|call| call.key().0 <= end) else { break };
+            let Some(first) = calls.first_entry().filter(|call| call.key().0 <= end) else {
+                break;
+            };
             let ((at, _), call) = first.remove_entry();
             drop(calls);
             self.0.now.set(at);

@@ -12,7 +12,8 @@ use std::thread;
 use torsade_deferred::{Canceller, Deferred, Failure, Interrupted, Resume, fail, succeed};
 
 use crate::support::{
-    Broken, Log, broken, check_cancelled, counted, failure, is_cancelled, on_a_small_stack, reports, value,
+    Broken, Log, broken, check_cancelled, counted, failure, is_cancelled, on_a_small_stack,
+    reports, value,
 };
 
 fn run(body: impl Future<Output = Result<u32, Failure>> + 'static) -> Deferred<u32> {
@@ -43,7 +44,10 @@ fn a_body_runs_at_once_up_to_the_first_pending_deferred() {
 /// #258
 #[test]
 fn awaiting_a_fired_deferred_goes_on_at_once() {
-    assert_eq!(value(run(async { Ok(succeed::<u32, Failure>(1).await? + 1) })), 2);
+    assert_eq!(
+        value(run(async { Ok(succeed::<u32, Failure>(1).await? + 1) })),
+        2
+    );
 }
 
 /// #261
@@ -97,7 +101,11 @@ fn a_body_resumes_inside_the_call_that_fires() {
 #[test]
 fn a_failure_comes_out_of_the_await() {
     let (trigger, number) = Deferred::<u32>::new();
-    let task = run(async move { Ok(number.await.map_or_else(|f| u32::from(f.check::<Broken>()), |_| 0)) });
+    let task = run(async move {
+        Ok(number
+            .await
+            .map_or_else(|f| u32::from(f.check::<Broken>()), |_| 0))
+    });
     trigger.errback(broken("x"));
     assert_eq!(value(task), 1);
 }
@@ -198,7 +206,15 @@ fn cancelled_comes_out_of_every_await_from_the_inside_out() {
 fn each_level_may_turn_the_cancellation_into_another_error() {
     let (_trigger, number) = Deferred::<u32>::new();
     let inner = run(async move { number.await.map_err(|_| broken("inner")) });
-    let outer = run(async move { inner.await.map_err(|f| if f.check::<Broken>() { broken("outer") } else { f }) });
+    let outer = run(async move {
+        inner.await.map_err(|f| {
+            if f.check::<Broken>() {
+                broken("outer")
+            } else {
+                f
+            }
+        })
+    });
     outer.cancel();
     assert_eq!(failure(outer).downcast_ref(), Some(&Broken("outer")));
 }
@@ -334,7 +350,9 @@ fn dropping_the_cancelling_form_of_a_future_cancels_quietly() {
 #[test]
 fn the_failure_of_a_deferred_is_the_error_of_its_future() {
     let mut future = pin!(fail::<u32, Failure>(broken("x")));
-    let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    let polled = future
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(polled, Poll::Ready(Err(failure)) if failure.check::<Broken>()));
 }
 
@@ -431,13 +449,22 @@ fn a_wake_from_another_thread_is_carried_home() {
     let task = Deferred::<u32>::from_future_with(
         body,
         Arc::new(move |resume| {
-            mailbox.lock().expect("nobody panics").send(resume).expect("the test receives");
+            mailbox
+                .lock()
+                .expect("nobody panics")
+                .send(resume)
+                .expect("the test receives");
         }),
     );
-    thread::spawn(move || bell.ring()).join().expect("ringing does not panic");
+    thread::spawn(move || bell.ring())
+        .join()
+        .expect("ringing does not panic");
     let resume = letters.recv().expect("it was sent before the thread ended");
     let resume = thread::scope(|scope| {
-        scope.spawn(|| resume.run().expect_err("not its thread")).join().expect("it does not panic")
+        scope
+            .spawn(|| resume.run().expect_err("not its thread"))
+            .join()
+            .expect("it does not panic")
     });
     assert!(!task.is_fired());
     resume.run().expect("this is its thread");
@@ -458,7 +485,9 @@ fn a_wake_from_another_thread_without_a_way_home_loses_nothing_but_time() {
         })
         .await
     });
-    thread::spawn(move || bell.ring()).join().expect("ringing does not panic");
+    thread::spawn(move || bell.ring())
+        .join()
+        .expect("ringing does not panic");
     assert!(!task.is_fired());
     // What wakes it on its own thread finds the bell rung.
     trigger.callback(2);
@@ -561,7 +590,11 @@ fn a_task_that_awaits_itself_fails_with_abandoned() {
         number.await?;
         let itself = inside.take().expect("set below");
         let result = itself.await;
-        notes.note(result.as_ref().is_err_and(|f| matches!(f.downcast_ref(), Some(Interrupted::Abandoned { .. }))));
+        notes.note(
+            result
+                .as_ref()
+                .is_err_and(|f| matches!(f.downcast_ref(), Some(Interrupted::Abandoned { .. }))),
+        );
         result
     });
     own.set(Some(task));
@@ -580,7 +613,10 @@ fn a_deferred_awaited_to_its_end_and_used_again_is_abandoned_and_does_not_panic(
     let again = Pin::new(&mut deferred).poll(&mut context);
     assert!(matches!(again, Poll::Ready(Err(failure)) if failure.check::<Interrupted>()));
     assert!(deferred.pause().to_owned_text().contains("nothing"));
-    assert!(matches!(failure(deferred.map(|n| n + 1)).downcast_ref(), Some(Interrupted::Abandoned { .. })));
+    assert!(matches!(
+        failure(deferred.map(|n| n + 1)).downcast_ref(),
+        Some(Interrupted::Abandoned { .. })
+    ));
 }
 
 trait ToOwnedText {

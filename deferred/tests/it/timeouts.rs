@@ -7,14 +7,18 @@ use std::time::Duration;
 use torsade_deferred::{Deferred, Failure, Interrupted, fail, succeed};
 
 use crate::support::{
-    Broken, Log, ManualClock, answering, broken, check_cancelled, counted, failure, is_cancelled, reports, value,
+    Broken, Log, ManualClock, answering, broken, check_cancelled, counted, failure, is_cancelled,
+    reports, value,
 };
 
 const TEN: Duration = Duration::from_secs(10);
 
 #[track_caller]
 fn check_timed_out<T: 'static>(deferred: Deferred<T>) {
-    assert_eq!(failure(deferred).downcast_ref(), Some(&Interrupted::TimedOut(TEN)));
+    assert_eq!(
+        failure(deferred).downcast_ref(),
+        Some(&Interrupted::TimedOut(TEN))
+    );
 }
 
 /// #140
@@ -150,8 +154,9 @@ fn the_on_timeout_callback_is_called_whatever_the_operation_answered() {
     let clock = ManualClock::new();
     let answered = answering(Ok(7)).add_timeout_with(TEN, &clock, |result| result.map(|n| n + 100));
     let (_trigger, swallowed) = Deferred::<u32>::new();
-    let swallowed =
-        swallowed.add_errback(|_| Ok(1)).add_timeout_with(TEN, &clock, |result| result.map(|n| n + 100));
+    let swallowed = swallowed
+        .add_errback(|_| Ok(1))
+        .add_timeout_with(TEN, &clock, |result| result.map(|n| n + 100));
     clock.advance(10);
     assert_eq!((value(answered), value(swallowed)), (107, 101));
 }
@@ -186,7 +191,9 @@ fn a_timeout_covers_the_chain_up_to_where_it_was_added() {
     let clock = ManualClock::new();
     let (trigger, deferred) = Deferred::<()>::new();
     let (_slow_trigger, slow, stopped) = counted();
-    let deferred = deferred.add_callback(move |()| slow).add_timeout(TEN, &clock);
+    let deferred = deferred
+        .add_callback(move |()| slow)
+        .add_timeout(TEN, &clock);
     trigger.callback(());
     clock.advance(10);
     assert_eq!(stopped.get(), 1);
@@ -199,7 +206,9 @@ fn a_timeout_does_not_cover_what_was_added_after_it() {
     let clock = ManualClock::new();
     let (trigger, deferred) = Deferred::<()>::new();
     let (slow_trigger, slow, stopped) = counted();
-    let deferred = deferred.add_timeout(TEN, &clock).add_callback(move |()| slow);
+    let deferred = deferred
+        .add_timeout(TEN, &clock)
+        .add_callback(move |()| slow);
     trigger.callback(());
     clock.advance(20);
     assert_eq!(stopped.get(), 0);
@@ -213,7 +222,9 @@ fn a_timeout_that_asks_waits_for_the_clean_up_of_the_operation() {
     let clock = ManualClock::new();
     let (_trigger, deferred) = Deferred::<u32>::new();
     let (cleanup_trigger, cleanup) = Deferred::<u32>::new();
-    let deferred = deferred.add_errback(move |_| cleanup).add_timeout(TEN, &clock);
+    let deferred = deferred
+        .add_errback(move |_| cleanup)
+        .add_timeout(TEN, &clock);
     clock.advance(20);
     assert!(!deferred.is_fired());
     cleanup_trigger.callback(1);
@@ -225,7 +236,9 @@ fn a_timeout_that_asks_waits_for_the_clean_up_of_the_operation() {
 fn a_timeout_on_a_fired_deferred_leaves_no_timer() {
     let clock = ManualClock::new();
     let deferred: Deferred<u32> = succeed(1);
-    let deferred = deferred.add_timeout(TEN, &clock).add_hard_timeout(TEN, &clock);
+    let deferred = deferred
+        .add_timeout(TEN, &clock)
+        .add_hard_timeout(TEN, &clock);
     assert_eq!(clock.pending(), 0);
     assert_eq!(value(deferred), 1);
 }
@@ -291,7 +304,9 @@ fn a_hard_timeout_fires_whatever_the_operation_does() {
     let clock = ManualClock::new();
     let (_trigger, deferred, stopped) = counted();
     let (cleanup_trigger, cleanup) = Deferred::<u32>::new();
-    let deferred = deferred.add_errback(move |_| cleanup).add_hard_timeout(TEN, &clock);
+    let deferred = deferred
+        .add_errback(move |_| cleanup)
+        .add_hard_timeout(TEN, &clock);
     clock.advance(10);
     assert_eq!(stopped.get(), 1);
     check_timed_out(deferred);

@@ -5,11 +5,13 @@ use std::num::NonZeroUsize;
 use std::rc::Rc;
 
 use torsade_deferred::{
-    Deferred, DeferredEvent, DeferredLock, DeferredQueue, DeferredSemaphore, Failure, FailureGroup, Permit, TaskGroup,
-    fail, succeed,
+    Deferred, DeferredEvent, DeferredLock, DeferredQueue, DeferredSemaphore, Failure, FailureGroup,
+    Permit, TaskGroup, fail, succeed,
 };
 
-use crate::support::{Broken, Log, broken, check_cancelled, counted, failure, is_cancelled, reports, value};
+use crate::support::{
+    Broken, Log, broken, check_cancelled, counted, failure, is_cancelled, reports, value,
+};
 
 fn semaphore(limit: usize) -> DeferredSemaphore {
     DeferredSemaphore::new(NonZeroUsize::new(limit).expect("not zero"))
@@ -81,14 +83,19 @@ fn run_holds_the_lock_until_what_the_function_returned_has_fired() {
     assert!(!lock.is_locked());
     assert_eq!(value(result), 5);
     assert_eq!(value(lock.run(|| Ok(1))), 1);
-    assert_eq!(value(lock.run(|| Deferred::<u32>::from_future(async { Ok(2) }))), 2);
+    assert_eq!(
+        value(lock.run(|| Deferred::<u32>::from_future(async { Ok(2) }))),
+        2
+    );
 }
 
 /// #223
 #[test]
 fn run_opens_the_lock_however_the_function_fails() {
     let lock = DeferredLock::new();
-    assert!(failure(lock.run(|| -> Result<u32, Failure> { Err(broken("returned")) })).check::<Broken>());
+    assert!(
+        failure(lock.run(|| -> Result<u32, Failure> { Err(broken("returned")) })).check::<Broken>()
+    );
     assert!(!lock.is_locked());
     assert!(failure(lock.run(|| fail::<u32, Failure>(broken("deferred")))).check::<Broken>());
     assert!(!lock.is_locked());
@@ -199,7 +206,11 @@ fn leaving_the_scope_of_a_permit_opens_the_lock_and_swallows_no_error() {
 #[test]
 fn a_semaphore_lets_as_many_in_as_it_has_tokens() {
     let semaphore = semaphore(2);
-    let (first, second, third) = (semaphore.acquire(), semaphore.acquire(), semaphore.acquire());
+    let (first, second, third) = (
+        semaphore.acquire(),
+        semaphore.acquire(),
+        semaphore.acquire(),
+    );
     assert!(first.is_fired() && second.is_fired() && !third.is_fired());
     drop(value(second));
     assert!(third.is_fired());
@@ -212,8 +223,14 @@ fn a_semaphore_lets_as_many_in_as_it_has_tokens() {
 fn a_semaphore_says_how_many_tokens_are_free() {
     let semaphore = semaphore(3);
     let permit = value(semaphore.acquire());
-    assert_eq!((semaphore.free(), semaphore.limit(), semaphore.waiting()), (2, 3, 0));
-    assert_eq!(format!("{semaphore:?}"), "DeferredSemaphore(2 of 3 free, 0 waiting)");
+    assert_eq!(
+        (semaphore.free(), semaphore.limit(), semaphore.waiting()),
+        (2, 3, 0)
+    );
+    assert_eq!(
+        format!("{semaphore:?}"),
+        "DeferredSemaphore(2 of 3 free, 0 waiting)"
+    );
     drop(permit);
     assert_eq!(semaphore.free(), 3);
 }
@@ -239,7 +256,10 @@ fn a_released_token_goes_straight_to_the_first_in_line() {
     let held = value(semaphore.acquire());
     let (first, second) = (semaphore.acquire(), semaphore.acquire());
     drop(held);
-    assert_eq!((first.is_fired(), second.is_fired(), semaphore.free()), (true, false, 0));
+    assert_eq!(
+        (first.is_fired(), second.is_fired(), semaphore.free()),
+        (true, false, 0)
+    );
     drop(value(first));
     drop(value(second));
 }
@@ -284,7 +304,10 @@ fn getting_from_a_queue_with_values_gives_the_oldest_at_once() {
 #[test]
 fn a_value_put_goes_straight_to_whoever_waits_longest() {
     let queue = DeferredQueue::new();
-    let (first, second) = (queue.get().expect("no limit"), queue.get().expect("no limit"));
+    let (first, second) = (
+        queue.get().expect("no limit"),
+        queue.get().expect("no limit"),
+    );
     queue.put(1).expect("no limit");
     assert!(first.is_fired() && !second.is_fired() && queue.is_empty());
     queue.put(2).expect("no limit");
@@ -317,7 +340,10 @@ fn putting_too_much_gives_the_value_back_and_stores_nothing() {
 fn waiting_beyond_the_backlog_is_refused() {
     let queue = DeferredQueue::<u32>::with_limits(None, Some(1));
     let waiting = queue.get().expect("one may wait");
-    assert_eq!(queue.get().unwrap_err().to_string(), "too many wait at the queue: at most 1 may");
+    assert_eq!(
+        queue.get().unwrap_err().to_string(),
+        "too many wait at the queue: at most 1 may"
+    );
     queue.put(1).expect("no limit");
     assert_eq!(value(waiting), 1);
 }
@@ -415,9 +441,15 @@ fn the_first_failure_in_a_group_cancels_the_others_and_all_are_waited_for() {
     let all = group.finish();
     assert!(!all.is_fired());
     cleanup_trigger.callback(0);
-    let failures = failure(all).trap::<FailureGroup<Failure>>().expect("a group").into_failures();
+    let failures = failure(all)
+        .trap::<FailureGroup<Failure>>()
+        .expect("a group")
+        .into_failures();
     assert_eq!(failures.len(), 1);
-    assert_eq!((failures[0].0, failures[0].1.to_string().as_str()), (1, "broken: member"));
+    assert_eq!(
+        (failures[0].0, failures[0].1.to_string().as_str()),
+        (1, "broken: member")
+    );
     log.check(&[]);
 }
 
@@ -453,7 +485,11 @@ fn a_permit_is_a_plain_value_that_can_be_kept_anywhere() {
         _slot: Permit,
     }
     let semaphore = semaphore(1);
-    let connection = value(semaphore.acquire().map(|permit| Connection { _slot: permit }));
+    let connection = value(
+        semaphore
+            .acquire()
+            .map(|permit| Connection { _slot: permit }),
+    );
     assert_eq!(semaphore.free(), 0);
     drop(connection);
     assert_eq!(semaphore.free(), 1);

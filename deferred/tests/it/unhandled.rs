@@ -26,7 +26,10 @@ fn a_deferred_dropped_with_its_failure_is_reported_at_once_with_its_places() {
         "broken: lost".to_string(),
         format!("failed at deferred/tests/it/unhandled.rs:{failed}:"),
         format!("created at deferred/tests/it/unhandled.rs:{line}:"),
-        format!("last callback added at deferred/tests/it/unhandled.rs:{}:", line + 1),
+        format!(
+            "last callback added at deferred/tests/it/unhandled.rs:{}:",
+            line + 1
+        ),
     ] {
         assert!(report.contains(&part), "{report} lacks {part}");
     }

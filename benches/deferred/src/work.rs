@@ -1,0 +1,147 @@
+//! The contenders, doing the same work.
+
+use std::cell::Cell;
+use std::hint::black_box;
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use futures::future::{FutureExt, LocalBoxFuture};
+use futures::task::LocalSpawnExt;
+use rustix::time::{ClockId, clock_gettime};
+use torsade_deferred::Deferred;
+
+/// How the links are arranged.
+#[derive(Clone, Copy)]
+pub enum Shape {
+    /// Many chains of three links, one after the other.
+    Short,
+    /// One chain of a million.
+    Long,
+}
+
+impl Shape {
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Short, Self::Long].into_iter().find(|shape| shape.name() == name)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Short => "short",
+            Self::Long => "long",
+        }
+    }
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Short => "3 links, made, fired, dropped",
+            Self::Long => "a chain of a million links, made, fired, dropped",
+        }
+    }
+
+    fn links(self) -> u64 {
+        match self {
+            Self::Short => 3,
+            Self::Long => 1_000_000,
+        }
+    }
+
+    fn chains(self) -> u64 {
+        match self {
+            Self::Short => 1_000_000,
+            Self::Long => 3,
+        }
+    }
+}
+
+pub struct Contender {
+    pub name: &'static str,
+    pub title: &'static str,
+    /// Runs so many chains of so many links.
+    run: fn(chains: u64, links: u64),
+}
+
+/// Ours first.
+pub const CONTENDERS: [Contender; 3] = [
+    Contender { name: "ours", title: "Deferred", run: ours },
+    Contender { name: "futures", title: "futures: oneshot, boxed local, LocalPool", run: with_futures },
+    Contender { name: "tokio", title: "tokio: oneshot, boxed local, spawn_local", run: with_tokio },
+];
+
+/// The CPU time of a link in nanoseconds.
+pub fn measure(contender: &Contender, shape: Shape) -> f64 {
+    let run = contender.run;
+    let (chains, links) = (shape.chains(), shape.links());
+    // A boxed future of a million links is polled by recursion: it gets the stack that it
+    // needs. Untouched pages of it cost nothing.
+    let stack = 4 << 30;
+    let measured = thread::Builder::new().stack_size(stack).spawn(move || {
+        // Warm: the allocator has its memory, the stack its pages.
+        run(chains.div_ceil(10), links);
+        let before = cpu_time();
+        run(chains, links);
+        (cpu_time() - before).as_nanos() as f64
+    });
+    let nanoseconds = measured.expect("a thread starts").join().expect("it ends");
+    nanoseconds / (chains * links) as f64
+}
+
+/// User and system time of this process.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+fn ours(chains: u64, links: u64) {
+    for _ in 0..chains {
+        let (trigger, mut deferred) = Deferred::<u64>::new();
+        for _ in 0..links {
+            deferred = deferred.map(|n| n + 1);
+        }
+        let sum = Rc::new(Cell::new(0));
+        let slot = Rc::clone(&sum);
+        drop(deferred.add_callback(move |n| slot.set(n)));
+        trigger.callback(black_box(0));
+        assert_eq!(sum.get(), links);
+    }
+}
+
+fn with_futures(chains: u64, links: u64) {
+    let mut pool = futures::executor::LocalPool::new();
+    let spawner = pool.spawner();
+    for _ in 0..chains {
+        let (sender, receiver) = futures::channel::oneshot::channel::<u64>();
+        let mut future: LocalBoxFuture<'static, u64> =
+            receiver.map(|n| n.expect("it is sent below")).boxed_local();
+        for _ in 0..links {
+            future = future.map(|n| n + 1).boxed_local();
+        }
+        let sum = Rc::new(Cell::new(0));
+        let slot = Rc::clone(&sum);
+        spawner.spawn_local(future.map(move |n| slot.set(n))).expect("the pool is there");
+        // As a Deferred waits before it is fired, so does this.
+        pool.run_until_stalled();
+        sender.send(black_box(0)).expect("the receiver is there");
+        pool.run_until_stalled();
+        assert_eq!(sum.get(), links);
+    }
+}
+
+fn with_tokio(chains: u64, links: u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without I/O");
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        for _ in 0..chains {
+            let (sender, receiver) = tokio::sync::oneshot::channel::<u64>();
+            let mut future: LocalBoxFuture<'static, u64> =
+                receiver.map(|n| n.expect("it is sent below")).boxed_local();
+            for _ in 0..links {
+                future = future.map(|n| n + 1).boxed_local();
+            }
+            let task = tokio::task::spawn_local(future);
+            tokio::task::yield_now().await;
+            sender.send(black_box(0)).expect("the receiver is there");
+            assert_eq!(task.await.expect("it ends"), links);
+        }
+    });
+}
