@@ -6,7 +6,7 @@ use std::rc::Weak;
 use std::time::{Duration, Instant};
 
 use crate::calls::CallKey;
-use crate::reactor::Core;
+use crate::core::Core;
 use crate::timers::TimerKey;
 
 /// A call that was scheduled with `call_later` or `call_at`.

@@ -40,10 +40,13 @@
 
 mod address;
 mod calls;
+mod core;
 mod delayed_call;
+mod descriptor;
 mod driver;
 mod error;
 mod flow;
+mod hooks;
 mod panics;
 mod protocol;
 mod reactor;
@@ -59,8 +62,10 @@ mod transport;
 
 pub use crate::address::{Address, AddressError, TcpAddress, ToTcpAddress};
 pub use crate::delayed_call::{DelayedCall, SoonCall};
+pub use crate::descriptor::{Interest, Mode, Readiness, Watch, WatchError};
 pub use crate::error::{ConnectError, ConnectionLost, ListenError, RunError};
 pub use crate::flow::Limits;
+pub use crate::hooks::{Hook, Phase, Place};
 pub use crate::protocol::{Built, Factory, Protocol};
 pub use crate::reactor::Reactor;
 pub use crate::remote::Remote;

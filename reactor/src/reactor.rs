@@ -1,72 +1,28 @@
-//! The loop: what runs when, and who may ask for it.
+//! The handle: what a program may ask of its loop.
 //!
-//! # A turn
-//!
-//! ```text
-//!        ┌──────────────────────────────────────────────────────────┐
-//!   ┌───▶│ settle         writes and closes asked for outside       │
-//!   │    │ begin          what is queued by now is this turn's      │
-//!   │    ├──────────────────────────────────────────────────────────┤
-//!   │    │ thread calls   posted through a Remote                   │
-//!   │    │ due calls      call_later, call_at: by deadline          │
-//!   │    │ soon calls     call_soon: in order                       │
-//!   │    ├──────────────────────────────────────────────────────────┤
-//!   │    │ wait           one system call; not at all if there is   │
-//!   │    │                something to do already                   │
-//!   │    ├──────────────────────────────────────────────────────────┤
-//!   │    │ events         each socket that changed                  │
-//!   │    │ left over      sockets that had more than a turn's share │
-//!   │    └──────────────────────────────────────────────────────────┘
-//!   └──────────── until stopped
-//! ```
-//!
-//! # Order
-//!
-//! What a callback schedules with no delay runs in the next turn, after the wait: no
-//! chain of calls keeps a socket from being heard. After every callback, what it wrote
-//! is sent and what it closed is closed, before the next callback runs.
-//!
-//! # Not here
-//!
-//! No platform (see [`driver`](crate::driver)), no byte (see `tcp/`).
+//! The loop itself, and the picture of a turn, are in `core.rs`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
 use std::io;
-use std::mem;
-use std::rc::{Rc, Weak};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use torsade_deferred::{ChainError, Clock, Deferred, Scheduled};
+use torsade_deferred::{ChainError, Clock, Deferred, Failure, IntoDeferred, Scheduled};
 
 use crate::address::{Address, ToTcpAddress};
-use crate::calls::Calls;
+use crate::core::{Core, Pause};
 use crate::delayed_call::{Call, DelayedCall, SoonCall};
+use crate::descriptor::{self, Interest, Mode, Readiness, Watch, WatchError};
+use crate::driver::Driver;
 use crate::driver::os::OsDriver;
-use crate::driver::{Driver, Event, Readiness};
 use crate::error::{ListenError, RunError};
-use crate::panics;
+use crate::hooks::{Hook, Phase, Place};
 use crate::protocol::{Factory, Protocol};
-use crate::remote::{Mailbox, Remote};
-use crate::resolver::Lookups;
-use crate::slab::{Slab, Token};
+use crate::remote::Remote;
 use crate::tcp::{self, Port};
-use crate::timers::Timers;
 use crate::transport::Transport;
-
-/// How much one read takes at most. The reactor owns one such buffer for all of its
-/// connections.
-pub(crate) const READ_SIZE: usize = 64 * 1024;
-
-/// Buffers for unsent bytes that the reactor keeps for the next connection that needs
-/// one, and the largest that it keeps.
-const SPARE_BUFFERS: usize = 64;
-const SPARE_SIZE_MAX: usize = 64 * 1024;
-/// What a buffer for unsent bytes begins with: a few small messages.
-const BUFFER_SIZE: usize = 4 * 1024;
-
-/// "For ever", where a deadline is beyond the clock's range.
-const FAR_FUTURE: Duration = Duration::from_secs(86_400 * 365 * 30);
 
 /// The event loop.
 ///
@@ -94,11 +50,11 @@ const FAR_FUTURE: Duration = Duration::from_secs(86_400 * 365 * 30);
 /// ```
 #[derive(Clone)]
 pub struct Reactor {
-    owner: Rc<Owner>,
+    pub(crate) owner: Rc<Owner>,
 }
 
 /// Counts the handles: when the last goes, the core winds up.
-struct Owner {
+pub(crate) struct Owner {
     core: Rc<Core>,
 }
 
@@ -152,8 +108,9 @@ impl Reactor {
     pub fn run(&self) -> Result<(), RunError> {
         let core = self.core();
         let _running = core.enter()?;
+        core.start();
         let signals = if core.stop_on_signals.get() {
-            Some(core.driver.watch_stop_signals()?)
+            Some(core.driver().watch_stop_signals()?)
         } else {
             None
         };
@@ -247,6 +204,60 @@ impl Reactor {
         self.core().running.get()
     }
 
+    /// Has `hook` called in every turn, at this place in it. For libraries that collect
+    /// work and hand it out in batches, and for hosts.
+    pub fn add_hook(&self, place: Place, hook: impl FnMut() + 'static) -> Hook {
+        let hooks = match place {
+            Place::Prepare => &self.core().prepare,
+            Place::Check => &self.core().check,
+            Place::Idle => &self.core().idle,
+        };
+        hooks.add(Box::new(hook))
+    }
+
+    /// Has `hook` called once, when [`run`](Reactor::run) begins: those of
+    /// [`Phase::Before`] first, and the loop starts when what they return has fired, then
+    /// the others. Twisted's `addSystemEventTrigger`.
+    ///
+    /// `hook` returns nothing, a `Result` or a Deferred. A failure is reported as
+    /// unhandled; the reactor starts all the same.
+    pub fn on_startup<R>(&self, phase: Phase, hook: impl FnOnce() -> R + 'static) -> Hook
+    where
+        R: IntoDeferred<Failure, Value = ()>,
+    {
+        self.core().startup.add(phase, hook)
+    }
+
+    /// Has `hook` called once, when the reactor stops: those of [`Phase::Before`] first;
+    /// when what they return has fired, or
+    /// [`set_shutdown_limit`](Reactor::set_shutdown_limit) has passed, ports and connections
+    /// are lost and the others are called. Twisted's `addSystemEventTrigger`.
+    ///
+    /// While the reactor waits for those before, it runs as ever.
+    pub fn on_shutdown<R>(&self, phase: Phase, hook: impl FnOnce() -> R + 'static) -> Hook
+    where
+        R: IntoDeferred<Failure, Value = ()>,
+    {
+        self.core().shutdown.add(phase, hook)
+    }
+
+    /// How long the hooks before a shutdown may take in all; 30 s unless this says
+    /// otherwise.
+    pub fn set_shutdown_limit(&self, limit: Duration) {
+        self.core().set_shutdown_limit(limit);
+    }
+
+    /// When this reactor wants to be turned again, if nothing happens before; now, if it
+    /// has something to do already, and `None` if it only waits for events.
+    ///
+    /// For a host that waits by itself, together with the descriptor ([`AsFd`]): if there
+    /// is work, the descriptor is readable or this deadline has passed. Ask after each
+    /// [`turn`](Reactor::turn), and after each use of the reactor outside of one.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.core().next_deadline()
+    }
+
     /// Whether [`run`](Reactor::run) is stopped by SIGINT and SIGTERM. It is, by default.
     pub fn set_stop_on_signals(&self, on: bool) {
         self.core().stop_on_signals.set(on);
@@ -308,6 +319,62 @@ impl Reactor {
         self.core().mailbox.remote()
     }
 
+    /// Watches a descriptor: `callback` is called, with the watch, whenever it is ready for
+    /// what `interest` says.
+    ///
+    /// `source` is anything that has a descriptor, and is owned by the watch: a `UnixStream`,
+    /// a `PipeReader`, an `Rc` of one. What is always ready, such as a regular file, is
+    /// ready in every turn, and keeps the loop busy until the watch rests. When the reactor
+    /// stops, its watches are removed.
+    ///
+    /// A panic in `callback` removes the watch.
+    ///
+    /// # Errors
+    ///
+    /// The system cannot watch it; for one, because another watch of this reactor does. The
+    /// source comes back with the error.
+    pub fn watch<S: AsFd + 'static>(
+        &self,
+        source: S,
+        interest: Interest,
+        mode: Mode,
+        callback: impl FnMut(&Watch<S>, Readiness) + 'static,
+    ) -> Result<Watch<S>, WatchError<S>> {
+        descriptor::watch(self.core(), source, interest, mode, callback)
+    }
+
+    /// Has `callback` called in every turn in which `source` is readable. Twisted's
+    /// `addReader`; see [`watch`](Reactor::watch).
+    ///
+    /// # Errors
+    ///
+    /// As for [`watch`](Reactor::watch).
+    pub fn add_reader<S: AsFd + 'static>(
+        &self,
+        source: S,
+        mut callback: impl FnMut(&Watch<S>) + 'static,
+    ) -> Result<Watch<S>, WatchError<S>> {
+        self.watch(source, Interest::Read, Mode::Level, move |watch, _| {
+            callback(watch)
+        })
+    }
+
+    /// Has `callback` called in every turn in which `source` is writable. Twisted's
+    /// `addWriter`; see [`watch`](Reactor::watch).
+    ///
+    /// # Errors
+    ///
+    /// As for [`watch`](Reactor::watch).
+    pub fn add_writer<S: AsFd + 'static>(
+        &self,
+        source: S,
+        mut callback: impl FnMut(&Watch<S>) + 'static,
+    ) -> Result<Watch<S>, WatchError<S>> {
+        self.watch(source, Interest::Write, Mode::Level, move |watch, _| {
+            callback(watch)
+        })
+    }
+
     /// Listens on a TCP address, and seats a protocol from `factory` on every connection.
     ///
     /// `address` is `"127.0.0.1:8007"`, `":8007"` for every interface, `"localhost:8007"`,
@@ -347,6 +414,21 @@ impl Reactor {
     }
 }
 
+/// What a host waits for, in its own poll, select or epoll: readable while the reactor
+/// has events to deliver.
+///
+/// # Panics
+///
+/// For a reactor in virtual time, which waits for nothing.
+impl AsFd for Reactor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.core()
+            .driver()
+            .descriptor()
+            .expect("a reactor in virtual time has no descriptor")
+    }
+}
+
 /// The time of the reactor's own world, for the timeouts of Deferreds.
 impl Clock for Reactor {
     fn now(&self) -> Instant {
@@ -369,426 +451,5 @@ impl fmt::Debug for Reactor {
             .field("delayed_calls", &core.timers.borrow().len())
             .field("sockets", &core.sources.borrow().len())
             .finish_non_exhaustive()
-    }
-}
-
-/// Something that events come for: a connection, a port, an attempt.
-///
-/// None of these is called from inside user code.
-pub(crate) trait Source {
-    /// The driver says that something changed.
-    fn ready(self: Rc<Self>, readiness: Readiness);
-
-    /// It asked to be called in this turn, because it had more to do.
-    fn again(self: Rc<Self>);
-
-    /// A callback has returned, in which this source was written to or closed.
-    fn settle(self: Rc<Self>);
-
-    /// The reactor stops.
-    fn stop(self: Rc<Self>);
-}
-
-/// What all handles of a reactor share.
-///
-/// Invariant: no `RefCell` of it is borrowed while user code runs, and user code
-/// includes the drop of a call, a protocol or a Deferred.
-pub(crate) struct Core {
-    owner: RefCell<Weak<Owner>>,
-    driver: Rc<dyn Driver>,
-    short_read_is_dry: bool,
-    mailbox: Mailbox,
-    timers: RefCell<Timers<Call>>,
-    soon: RefCell<Calls<Call>>,
-    when_running: RefCell<Vec<Call>>,
-    sources: RefCell<Slab<Rc<dyn Source>>>,
-    lookups: RefCell<Lookups>,
-    /// Sources to settle when the callback at hand has returned.
-    dirty: RefCell<Vec<Token>>,
-    /// Sources to call again in the next turn.
-    again: RefCell<Vec<Token>>,
-    /// Room for the events of one wait; empty between waits.
-    events: Cell<Vec<Event>>,
-    read_buffer: Cell<Option<Vec<u8>>>,
-    spare_buffers: RefCell<Vec<Vec<u8>>>,
-    calls_made: Cell<u64>,
-    running: Cell<bool>,
-    stopping: Cell<bool>,
-    /// The loop is to be left at the end of the turn.
-    leaving: Cell<bool>,
-    stop_on_signals: Cell<bool>,
-    winding_up: Cell<bool>,
-}
-
-impl Core {
-    fn new(driver: Rc<dyn Driver>) -> Rc<Self> {
-        Rc::new(Self {
-            owner: RefCell::default(),
-            short_read_is_dry: driver.short_read_is_dry(),
-            mailbox: Mailbox::new(driver.wake_up()),
-            driver,
-            timers: RefCell::new(Timers::new()),
-            soon: RefCell::new(Calls::new()),
-            when_running: RefCell::default(),
-            sources: RefCell::new(Slab::new()),
-            lookups: RefCell::default(),
-            dirty: RefCell::default(),
-            again: RefCell::default(),
-            events: Cell::default(),
-            read_buffer: Cell::new(None),
-            spare_buffers: RefCell::default(),
-            calls_made: Cell::new(0),
-            running: Cell::new(false),
-            stopping: Cell::new(false),
-            leaving: Cell::new(false),
-            stop_on_signals: Cell::new(true),
-            winding_up: Cell::new(false),
-        })
-    }
-
-    /// One turn of the loop; the module's page has the picture.
-    fn turn(&self, pause: Pause) -> io::Result<()> {
-        self.settle();
-        let calls_before = self.calls_made.get();
-        let posted = self.begin();
-        self.run_thread_calls(posted);
-        self.run_due_calls();
-        self.run_soon_calls();
-        let left_over = self.wait(match pause {
-            Pause::UnlessBusy(_) if self.calls_made.get() != calls_before => Some(Duration::ZERO),
-            Pause::UnlessBusy(limit) | Pause::Wait(limit) => limit,
-        })?;
-        self.dispatch();
-        self.run_left_over(left_over);
-        Ok(())
-    }
-
-    /// Fixes what this turn runs: later arrivals wait for the next.
-    fn begin(&self) -> usize {
-        let starting = self.when_running.take();
-        for call in starting {
-            self.run_call(call);
-        }
-        {
-            let mut timers = self.timers.borrow_mut();
-            if !timers.is_empty() {
-                timers.take_due(self.driver.now());
-            }
-        }
-        self.soon.borrow_mut().start_batch();
-        self.mailbox.len()
-    }
-
-    fn run_thread_calls(&self, posted: usize) {
-        for _ in 0..posted {
-            let Some(call) = self.mailbox.take() else {
-                return;
-            };
-            let Some(owner) = self.owner.borrow().upgrade() else {
-                return;
-            };
-            self.run_user_code(|| call(&Reactor { owner }));
-        }
-    }
-
-    fn run_due_calls(&self) {
-        // Detach, then call: what an earlier call of the batch cancels is not in it any more
-        // when its turn comes.
-        loop {
-            let Some(call) = self.timers.borrow_mut().pop_taken() else {
-                return;
-            };
-            self.run_call(call);
-        }
-    }
-
-    fn run_soon_calls(&self) {
-        loop {
-            let Some(call) = self.soon.borrow_mut().pop_batch() else {
-                return;
-            };
-            self.run_call(call);
-        }
-    }
-
-    fn run_call(&self, call: Call) {
-        self.run_user_code(call.run);
-    }
-
-    fn run_user_code(&self, call: impl FnOnce()) {
-        self.calls_made.set(self.calls_made.get() + 1);
-        // The panic has been reported; there is nobody to tell.
-        let _ = panics::catch(call);
-        self.settle();
-    }
-
-    /// Waits for events, and gives the sources that had something left over before.
-    fn wait(&self, limit: Option<Duration>) -> io::Result<Vec<Token>> {
-        let mut limit = self.sleep_limit(limit);
-        if limit != Some(Duration::ZERO) && !self.mailbox.fall_asleep() {
-            limit = Some(Duration::ZERO);
-        }
-        let mut events = self.events.take();
-        let outcome = self.driver.wait(limit, &mut events);
-        self.mailbox.wake();
-        self.events.set(events);
-        outcome?;
-        Ok(self.again.take())
-    }
-
-    fn sleep_limit(&self, limit: Option<Duration>) -> Option<Duration> {
-        let busy = self.stopping.get()
-            || self.leaving.get()
-            || !self.again.borrow().is_empty()
-            || !self.soon.borrow().is_empty();
-        if busy || limit == Some(Duration::ZERO) {
-            return Some(Duration::ZERO);
-        }
-        let Some(deadline) = self.timers.borrow().next_deadline() else {
-            return limit;
-        };
-        let due = deadline.saturating_duration_since(self.driver.now());
-        Some(limit.map_or(due, |limit| limit.min(due)))
-    }
-
-    fn dispatch(&self) {
-        let mut events = self.events.take();
-        for event in events.drain(..) {
-            // A stale token, of a source that an earlier event removed, finds nobody.
-            if let Some(source) = self.source(event.token) {
-                source.ready(event.readiness);
-                self.settle();
-            }
-        }
-        self.events.set(events);
-    }
-
-    fn run_left_over(&self, mut left_over: Vec<Token>) {
-        for token in left_over.drain(..) {
-            if let Some(source) = self.source(token) {
-                source.again();
-                self.settle();
-            }
-        }
-        let mut again = self.again.borrow_mut();
-        if again.is_empty() {
-            // Keeps the allocation.
-            *again = left_over;
-        }
-    }
-
-    /// Sends and closes what the last callback asked for. Closing calls back, so this
-    /// goes on until nothing is asked for any more.
-    pub(crate) fn settle(&self) {
-        while !self.dirty.borrow().is_empty() {
-            let mut dirty = self.dirty.take();
-            for token in dirty.drain(..) {
-                if let Some(source) = self.source(token) {
-                    source.settle();
-                }
-            }
-            let mut next = self.dirty.borrow_mut();
-            if next.is_empty() {
-                *next = dirty;
-            }
-        }
-    }
-
-    fn enter(&self) -> Result<Running<'_>, RunError> {
-        if self.running.replace(true) {
-            return Err(RunError::AlreadyRunning);
-        }
-        Ok(Running { core: self })
-    }
-
-    fn stop(&self) {
-        self.stopping.set(true);
-    }
-
-    /// After a turn: whether the loop ends here. If it was stopped, what it drove goes.
-    fn leave(&self) -> bool {
-        let stopping = self.stopping.take();
-        if stopping {
-            self.lose_everything();
-        }
-        self.leaving.take() || stopping
-    }
-
-    fn lose_everything(&self) {
-        let sources: Vec<_> = self
-            .sources
-            .borrow()
-            .iter()
-            .map(|(_, source)| Rc::clone(source))
-            .collect();
-        for source in sources {
-            source.stop();
-            self.settle();
-        }
-    }
-
-    /// The last handle is gone: so is everything that nobody can reach any more.
-    fn wind_up(&self) {
-        if self.winding_up.replace(true) {
-            return;
-        }
-        // What goes may bring something new, in its `connection_lost` or its drop; a few
-        // rounds for that, and then it is the cycle's own fault.
-        const ROUNDS: usize = 8;
-        for _ in 0..ROUNDS {
-            self.lose_everything();
-            let timers = mem::replace(&mut *self.timers.borrow_mut(), Timers::new());
-            let soon = mem::replace(&mut *self.soon.borrow_mut(), Calls::new());
-            let starting = self.when_running.take();
-            let lookups = self.lookups.take();
-            // The panics have been reported.
-            let _ = panics::catch(|| drop((timers, soon)));
-            let _ = panics::catch(|| drop((starting, lookups)));
-            while let Some(post) = self.mailbox.take() {
-                let _ = panics::catch(|| drop(post));
-            }
-            let left = !self.sources.borrow().is_empty()
-                || !self.timers.borrow().is_empty()
-                || !self.soon.borrow().is_empty();
-            if !left {
-                break;
-            }
-        }
-        self.winding_up.set(false);
-    }
-
-    pub(crate) fn driver(&self) -> &dyn Driver {
-        &*self.driver
-    }
-
-    pub(crate) fn timers(&self) -> &RefCell<Timers<Call>> {
-        &self.timers
-    }
-
-    pub(crate) fn soon(&self) -> &RefCell<Calls<Call>> {
-        &self.soon
-    }
-
-    pub(crate) fn lookups(&self) -> &RefCell<Lookups> {
-        &self.lookups
-    }
-
-    pub(crate) fn short_read_is_dry(&self) -> bool {
-        self.short_read_is_dry
-    }
-
-    pub(crate) fn now(&self) -> Instant {
-        self.driver.now()
-    }
-
-    /// The instant `delay` from now, or as good as for ever.
-    pub(crate) fn later(&self, delay: Duration) -> Instant {
-        let now = self.now();
-        now.checked_add(delay).unwrap_or_else(|| now + FAR_FUTURE)
-    }
-
-    #[track_caller]
-    pub(crate) fn call_later(
-        self: &Rc<Self>,
-        delay: Duration,
-        call: impl FnOnce() + 'static,
-    ) -> DelayedCall {
-        let call = Call::new(call);
-        self.call_at(self.later(delay), call)
-    }
-
-    fn call_at(self: &Rc<Self>, deadline: Instant, call: Call) -> DelayedCall {
-        let key = self.timers.borrow_mut().insert(deadline, call);
-        DelayedCall {
-            core: Rc::downgrade(self),
-            key,
-        }
-    }
-
-    pub(crate) fn add_source<S: Source + 'static>(
-        &self,
-        make: impl FnOnce(Token) -> Rc<S>,
-    ) -> Rc<S> {
-        let mut made = None;
-        self.sources.borrow_mut().insert_with(|token| {
-            let source = make(token);
-            made = Some(Rc::clone(&source));
-            source
-        });
-        made.expect("insert_with calls what it is given")
-    }
-
-    /// Puts another source under a token: an attempt becomes a connection.
-    pub(crate) fn replace_source(&self, token: Token, source: Rc<dyn Source>) {
-        let replaced = self
-            .sources
-            .borrow_mut()
-            .get_mut(token)
-            .map(|place| mem::replace(place, source));
-        drop(replaced);
-    }
-
-    pub(crate) fn remove_source(&self, token: Token) {
-        let removed = self.sources.borrow_mut().remove(token);
-        drop(removed);
-    }
-
-    fn source(&self, token: Token) -> Option<Rc<dyn Source>> {
-        self.sources.borrow().get(token).cloned()
-    }
-
-    pub(crate) fn settle_later(&self, token: Token) {
-        self.dirty.borrow_mut().push(token);
-    }
-
-    pub(crate) fn ready_again(&self, token: Token) {
-        self.again.borrow_mut().push(token);
-    }
-
-    pub(crate) fn take_read_buffer(&self) -> Vec<u8> {
-        self.read_buffer
-            .take()
-            .unwrap_or_else(|| vec![0; READ_SIZE])
-    }
-
-    pub(crate) fn return_read_buffer(&self, buffer: Vec<u8>) {
-        self.read_buffer.set(Some(buffer));
-    }
-
-    /// Lends memory for unsent bytes.
-    pub(crate) fn lend_buffer(&self) -> Vec<u8> {
-        self.spare_buffers
-            .borrow_mut()
-            .pop()
-            .unwrap_or_else(|| Vec::with_capacity(BUFFER_SIZE))
-    }
-
-    pub(crate) fn return_buffer(&self, buffer: Vec<u8>) {
-        if buffer.capacity() == 0 || buffer.capacity() > SPARE_SIZE_MAX {
-            return;
-        }
-        let mut spare = self.spare_buffers.borrow_mut();
-        if spare.len() < SPARE_BUFFERS {
-            spare.push(buffer);
-        }
-    }
-}
-
-/// How long a turn may wait for events.
-#[derive(Clone, Copy)]
-enum Pause {
-    Wait(Option<Duration>),
-    /// Not at all, if the turn has made a call: its caller wants to hear of that.
-    UnlessBusy(Option<Duration>),
-}
-
-/// Held while the loop runs.
-struct Running<'a> {
-    core: &'a Core,
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.core.running.set(false);
     }
 }

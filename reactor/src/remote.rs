@@ -2,7 +2,7 @@
 //!
 //! # Waking
 //!
-//! A loop that is about to sleep says so, and looks into its mailbox once more; a
+//! A loop that is about to sleep, or to be left, says so, and looks into its mailbox once more; a
 //! thread that posts looks whether the loop sleeps, after it has posted. One of the
 //! two sees the other. Whoever finds the loop asleep takes the flag and writes to the
 //! driver's descriptor: one write however many calls are posted, none to a loop that is

@@ -14,7 +14,8 @@ use std::thread;
 
 use torsade_deferred::{Deferred, Trigger};
 
-use crate::reactor::{Core, Reactor};
+use crate::core::Core;
+use crate::reactor::Reactor;
 use crate::slab::{Slab, Token};
 use crate::sys::signals;
 

@@ -27,8 +27,10 @@ pub(crate) mod virtual_time;
 use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
+use crate::descriptor::{Interest, Mode, Readiness};
 use crate::slab::Token;
 
 /// The world below a reactor.
@@ -48,6 +50,32 @@ pub(crate) trait Driver {
     /// Begins to connect. The outcome is an event, and then `StreamSocket::take_error`.
     fn connect(&self, peer: SocketAddr) -> io::Result<Box<dyn StreamSocket>>;
 
+    /// Begins to report the readiness of somebody's descriptor, as a level or whatever
+    /// `mode` says. Fails with `PermissionDenied` for what is always ready, such as a
+    /// regular file.
+    fn watch_fd(
+        &self,
+        fd: BorrowedFd<'_>,
+        token: Token,
+        interest: Interest,
+        mode: Mode,
+    ) -> io::Result<()>;
+
+    /// Changes what is reported, and arms a one-shot again.
+    fn rewatch_fd(
+        &self,
+        fd: BorrowedFd<'_>,
+        token: Token,
+        interest: Interest,
+        mode: Mode,
+    ) -> io::Result<()>;
+
+    /// Ends the reports. To be called before the descriptor is closed.
+    fn unwatch_fd(&self, fd: BorrowedFd<'_>);
+
+    /// A descriptor that is readable while events are waiting to be fetched.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+
     /// The addresses of a name. May block: called on a thread of its own, save for
     /// listening.
     fn names(&self) -> Box<dyn Names>;
@@ -62,14 +90,6 @@ pub(crate) trait Driver {
 pub(crate) struct Event {
     pub(crate) token: Token,
     pub(crate) readiness: Readiness,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Readiness {
-    pub(crate) readable: bool,
-    pub(crate) writable: bool,
-    /// The peer has ended its stream, or the connection is broken.
-    pub(crate) hangup: bool,
 }
 
 /// A socket that accepts connections.

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
+use crate::descriptor::{Interest, Mode};
 use crate::driver::{Driver, Event, ListeningSocket, Names, StopSignals, StreamSocket, WakeUp};
 use crate::slab::Token;
 use crate::sys::poller::{Poller, Watched};
@@ -91,6 +92,34 @@ impl Driver for OsDriver {
         Ok(Box::new(TcpSocket {
             watched: self.watched(fd),
         }))
+    }
+
+    fn watch_fd(
+        &self,
+        fd: BorrowedFd<'_>,
+        token: Token,
+        interest: Interest,
+        mode: Mode,
+    ) -> io::Result<()> {
+        self.poller.add_fd(fd, token, interest, mode)
+    }
+
+    fn rewatch_fd(
+        &self,
+        fd: BorrowedFd<'_>,
+        token: Token,
+        interest: Interest,
+        mode: Mode,
+    ) -> io::Result<()> {
+        self.poller.modify_fd(fd, token, interest, mode)
+    }
+
+    fn unwatch_fd(&self, fd: BorrowedFd<'_>) {
+        self.poller.delete_fd(fd);
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.poller.as_fd())
     }
 
     fn names(&self) -> Box<dyn Names> {
@@ -221,7 +250,6 @@ impl StreamSocket for TcpSocket {
     }
 
     fn is_delivered(&self) -> bool {
-        use std::os::fd::AsFd;
         queue::unacknowledged(self.watched.as_fd()).is_ok_and(|bytes| bytes == 0)
     }
 

@@ -3,9 +3,12 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
+use crate::descriptor::{Interest, Mode};
 use crate::driver::{Driver, Event, ListeningSocket, Names, StopSignals, StreamSocket, WakeUp, os};
+use crate::slab::Token;
 
 /// A driver without sockets, whose clock jumps to whatever is waited for.
 pub(crate) struct VirtualTime {
@@ -53,6 +56,32 @@ impl Driver for VirtualTime {
         Err(no_network())
     }
 
+    fn watch_fd(
+        &self,
+        _fd: BorrowedFd<'_>,
+        _token: Token,
+        _interest: Interest,
+        _mode: Mode,
+    ) -> io::Result<()> {
+        Err(no_descriptors())
+    }
+
+    fn rewatch_fd(
+        &self,
+        _fd: BorrowedFd<'_>,
+        _token: Token,
+        _interest: Interest,
+        _mode: Mode,
+    ) -> io::Result<()> {
+        Err(no_descriptors())
+    }
+
+    fn unwatch_fd(&self, _fd: BorrowedFd<'_>) {}
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     fn names(&self) -> Box<dyn Names> {
         Box::new(Nameless)
     }
@@ -66,6 +95,13 @@ fn no_network() -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,
         "there is no network in virtual time",
+    )
+}
+
+fn no_descriptors() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "there are no descriptors in virtual time",
     )
 }
 

@@ -15,7 +15,8 @@ use polling::{Event as PollEvent, Events as PollEvents, PollMode};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
-use crate::driver::{Event, Readiness};
+use crate::descriptor::{Interest, Mode, Readiness};
+use crate::driver::Event;
 use crate::slab::Token;
 use crate::sys::wake::WakeFd;
 
@@ -128,6 +129,62 @@ impl Poller {
         }
     }
 
+    /// Watches a descriptor that somebody else owns: the caller calls `delete_fd` before it
+    /// is closed.
+    pub(crate) fn add_fd(
+        &self,
+        fd: BorrowedFd<'_>,
+        token: Token,
+        interest: Interest,
+        mode: Mode,
+    ) -> io::Result<()> {
+        if self.is_epoll() {
+            let data = epoll::EventData::new_u64(token.to_u64());
+            return Ok(epoll::add(
+                &self.poller,
+                fd,
+                data,
+                epoll_flags(interest, mode),
+            )?);
+        }
+        // SAFETY: `polling` asks that the source be deleted before it is dropped. The caller
+        // is a `Watch`, by way of the driver; it owns its source and deletes it before it
+        // drops or gives it away.
+        unsafe {
+            self.poller
+                .add_with_mode(fd.as_raw_fd(), poll_event(token, interest), poll_mode(mode))
+        }
+    }
+
+    pub(crate) fn modify_fd(
+        &self,
+        fd: BorrowedFd<'_>,
+        token: Token,
+        interest: Interest,
+        mode: Mode,
+    ) -> io::Result<()> {
+        if self.is_epoll() {
+            let data = epoll::EventData::new_u64(token.to_u64());
+            return Ok(epoll::modify(
+                &self.poller,
+                fd,
+                data,
+                epoll_flags(interest, mode),
+            )?);
+        }
+        self.poller
+            .modify_with_mode(fd, poll_event(token, interest), poll_mode(mode))
+    }
+
+    pub(crate) fn delete_fd(&self, fd: BorrowedFd<'_>) {
+        // Both fail only for what is not there any more.
+        if self.is_epoll() {
+            let _ = epoll::delete(&self.poller, fd);
+        } else {
+            let _ = self.poller.delete(fd);
+        }
+    }
+
     fn delete(&self, fd: BorrowedFd<'_>) {
         // Epoll forgets a descriptor when its last duplicate is closed, and the sockets
         // that come here have none: their closing is enough. `polling` wants to be told.
@@ -135,6 +192,46 @@ impl Poller {
             // It fails only for a source that is not there any more.
             let _ = self.poller.delete(fd);
         }
+    }
+}
+
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poller.as_fd()
+    }
+}
+
+fn epoll_flags(interest: Interest, mode: Mode) -> epoll::EventFlags {
+    use epoll::EventFlags as Flags;
+    let readable = if interest.is_read() {
+        Flags::IN | Flags::RDHUP
+    } else {
+        Flags::empty()
+    };
+    let writable = if interest.is_write() {
+        Flags::OUT
+    } else {
+        Flags::empty()
+    };
+    readable
+        | writable
+        | match mode {
+            Mode::Level => Flags::empty(),
+            Mode::Edge => Flags::ET,
+            Mode::OneShot => Flags::ONESHOT,
+        }
+}
+
+fn poll_event(token: Token, interest: Interest) -> PollEvent {
+    let key = usize::try_from(token.to_u64()).expect("Torsade runs on 64-bit systems");
+    PollEvent::new(key, interest.is_read(), interest.is_write())
+}
+
+fn poll_mode(mode: Mode) -> PollMode {
+    match mode {
+        Mode::Level => PollMode::Level,
+        Mode::Edge => PollMode::Edge,
+        Mode::OneShot => PollMode::Oneshot,
     }
 }
 

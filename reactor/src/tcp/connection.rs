@@ -30,11 +30,13 @@ use std::rc::Rc;
 use torsade_deferred::Failure;
 
 use crate::address::Address;
+use crate::core::{Core, READ_SIZE, Source};
 use crate::delayed_call::DelayedCall;
-use crate::driver::{Readiness, StreamSocket};
+use crate::descriptor::Readiness;
+use crate::driver::StreamSocket;
 use crate::error::ConnectionLost;
 use crate::flow::{Limits, Outgoing};
-use crate::reactor::{Core, READ_SIZE, Reactor, Source};
+use crate::reactor::Reactor;
 use crate::slab::Token;
 use crate::stream::{Receiver, Stream};
 use crate::tcp::linger;

@@ -9,12 +9,13 @@ use std::time::Duration;
 use torsade_deferred::{Deferred, Failure, Interrupted, IntoDeferred, Trigger, fail};
 
 use crate::address::{Address, Host, ToTcpAddress};
+use crate::core::{Core, Source};
 use crate::delayed_call::DelayedCall;
-use crate::driver::{Readiness, StreamSocket};
+use crate::descriptor::Readiness;
+use crate::driver::StreamSocket;
 use crate::error::ConnectError;
 use crate::panics;
 use crate::protocol::Protocol;
-use crate::reactor::{Core, Source};
 use crate::resolver;
 use crate::slab::Token;
 use crate::stream::Stream;

@@ -11,9 +11,10 @@ use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::core::{Core, Source};
 use crate::delayed_call::DelayedCall;
-use crate::driver::{Readiness, StreamSocket};
-use crate::reactor::{Core, Source};
+use crate::descriptor::Readiness;
+use crate::driver::StreamSocket;
 use crate::slab::Token;
 
 /// Reads of one lingering socket in one turn.

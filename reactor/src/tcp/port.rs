@@ -10,11 +10,12 @@ use std::time::Duration;
 use torsade_deferred::{Deferred, succeed};
 
 use crate::address::{Address, Host, ToTcpAddress};
-use crate::driver::{ListeningSocket, Readiness, StreamSocket};
+use crate::core::{Core, Source};
+use crate::descriptor::Readiness;
+use crate::driver::{ListeningSocket, StreamSocket};
 use crate::error::ListenError;
 use crate::panics;
 use crate::protocol::Factory;
-use crate::reactor::{Core, Source};
 use crate::slab::Token;
 use crate::stream::Stream;
 use crate::tcp::Connection;

@@ -1,6 +1,9 @@
 //! What callers of the reactor rely on, one module per promise.
 
 mod common;
+mod descriptors;
+mod embedding;
+mod hooks;
 mod ordering;
 mod portable;
 mod reentrancy;

@@ -1,0 +1,605 @@
+//! The loop: what runs when.
+//!
+//! # A turn
+//!
+//! ```text
+//!        ┌──────────────────────────────────────────────────────────┐
+//!   ┌───▶│ settle         writes and closes asked for outside       │
+//!   │    │ begin          what is queued by now is this turn's      │
+//!   │    ├──────────────────────────────────────────────────────────┤
+//!   │    │ thread calls   posted through a Remote                   │
+//!   │    │ due calls      call_later, call_at: by deadline          │
+//!   │    │ soon calls     call_soon: in order                       │
+//!   │    ├──────────────────────────────────────────────────────────┤
+//!   │    │ wait           one system call; not at all if there is   │
+//!   │    │                something to do already                   │
+//!   │    ├──────────────────────────────────────────────────────────┤
+//!   │    │ events         each socket that changed                  │
+//!   │    │ left over      sockets that had more than a turn's share │
+//!   │    └──────────────────────────────────────────────────────────┘
+//!   └──────────── until stopped
+//! ```
+//!
+//! # Order
+//!
+//! What a callback schedules with no delay runs in the next turn, after the wait: no
+//! chain of calls keeps a socket from being heard. After every callback, what it wrote
+//! is sent and what it closed is closed, before the next callback runs.
+//!
+//! # Not here
+//!
+//! No platform (see [`driver`](crate::driver)), no byte (see `tcp/`).
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::mem;
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use crate::calls::Calls;
+use crate::delayed_call::{Call, DelayedCall};
+use crate::descriptor::Readiness;
+use crate::driver::{Driver, Event};
+use crate::error::RunError;
+use crate::hooks::{Phase, PhaseHooks, TurnHooks};
+use crate::panics;
+use crate::reactor::{Owner, Reactor};
+use crate::remote::Mailbox;
+use crate::resolver::Lookups;
+use crate::slab::{Slab, Token};
+use crate::timers::Timers;
+
+/// How much one read takes at most. The reactor owns one such buffer for all of its
+/// connections.
+pub(crate) const READ_SIZE: usize = 64 * 1024;
+
+/// Buffers for unsent bytes that the reactor keeps for the next connection that needs
+/// one, and the largest that it keeps.
+const SPARE_BUFFERS: usize = 64;
+const SPARE_SIZE_MAX: usize = 64 * 1024;
+/// What a buffer for unsent bytes begins with: a few small messages.
+const BUFFER_SIZE: usize = 4 * 1024;
+
+/// "For ever", where a deadline is beyond the clock's range.
+const FAR_FUTURE: Duration = Duration::from_secs(86_400 * 365 * 30);
+
+/// How long the hooks before a shutdown may take in all: as long as a connection may take
+/// to send its rest.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);
+
+/// Something that events come for: a connection, a port, an attempt.
+///
+/// None of these is called from inside user code.
+pub(crate) trait Source {
+    /// The driver says that something changed.
+    fn ready(self: Rc<Self>, readiness: Readiness);
+
+    /// It asked to be called in this turn, because it had more to do.
+    fn again(self: Rc<Self>);
+
+    /// A callback has returned, in which this source was written to or closed.
+    fn settle(self: Rc<Self>);
+
+    /// The reactor stops.
+    fn stop(self: Rc<Self>);
+}
+
+/// What all handles of a reactor share.
+///
+/// Invariant: no `RefCell` of it is borrowed while user code runs, and user code
+/// includes the drop of a call, a protocol or a Deferred.
+pub(crate) struct Core {
+    pub(crate) owner: RefCell<Weak<Owner>>,
+    driver: Rc<dyn Driver>,
+    short_read_is_dry: bool,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) timers: RefCell<Timers<Call>>,
+    pub(crate) soon: RefCell<Calls<Call>>,
+    pub(crate) when_running: RefCell<Vec<Call>>,
+    pub(crate) prepare: TurnHooks,
+    pub(crate) check: TurnHooks,
+    pub(crate) idle: TurnHooks,
+    pub(crate) startup: PhaseHooks,
+    pub(crate) shutdown: PhaseHooks,
+    shutdown_limit: Cell<Duration>,
+    /// Ends the wait for the hooks before a shutdown; there while they are waited for.
+    shutting_down: RefCell<Option<DelayedCall>>,
+    pub(crate) sources: RefCell<Slab<Rc<dyn Source>>>,
+    lookups: RefCell<Lookups>,
+    /// Sources to settle when the callback at hand has returned.
+    dirty: RefCell<Vec<Token>>,
+    /// Sources to call again in the next turn.
+    again: RefCell<Vec<Token>>,
+    /// Room for the events of one wait; empty between waits.
+    events: Cell<Vec<Event>>,
+    read_buffer: Cell<Option<Vec<u8>>>,
+    spare_buffers: RefCell<Vec<Vec<u8>>>,
+    calls_made: Cell<u64>,
+    pub(crate) running: Cell<bool>,
+    /// The hooks of the start have begun and not come to their end.
+    starting: Cell<bool>,
+    stopping: Cell<bool>,
+    /// The loop is to be left at the end of the turn.
+    pub(crate) leaving: Cell<bool>,
+    pub(crate) stop_on_signals: Cell<bool>,
+    winding_up: Cell<bool>,
+}
+
+impl Core {
+    pub(crate) fn new(driver: Rc<dyn Driver>) -> Rc<Self> {
+        Rc::new(Self {
+            owner: RefCell::default(),
+            short_read_is_dry: driver.short_read_is_dry(),
+            mailbox: Mailbox::new(driver.wake_up()),
+            driver,
+            timers: RefCell::new(Timers::new()),
+            soon: RefCell::new(Calls::new()),
+            when_running: RefCell::default(),
+            prepare: TurnHooks::default(),
+            check: TurnHooks::default(),
+            idle: TurnHooks::default(),
+            startup: PhaseHooks::default(),
+            shutdown: PhaseHooks::default(),
+            shutdown_limit: Cell::new(SHUTDOWN_LIMIT),
+            shutting_down: RefCell::default(),
+            sources: RefCell::new(Slab::new()),
+            lookups: RefCell::default(),
+            dirty: RefCell::default(),
+            again: RefCell::default(),
+            events: Cell::default(),
+            read_buffer: Cell::new(None),
+            spare_buffers: RefCell::default(),
+            calls_made: Cell::new(0),
+            running: Cell::new(false),
+            starting: Cell::new(false),
+            stopping: Cell::new(false),
+            leaving: Cell::new(false),
+            stop_on_signals: Cell::new(true),
+            winding_up: Cell::new(false),
+        })
+    }
+
+    /// One turn of the loop; the module's page has the picture.
+    pub(crate) fn turn(&self, pause: Pause) -> io::Result<()> {
+        self.settle();
+        let calls_before = self.calls_made.get();
+        let posted = self.begin();
+        self.run_thread_calls(posted);
+        self.run_due_calls();
+        self.run_soon_calls();
+        self.run_hooks(&self.idle);
+        self.run_hooks(&self.prepare);
+        let left_over = self.wait(match pause {
+            Pause::UnlessBusy(_) if self.calls_made.get() != calls_before => Some(Duration::ZERO),
+            Pause::UnlessBusy(limit) | Pause::Wait(limit) => limit,
+        })?;
+        self.run_hooks(&self.check);
+        self.dispatch();
+        self.run_left_over(left_over);
+        Ok(())
+    }
+
+    /// Fixes what this turn runs: later arrivals wait for the next.
+    fn begin(&self) -> usize {
+        self.go_on_starting();
+        if !self.starting.get() {
+            let calls = self.when_running.take();
+            for call in calls {
+                self.run_call(call);
+            }
+        }
+        {
+            let mut timers = self.timers.borrow_mut();
+            if !timers.is_empty() {
+                timers.take_due(self.driver.now());
+            }
+        }
+        self.soon.borrow_mut().start_batch();
+        self.mailbox.len()
+    }
+
+    fn run_thread_calls(&self, posted: usize) {
+        for _ in 0..posted {
+            let Some(call) = self.mailbox.take() else {
+                return;
+            };
+            let Some(owner) = self.owner.borrow().upgrade() else {
+                return;
+            };
+            self.run_user_code(|| call(&Reactor { owner }));
+        }
+    }
+
+    fn run_due_calls(&self) {
+        // Detach, then call: what an earlier call of the batch cancels is not in it any more
+        // when its turn comes.
+        loop {
+            let Some(call) = self.timers.borrow_mut().pop_taken() else {
+                return;
+            };
+            self.run_call(call);
+        }
+    }
+
+    fn run_soon_calls(&self) {
+        loop {
+            let Some(call) = self.soon.borrow_mut().pop_batch() else {
+                return;
+            };
+            self.run_call(call);
+        }
+    }
+
+    fn run_hooks(&self, hooks: &TurnHooks) {
+        hooks.run(|hook| {
+            // The panic has been reported; a hook is called again all the same.
+            let _ = panics::catch(hook);
+            self.settle();
+        });
+    }
+
+    fn run_phase(&self, hooks: &PhaseHooks, phase: Phase) {
+        hooks.run(phase, |hook| self.run_user_code(hook));
+    }
+
+    fn run_call(&self, call: Call) {
+        self.run_user_code(call.run);
+    }
+
+    fn run_user_code(&self, call: impl FnOnce()) {
+        self.calls_made.set(self.calls_made.get() + 1);
+        // The panic has been reported; there is nobody to tell.
+        let _ = panics::catch(call);
+        self.settle();
+    }
+
+    /// Waits for events, and gives the sources that had something left over before.
+    fn wait(&self, limit: Option<Duration>) -> io::Result<Vec<Token>> {
+        let mut limit = self.sleep_limit(limit);
+        if limit != Some(Duration::ZERO) && !self.mailbox.fall_asleep() {
+            limit = Some(Duration::ZERO);
+        }
+        let mut events = self.events.take();
+        let outcome = self.driver.wait(limit, &mut events);
+        self.mailbox.wake();
+        self.events.set(events);
+        outcome?;
+        Ok(self.again.take())
+    }
+
+    fn sleep_limit(&self, limit: Option<Duration>) -> Option<Duration> {
+        let busy = self.stopping.get()
+            || self.leaving.get()
+            || !self.again.borrow().is_empty()
+            || !self.soon.borrow().is_empty()
+            || (self.starting.get() && !self.startup.is_waiting())
+            || (!self.starting.get() && !self.when_running.borrow().is_empty())
+            || !self.dirty.borrow().is_empty()
+            || !self.idle.is_empty()
+            || self.is_shutdown_due();
+        if busy || limit == Some(Duration::ZERO) {
+            return Some(Duration::ZERO);
+        }
+        let Some(deadline) = self.timers.borrow().next_deadline() else {
+            return limit;
+        };
+        let due = deadline.saturating_duration_since(self.driver.now());
+        Some(limit.map_or(due, |limit| limit.min(due)))
+    }
+
+    fn dispatch(&self) {
+        let mut events = self.events.take();
+        for event in events.drain(..) {
+            // A stale token, of a source that an earlier event removed, finds nobody.
+            if let Some(source) = self.source(event.token) {
+                source.ready(event.readiness);
+                self.settle();
+            }
+        }
+        self.events.set(events);
+    }
+
+    fn run_left_over(&self, mut left_over: Vec<Token>) {
+        for token in left_over.drain(..) {
+            if let Some(source) = self.source(token) {
+                source.again();
+                self.settle();
+            }
+        }
+        let mut again = self.again.borrow_mut();
+        if again.is_empty() {
+            // Keeps the allocation.
+            *again = left_over;
+        }
+    }
+
+    /// Sends and closes what the last callback asked for. Closing calls back, so this
+    /// goes on until nothing is asked for any more.
+    pub(crate) fn settle(&self) {
+        while !self.dirty.borrow().is_empty() {
+            let mut dirty = self.dirty.take();
+            for token in dirty.drain(..) {
+                if let Some(source) = self.source(token) {
+                    source.settle();
+                }
+            }
+            let mut next = self.dirty.borrow_mut();
+            if next.is_empty() {
+                *next = dirty;
+            }
+        }
+    }
+
+    /// Before the first turn of a run: the hooks of the start.
+    pub(crate) fn start(self: &Rc<Self>) {
+        self.run_phase(&self.startup, Phase::Before);
+        self.starting.set(true);
+        self.go_on_starting();
+    }
+
+    /// The rest of the start, once the hooks before it have fired.
+    fn go_on_starting(&self) {
+        if self.starting.get() && !self.startup.is_waiting() {
+            self.starting.set(false);
+            self.run_phase(&self.startup, Phase::During);
+            self.run_phase(&self.startup, Phase::After);
+        }
+    }
+
+    pub(crate) fn enter(&self) -> Result<Running<'_>, RunError> {
+        if self.running.replace(true) {
+            return Err(RunError::AlreadyRunning);
+        }
+        self.mailbox.wake();
+        Ok(Running { core: self })
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopping.set(true);
+    }
+
+    /// After a turn: whether the loop ends here. If it was stopped, what it drove goes,
+    /// once the hooks before that have had their say.
+    pub(crate) fn leave(self: &Rc<Self>) -> bool {
+        if self.stopping.take() && self.shutting_down.borrow().is_none() {
+            self.begin_shutdown();
+        }
+        if self.is_shutdown_due() {
+            self.shut_down();
+            self.leaving.set(false);
+            return true;
+        }
+        self.leaving.take()
+    }
+
+    fn begin_shutdown(self: &Rc<Self>) {
+        let limit = self.shutdown_limit.get();
+        let weak = Rc::downgrade(self);
+        let call = self.call_later(limit, move || {
+            if let Some(core) = weak.upgrade() {
+                tracing::error!(target: "torsade", ?limit, "hooks before the shutdown have not fired; going on without them");
+                core.shutdown.give_up();
+            }
+        });
+        self.shutting_down.replace(Some(call));
+        self.run_phase(&self.shutdown, Phase::Before);
+    }
+
+    fn is_shutdown_due(&self) -> bool {
+        self.shutting_down.borrow().is_some() && !self.shutdown.is_waiting()
+    }
+
+    fn shut_down(&self) {
+        if let Some(limit) = self.shutting_down.take() {
+            limit.cancel();
+        }
+        self.lose_everything();
+        self.run_phase(&self.shutdown, Phase::During);
+        self.run_phase(&self.shutdown, Phase::After);
+    }
+
+    pub(crate) fn set_shutdown_limit(&self, limit: Duration) {
+        self.shutdown_limit.set(limit);
+    }
+
+    /// When there will be something to do, as far as the loop knows by itself; now, if
+    /// there is already.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        match self.sleep_limit(None) {
+            Some(limit) if limit.is_zero() => Some(self.now()),
+            _ if self.mailbox.len() > 0 => Some(self.now()),
+            _ => self.timers.borrow().next_deadline(),
+        }
+    }
+
+    fn lose_everything(&self) {
+        let sources: Vec<_> = self
+            .sources
+            .borrow()
+            .iter()
+            .map(|(_, source)| Rc::clone(source))
+            .collect();
+        for source in sources {
+            source.stop();
+            self.settle();
+        }
+    }
+
+    /// The last handle is gone: so is everything that nobody can reach any more.
+    pub(crate) fn wind_up(&self) {
+        if self.winding_up.replace(true) {
+            return;
+        }
+        // What goes may bring something new, in its `connection_lost` or its drop; a few
+        // rounds for that, and then it is the cycle's own fault.
+        const ROUNDS: usize = 8;
+        for _ in 0..ROUNDS {
+            self.lose_everything();
+            let timers = mem::replace(&mut *self.timers.borrow_mut(), Timers::new());
+            let soon = mem::replace(&mut *self.soon.borrow_mut(), Calls::new());
+            let starting = self.when_running.take();
+            let lookups = self.lookups.take();
+            let _ = panics::catch(|| self.clear_hooks());
+            // The panics have been reported.
+            let _ = panics::catch(|| drop((timers, soon)));
+            let _ = panics::catch(|| drop((starting, lookups)));
+            while let Some(post) = self.mailbox.take() {
+                let _ = panics::catch(|| drop(post));
+            }
+            let left = !self.sources.borrow().is_empty()
+                || !self.timers.borrow().is_empty()
+                || !self.soon.borrow().is_empty();
+            if !left {
+                break;
+            }
+        }
+        self.winding_up.set(false);
+    }
+
+    fn clear_hooks(&self) {
+        for hooks in [&self.prepare, &self.check, &self.idle] {
+            hooks.clear();
+        }
+        for hooks in [&self.startup, &self.shutdown] {
+            hooks.clear();
+        }
+    }
+
+    pub(crate) fn driver(&self) -> &dyn Driver {
+        &*self.driver
+    }
+
+    pub(crate) fn timers(&self) -> &RefCell<Timers<Call>> {
+        &self.timers
+    }
+
+    pub(crate) fn soon(&self) -> &RefCell<Calls<Call>> {
+        &self.soon
+    }
+
+    pub(crate) fn lookups(&self) -> &RefCell<Lookups> {
+        &self.lookups
+    }
+
+    pub(crate) fn short_read_is_dry(&self) -> bool {
+        self.short_read_is_dry
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.driver.now()
+    }
+
+    /// The instant `delay` from now, or as good as for ever.
+    pub(crate) fn later(&self, delay: Duration) -> Instant {
+        let now = self.now();
+        now.checked_add(delay).unwrap_or_else(|| now + FAR_FUTURE)
+    }
+
+    #[track_caller]
+    pub(crate) fn call_later(
+        self: &Rc<Self>,
+        delay: Duration,
+        call: impl FnOnce() + 'static,
+    ) -> DelayedCall {
+        let call = Call::new(call);
+        self.call_at(self.later(delay), call)
+    }
+
+    pub(crate) fn call_at(self: &Rc<Self>, deadline: Instant, call: Call) -> DelayedCall {
+        let key = self.timers.borrow_mut().insert(deadline, call);
+        DelayedCall {
+            core: Rc::downgrade(self),
+            key,
+        }
+    }
+
+    pub(crate) fn add_source<S: Source + 'static>(
+        &self,
+        make: impl FnOnce(Token) -> Rc<S>,
+    ) -> Rc<S> {
+        let mut made = None;
+        self.sources.borrow_mut().insert_with(|token| {
+            let source = make(token);
+            made = Some(Rc::clone(&source));
+            source
+        });
+        made.expect("insert_with calls what it is given")
+    }
+
+    /// Puts another source under a token: an attempt becomes a connection.
+    pub(crate) fn replace_source(&self, token: Token, source: Rc<dyn Source>) {
+        let replaced = self
+            .sources
+            .borrow_mut()
+            .get_mut(token)
+            .map(|place| mem::replace(place, source));
+        drop(replaced);
+    }
+
+    pub(crate) fn remove_source(&self, token: Token) {
+        let removed = self.sources.borrow_mut().remove(token);
+        drop(removed);
+    }
+
+    fn source(&self, token: Token) -> Option<Rc<dyn Source>> {
+        self.sources.borrow().get(token).cloned()
+    }
+
+    pub(crate) fn settle_later(&self, token: Token) {
+        self.dirty.borrow_mut().push(token);
+    }
+
+    pub(crate) fn ready_again(&self, token: Token) {
+        self.again.borrow_mut().push(token);
+    }
+
+    pub(crate) fn take_read_buffer(&self) -> Vec<u8> {
+        self.read_buffer
+            .take()
+            .unwrap_or_else(|| vec![0; READ_SIZE])
+    }
+
+    pub(crate) fn return_read_buffer(&self, buffer: Vec<u8>) {
+        self.read_buffer.set(Some(buffer));
+    }
+
+    /// Lends memory for unsent bytes.
+    pub(crate) fn lend_buffer(&self) -> Vec<u8> {
+        self.spare_buffers
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(BUFFER_SIZE))
+    }
+
+    pub(crate) fn return_buffer(&self, buffer: Vec<u8>) {
+        if buffer.capacity() == 0 || buffer.capacity() > SPARE_SIZE_MAX {
+            return;
+        }
+        let mut spare = self.spare_buffers.borrow_mut();
+        if spare.len() < SPARE_BUFFERS {
+            spare.push(buffer);
+        }
+    }
+}
+
+/// How long a turn may wait for events.
+#[derive(Clone, Copy)]
+pub(crate) enum Pause {
+    Wait(Option<Duration>),
+    /// Not at all, if the turn has made a call: its caller wants to hear of that.
+    UnlessBusy(Option<Duration>),
+}
+
+/// Held while the loop runs.
+pub(crate) struct Running<'a> {
+    core: &'a Core,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.core.running.set(false);
+        // From here on a post makes the descriptor readable; one that is there already makes
+        // the deadline pass.
+        self.core.mailbox.fall_asleep();
+    }
+}

@@ -1,0 +1,344 @@
+//! Watching anything that has a descriptor: a pipe, an inotify, a device, another
+//! library's socket.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+
+use crate::core::{Core, Source};
+use crate::panics;
+use crate::slab::Token;
+
+/// What a watch is to hear of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// There is something to read, or the other end is gone.
+    Read,
+    /// There is room to write.
+    Write,
+    /// Either.
+    ReadWrite,
+}
+
+impl Interest {
+    pub(crate) fn is_read(self) -> bool {
+        matches!(self, Self::Read | Self::ReadWrite)
+    }
+
+    pub(crate) fn is_write(self) -> bool {
+        matches!(self, Self::Write | Self::ReadWrite)
+    }
+}
+
+/// When a watch hears of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// In every turn in which it holds. The one that cannot be used wrongly.
+    #[default]
+    Level,
+    /// When it begins to hold, and when more comes. The callback must read or write until
+    /// `WouldBlock`, or it may never hear again.
+    Edge,
+    /// Once; then the watch is at rest until [`Watch::enable`].
+    OneShot,
+}
+
+/// What a descriptor is ready for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// A read will not block: there are bytes, or the end, or an error.
+    pub readable: bool,
+    /// A write will not block.
+    pub writable: bool,
+    /// The other end has ended its stream, or the descriptor is broken. Comes with the
+    /// others, whatever the interest.
+    pub hangup: bool,
+}
+
+impl Readiness {
+    const EVERYTHING: Self = Self {
+        readable: true,
+        writable: true,
+        hangup: false,
+    };
+}
+
+/// A descriptor that the reactor watches. Made by
+/// [`Reactor::watch`](crate::Reactor::watch) and its siblings.
+///
+/// Cheap to clone; dropping it does not end the watch. The watch owns its source, so
+/// that no descriptor is closed while it is watched; to share one, watch an `Rc` or an
+/// `Arc` of it.
+///
+/// # Reentrancy
+///
+/// Everything may be called from every callback, the watch's own included, and holds at
+/// once: an event that was fetched before is not delivered after.
+pub struct Watch<S: AsFd + 'static> {
+    watched: Rc<Watched<S>>,
+}
+
+impl<S: AsFd + 'static> Watch<S> {
+    /// The source, if the watch has not been removed.
+    pub fn source(&self) -> Option<impl std::ops::Deref<Target = S>> {
+        std::cell::Ref::filter_map(self.watched.source.borrow(), Option::as_ref).ok()
+    }
+
+    /// Changes what is heard of, and when.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, for instance that it cannot tell about such a descriptor.
+    pub fn set_interest(&self, interest: Interest, mode: Mode) -> io::Result<()> {
+        self.watched.interest.set(interest);
+        self.watched.mode.set(mode);
+        if self.watched.state.get() == State::Enabled {
+            self.watched.register()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Rests: nothing is heard until [`enable`](Watch::enable).
+    pub fn disable(&self) {
+        self.watched.disable();
+    }
+
+    /// Listens again after [`disable`](Watch::disable), or after a one-shot. Does nothing
+    /// for a watch that was removed.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn enable(&self) -> io::Result<()> {
+        match self.watched.state.get() {
+            State::Enabled | State::Removed => Ok(()),
+            State::Resting | State::Fired => self.watched.register(),
+        }
+    }
+
+    /// Ends the watch and gives the source back; `None` if that was done before. The
+    /// callback is dropped, at the latest when it returns.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    pub fn remove(&self) -> Option<S> {
+        self.watched.remove()
+    }
+
+    /// Whether it listens.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        self.watched.state.get() == State::Enabled
+    }
+}
+
+impl<S: AsFd + 'static> Clone for Watch<S> {
+    fn clone(&self) -> Self {
+        Self {
+            watched: Rc::clone(&self.watched),
+        }
+    }
+}
+
+impl<S: AsFd + 'static> fmt::Debug for Watch<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.watched.state.get() {
+            State::Enabled => "listening",
+            State::Resting => "disabled",
+            State::Fired => "one-shot, fired",
+            State::Removed => "removed",
+        };
+        write!(
+            f,
+            "Watch({:?}, {:?}, {state})",
+            self.watched.interest.get(),
+            self.watched.mode.get()
+        )
+    }
+}
+
+type Callback<S> = Box<dyn FnMut(&Watch<S>, Readiness)>;
+
+struct Watched<S: AsFd + 'static> {
+    core: Rc<Core>,
+    token: Token,
+    source: RefCell<Option<S>>,
+    /// Taken out while it runs.
+    callback: Cell<Option<Callback<S>>>,
+    interest: Cell<Interest>,
+    mode: Cell<Mode>,
+    state: Cell<State>,
+    /// The system knows the descriptor.
+    registered: Cell<bool>,
+    /// The system has no readiness for it, as for a regular file: it is always ready.
+    always_ready: Cell<bool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Enabled,
+    Resting,
+    /// A one-shot that has been heard.
+    Fired,
+    Removed,
+}
+
+/// Begins to watch `source`.
+pub(crate) fn watch<S: AsFd + 'static>(
+    core: &Rc<Core>,
+    source: S,
+    interest: Interest,
+    mode: Mode,
+    callback: impl FnMut(&Watch<S>, Readiness) + 'static,
+) -> Result<Watch<S>, WatchError<S>> {
+    let watched = core.add_source(|token| {
+        Rc::new(Watched {
+            core: Rc::clone(core),
+            token,
+            source: RefCell::new(Some(source)),
+            callback: Cell::new(Some(Box::new(callback))),
+            interest: Cell::new(interest),
+            mode: Cell::new(mode),
+            state: Cell::new(State::Resting),
+            registered: Cell::new(false),
+            always_ready: Cell::new(false),
+        })
+    });
+    match watched.register() {
+        Ok(()) => Ok(Watch { watched }),
+        Err(error) => {
+            let source = watched.remove().expect("nobody else has the watch yet");
+            Err(WatchError { source, error })
+        }
+    }
+}
+
+/// A descriptor cannot be watched. Gives the source back.
+#[derive(thiserror::Error)]
+#[error("cannot watch the descriptor: {error}")]
+pub struct WatchError<S> {
+    /// What was to be watched.
+    pub source: S,
+    /// What the system said.
+    pub error: io::Error,
+}
+
+impl<S> fmt::Debug for WatchError<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchError")
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: AsFd + 'static> Watched<S> {
+    fn register(&self) -> io::Result<()> {
+        let source = self.source.borrow();
+        let Some(source) = source.as_ref() else {
+            return Ok(());
+        };
+        let (driver, interest, mode) = (self.core.driver(), self.interest.get(), self.mode.get());
+        if self.always_ready.get() {
+            self.core.ready_again(self.token);
+        } else if self.registered.get() {
+            driver.rewatch_fd(source.as_fd(), self.token, interest, mode)?;
+        } else {
+            match driver.watch_fd(source.as_fd(), self.token, interest, mode) {
+                Ok(()) => self.registered.set(true),
+                // epoll_ctl(2): EPERM, the file does not support epoll.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    self.always_ready.set(true);
+                    self.core.ready_again(self.token);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.state.set(State::Enabled);
+        Ok(())
+    }
+
+    fn disable(&self) {
+        if matches!(self.state.get(), State::Enabled | State::Fired) {
+            self.state.set(State::Resting);
+            self.unregister();
+        }
+    }
+
+    /// A hang-up is reported even to a watch without interest, so rest is to be unknown.
+    fn unregister(&self) {
+        if let Some(source) = self.source.borrow().as_ref()
+            && self.registered.replace(false)
+        {
+            self.core.driver().unwatch_fd(source.as_fd());
+        }
+    }
+
+    fn remove(&self) -> Option<S> {
+        self.unregister();
+        self.state.set(State::Removed);
+        self.core.remove_source(self.token);
+        // Detach, then drop: the callback may own anything. On the stack, it drops itself.
+        let callback = self.callback.take();
+        drop(callback);
+        self.source.take()
+    }
+
+    fn call(self: &Rc<Self>, readiness: Readiness) {
+        if self.state.get() != State::Enabled {
+            return;
+        }
+        if self.mode.get() == Mode::OneShot {
+            self.state.set(State::Fired);
+        }
+        let Some(mut callback) = self.callback.take() else {
+            return;
+        };
+        let watch = Watch {
+            watched: Rc::clone(self),
+        };
+        let outcome = panics::catch(|| callback(&watch, readiness));
+        if self.state.get() == State::Removed {
+            let _ = panics::catch(|| drop(callback));
+        } else {
+            self.callback.set(Some(callback));
+        }
+        if outcome.is_err() {
+            // Reported; a callback that panics at every turn would do so for ever.
+            drop(self.remove());
+        }
+        if self.always_ready.get() && self.state.get() == State::Enabled {
+            self.core.ready_again(self.token);
+        }
+    }
+}
+
+impl<S: AsFd + 'static> Source for Watched<S> {
+    fn ready(self: Rc<Self>, readiness: Readiness) {
+        self.call(readiness);
+    }
+
+    fn again(self: Rc<Self>) {
+        if self.always_ready.get() {
+            let interest = self.interest.get();
+            self.call(Readiness {
+                readable: interest.is_read(),
+                writable: interest.is_write(),
+                ..Readiness::EVERYTHING
+            });
+        }
+    }
+
+    fn settle(self: Rc<Self>) {}
+
+    fn stop(self: Rc<Self>) {
+        drop(self.remove());
+    }
+}
+
+impl<S: AsFd + 'static> Drop for Watched<S> {
+    fn drop(&mut self) {
+        // The source leaves the poller before it is closed.
+        self.unregister();
+    }
+}

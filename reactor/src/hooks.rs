@@ -1,0 +1,220 @@
+//! Calls at fixed places: in every turn, and when the reactor starts and stops.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::{Rc, Weak};
+
+use torsade_deferred::{Deferred, Failure, IntoDeferred};
+
+/// A place in the turn; see [`Reactor::add_hook`](crate::Reactor::add_hook).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Right before the loop waits for events. The last moment to schedule something for
+    /// the next turn.
+    Prepare,
+    /// Right after the wait, before the events are delivered.
+    Check,
+    /// In every turn, before the wait; while there is such a hook, the loop does not
+    /// wait, it only looks.
+    Idle,
+}
+
+/// A part of starting or of stopping; see [`Reactor::on_startup`](crate::Reactor::on_startup)
+/// and [`Reactor::on_shutdown`](crate::Reactor::on_shutdown).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// First. What these return is waited for, all of it, before the next phase.
+    Before,
+    /// Then. Connections and ports are lost at the beginning of this phase of a shutdown.
+    During,
+    /// Last.
+    After,
+}
+
+/// A hook that can be taken away again. Dropping this does not do that.
+#[derive(Clone)]
+pub struct Hook {
+    registered: Weak<dyn Registered>,
+}
+
+impl Hook {
+    pub(crate) fn new(registered: Weak<dyn Registered>) -> Self {
+        Self { registered }
+    }
+
+    /// Takes the hook away: it is not called again, what it holds is dropped now, or when
+    /// it returns. False if it was gone.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    pub fn remove(&self) -> bool {
+        self.registered.upgrade().is_some_and(|hook| hook.remove())
+    }
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gone = if self.registered.strong_count() == 0 {
+            ", gone"
+        } else {
+            ""
+        };
+        write!(f, "Hook({gone})")
+    }
+}
+
+pub(crate) trait Registered {
+    fn remove(&self) -> bool;
+}
+
+/// A callback that is called again and again, and may remove itself.
+pub(crate) struct TurnHook {
+    /// Taken out while it runs.
+    callback: Cell<Option<Box<dyn FnMut()>>>,
+    removed: Cell<bool>,
+}
+
+impl Registered for TurnHook {
+    fn remove(&self) -> bool {
+        let was_there = !self.removed.replace(true);
+        // Detach, then drop.
+        let callback = self.callback.take();
+        drop(callback);
+        was_there
+    }
+}
+
+/// The hooks of one place in the turn, in the order in which they were added.
+#[derive(Default)]
+pub(crate) struct TurnHooks {
+    hooks: RefCell<Vec<Rc<TurnHook>>>,
+}
+
+impl TurnHooks {
+    pub(crate) fn add(&self, callback: Box<dyn FnMut()>) -> Hook {
+        let hook = Rc::new(TurnHook {
+            callback: Cell::new(Some(callback)),
+            removed: Cell::new(false),
+        });
+        let weak = Rc::downgrade(&hook);
+        self.hooks.borrow_mut().push(hook);
+        Hook::new(weak)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.hooks.borrow().iter().all(|hook| hook.removed.get())
+    }
+
+    /// Calls each with `call`. One that is added meanwhile waits for the next turn.
+    pub(crate) fn run(&self, call: impl Fn(&mut dyn FnMut())) {
+        if self.hooks.borrow().is_empty() {
+            return;
+        }
+        let hooks = self.hooks.borrow().clone();
+        for hook in hooks {
+            let Some(mut callback) = hook.callback.take() else {
+                continue;
+            };
+            call(&mut callback);
+            if !hook.removed.get() {
+                hook.callback.set(Some(callback));
+            }
+        }
+        let removed: Vec<_> = self
+            .hooks
+            .borrow_mut()
+            .extract_if(.., |hook| hook.removed.get())
+            .collect();
+        drop(removed);
+    }
+
+    pub(crate) fn clear(&self) {
+        let hooks = self.hooks.take();
+        drop(hooks);
+    }
+}
+
+/// A callback of one start or one stop.
+pub(crate) struct PhaseHook {
+    callback: Cell<Option<PhaseCall>>,
+}
+
+type PhaseCall = Box<dyn FnOnce() -> Deferred<()>>;
+
+impl Registered for PhaseHook {
+    fn remove(&self) -> bool {
+        let callback = self.callback.take();
+        callback.is_some()
+    }
+}
+
+/// The hooks of one event, start or stop: three phases, of which the first is waited for.
+#[derive(Default)]
+pub(crate) struct PhaseHooks {
+    before: RefCell<Vec<Rc<PhaseHook>>>,
+    during: RefCell<Vec<Rc<PhaseHook>>>,
+    after: RefCell<Vec<Rc<PhaseHook>>>,
+    /// Hooks of the first phase that have not fired.
+    waiting: RefCell<Rc<Cell<usize>>>,
+}
+
+impl PhaseHooks {
+    pub(crate) fn add<R>(&self, phase: Phase, callback: impl FnOnce() -> R + 'static) -> Hook
+    where
+        R: IntoDeferred<Failure, Value = ()>,
+    {
+        let callback: PhaseCall = Box::new(move || callback().into_deferred());
+        let hook = Rc::new(PhaseHook {
+            callback: Cell::new(Some(callback)),
+        });
+        let weak = Rc::downgrade(&hook);
+        self.list(phase).borrow_mut().push(hook);
+        Hook::new(weak)
+    }
+
+    /// Calls the hooks of a phase, each with `call`. Those of `Before` are waited for; a
+    /// failure of one is reported as unhandled, and the others are called all the same.
+    pub(crate) fn run(&self, phase: Phase, call: impl Fn(&mut dyn FnMut())) {
+        let hooks = self.list(phase).take();
+        for hook in hooks {
+            let Some(callback) = hook.callback.take() else {
+                continue;
+            };
+            let mut callback = Some(callback);
+            call(&mut || {
+                let Some(callback) = callback.take() else {
+                    return;
+                };
+                let deferred = callback();
+                if phase == Phase::Before && !deferred.is_fired() {
+                    let waiting = Rc::clone(&self.waiting.borrow());
+                    waiting.set(waiting.get() + 1);
+                    drop(deferred.add_both(move |result| {
+                        waiting.set(waiting.get() - 1);
+                        result
+                    }));
+                }
+            });
+        }
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting.borrow().get() > 0
+    }
+
+    /// Waits no longer; who fires after this is not counted.
+    pub(crate) fn give_up(&self) {
+        self.waiting.take();
+    }
+
+    pub(crate) fn clear(&self) {
+        let lists = [self.before.take(), self.during.take(), self.after.take()];
+        drop(lists);
+    }
+
+    fn list(&self, phase: Phase) -> &RefCell<Vec<Rc<PhaseHook>>> {
+        match phase {
+            Phase::Before => &self.before,
+            Phase::During => &self.during,
+            Phase::After => &self.after,
+        }
+    }
+}

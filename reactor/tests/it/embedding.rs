@@ -1,0 +1,139 @@
+//! A seat in somebody else's loop: driven by turns, or by descriptor and deadline, the
+//! reactor never stalls.
+
+use std::cell::Cell;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use torsade_reactor::{Place, Reactor};
+
+use crate::common::{End, Log, connect, reactor};
+
+/// A host that can only wait for a descriptor and a deadline. It gives the reactor a turn
+/// when either says so, and counts how often it had to.
+#[track_caller]
+fn host(reactor: &Reactor, mut goes_on: impl FnMut() -> bool) -> usize {
+    let mut turns = 0;
+    while goes_on() {
+        let deadline = reactor.next_deadline();
+        let limit = deadline.map(|deadline| deadline.saturating_duration_since(reactor.now()));
+        // Far more than anything here takes: to reach it is to have stalled.
+        let limit = limit.unwrap_or(Duration::from_secs(20));
+        let limit = Timespec::try_from(limit).unwrap();
+        let fd = reactor.as_fd();
+        let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+        let ready = poll(&mut fds, Some(&limit)).unwrap();
+        assert!(
+            ready > 0 || deadline.is_some(),
+            "stalled: work was pending and nothing said so"
+        );
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        turns += 1;
+        assert!(turns < 100_000, "the descriptor or the deadline spins");
+    }
+    turns
+}
+
+#[test]
+fn an_echo_runs_on_descriptor_and_deadline_alone() {
+    let (reactor, log) = (reactor(), Log::default());
+    let server = End::new("server", &log).on_data(|transport, data| transport.write(data));
+    let client = End::new("client", &log);
+    let received = Rc::clone(&client.received);
+    let pair = connect(&reactor, client, server);
+    let size = 10_000_000;
+    pair.client.write(vec![1; size]);
+    host(&reactor, || received.borrow().len() < size);
+    pair.client.lose_connection();
+    host(&reactor, || log.lines().len() < 4);
+}
+
+#[test]
+fn delayed_soon_and_thread_calls_are_made_on_descriptor_and_deadline_alone() {
+    let reactor = reactor();
+    let steps = Rc::new(Cell::new(0));
+    let (handle, count) = (reactor.clone(), Rc::clone(&steps));
+    fn step(reactor: &Reactor, count: Rc<Cell<usize>>, left: usize) {
+        count.set(count.get() + 1);
+        let next = reactor.clone();
+        match left {
+            0 => {}
+            _ if left.is_multiple_of(2) => {
+                drop(reactor.call_soon(move || step(&next, count, left - 1)))
+            }
+            _ => drop(reactor.call_later(Duration::from_micros(200), move || {
+                step(&next, count, left - 1)
+            })),
+        }
+    }
+    reactor.call_soon(move || step(&handle, count, 100));
+    let turns = host(&reactor, || steps.get() < 101);
+    assert!(turns < 600, "{turns} turns for 101 steps");
+    // From another thread, at any moment of the host's loop.
+    let remote = reactor.remote();
+    let thread = thread::spawn(move || {
+        for _ in 0..1_000 {
+            remote.call_from_thread(|reactor| drop(reactor.call_soon(|| ())));
+        }
+        remote.call_from_thread(Reactor::stop);
+    });
+    let stopped = Rc::new(Cell::new(false));
+    let flag = Rc::clone(&stopped);
+    reactor.on_shutdown(torsade_reactor::Phase::After, move || flag.set(true));
+    host(&reactor, || !stopped.get());
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_call_from_the_host_between_turns_makes_the_deadline_pass() {
+    let reactor = reactor();
+    assert_eq!(reactor.next_deadline(), None);
+    let call = reactor.call_later(Duration::from_secs(5), || ());
+    assert_eq!(reactor.next_deadline(), call.deadline());
+    let soon = reactor.call_soon(|| ());
+    assert!(reactor.next_deadline().unwrap() <= reactor.now());
+    soon.cancel();
+    call.cancel();
+    assert_eq!(reactor.next_deadline(), None);
+    reactor.remote().call_from_thread(|_| ());
+    assert!(reactor.next_deadline().unwrap() <= reactor.now());
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    let hook = reactor.add_hook(Place::Idle, || ());
+    assert!(reactor.next_deadline().unwrap() <= reactor.now());
+    hook.remove();
+    assert_eq!(reactor.next_deadline(), None);
+}
+
+#[test]
+fn one_reactor_runs_inside_another() {
+    let (outer, inner, log) = (reactor(), reactor(), Log::default());
+    let server = End::new("server", &log).on_data(|transport, data| transport.write(data));
+    let client = End::new("client", &log);
+    let received = Rc::clone(&client.received);
+    let pair = connect(&inner, client, server);
+    let descriptor = inner.as_fd().try_clone_to_owned().unwrap();
+    let driven = inner.clone();
+    outer
+        .add_reader(descriptor, move |_| {
+            driven.turn(Some(Duration::ZERO)).unwrap()
+        })
+        .unwrap();
+    // The inner one's deadlines, asked for before each wait.
+    let (asked, handle) = (inner.clone(), outer.clone());
+    outer.add_hook(Place::Prepare, move || {
+        if let Some(deadline) = asked.next_deadline() {
+            let driven = asked.clone();
+            handle.call_at(deadline, move || driven.turn(Some(Duration::ZERO)).unwrap());
+        }
+    });
+    let late = Rc::new(Cell::new(false));
+    let flag = Rc::clone(&late);
+    pair.client.write(vec![3; 1_000_000]);
+    inner.call_later(Duration::from_millis(5), move || flag.set(true));
+    crate::common::run_while(&outer, || {
+        received.borrow().len() < 1_000_000 || !late.get()
+    });
+}

@@ -1,0 +1,173 @@
+//! Calls at fixed places: in the turn, at the start, at the stop.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use torsade_deferred::{Deferred, Failure};
+use torsade_reactor::testing::virtual_time_reactor;
+use torsade_reactor::{Hook, Phase, Place};
+
+use crate::common::{Log, count_unhandled};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn hooks_of_a_turn_run_around_the_wait() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    for (place, line) in [
+        (Place::Check, "check"),
+        (Place::Prepare, "prepare"),
+        (Place::Idle, "idle"),
+    ] {
+        reactor.add_hook(place, log.adds(line));
+    }
+    reactor.call_soon(log.adds("soon"));
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    log.check(["soon", "idle", "prepare", "check"]);
+}
+
+#[test]
+fn an_idle_hook_keeps_the_loop_from_waiting() {
+    let reactor = virtual_time_reactor();
+    let begin = reactor.now();
+    let hook = reactor.add_hook(Place::Idle, || ());
+    reactor.call_later(SECOND, || ());
+    reactor.turn(None).unwrap();
+    assert_eq!(reactor.now(), begin);
+    assert!(hook.remove() && !hook.remove());
+    reactor.turn(None).unwrap();
+    assert_eq!(reactor.now(), begin + SECOND);
+}
+
+#[test]
+fn a_hook_may_remove_itself_and_add_another() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let own = Rc::new(RefCell::new(None::<Hook>));
+    let (found, seen, handle) = (Rc::clone(&own), log.clone(), reactor.clone());
+    let hook = reactor.add_hook(Place::Prepare, move || {
+        seen.add("once");
+        assert!(found.take().unwrap().remove());
+        handle.add_hook(Place::Prepare, seen.adds("another"));
+    });
+    own.replace(Some(hook));
+    for _ in 0..3 {
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+    }
+    log.check(["once", "another", "another"]);
+}
+
+#[test]
+fn a_panic_in_a_hook_is_reported_and_the_hook_stays() {
+    let reactor = virtual_time_reactor();
+    let (unhandled, _guard) = count_unhandled();
+    reactor.add_hook(Place::Check, || panic!("on purpose"));
+    for _ in 0..2 {
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+    }
+    assert_eq!(unhandled.get(), 2);
+}
+
+#[test]
+fn starting_and_stopping_have_three_phases_each() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    for (phase, start, stop) in [
+        (Phase::After, "after start", "after stop"),
+        (Phase::During, "during start", "during stop"),
+        (Phase::Before, "before start", "before stop"),
+    ] {
+        reactor.on_startup(phase, log.adds(start));
+        reactor.on_shutdown(phase, log.adds(stop));
+    }
+    reactor.call_when_running(log.adds("running"));
+    let handle = reactor.clone();
+    reactor.call_soon(move || handle.stop());
+    reactor.run().unwrap();
+    log.check([
+        "before start",
+        "during start",
+        "after start",
+        "running",
+        "before stop",
+        "during stop",
+        "after stop",
+    ]);
+    // Each is called once: the next run has none of them.
+    reactor.stop();
+    reactor.run().unwrap();
+    assert_eq!(log.lines().len(), 7);
+}
+
+#[test]
+fn the_start_waits_for_what_the_hooks_before_it_return() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let (handle, seen) = (reactor.clone(), log.clone());
+    reactor.on_startup(Phase::Before, move || {
+        let (trigger, ready) = Deferred::<()>::new();
+        handle.call_later(SECOND, move || {
+            seen.add("ready");
+            trigger.callback(());
+        });
+        ready
+    });
+    reactor.on_startup(Phase::During, log.adds("starts"));
+    let (handle, seen) = (reactor.clone(), log.clone());
+    reactor.call_when_running(move || {
+        seen.add("runs");
+        handle.stop();
+    });
+    reactor.run().unwrap();
+    log.check(["ready", "starts", "runs"]);
+}
+
+#[test]
+fn the_stop_waits_for_what_the_hooks_before_it_return_and_the_loop_goes_on_meanwhile() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let (handle, seen) = (reactor.clone(), log.clone());
+    reactor.on_shutdown(Phase::Before, move || {
+        seen.add("asked to stop");
+        handle.call_later(SECOND, seen.adds("still at work"));
+        let (trigger, saved) = Deferred::<()>::new();
+        handle.call_later(2 * SECOND, move || trigger.callback(()));
+        handle.stop();
+        saved
+    });
+    reactor.on_shutdown(Phase::During, log.adds("stops"));
+    let begin = reactor.now();
+    reactor.stop();
+    reactor.run().unwrap();
+    log.check(["asked to stop", "still at work", "stops"]);
+    assert_eq!(reactor.now() - begin, 2 * SECOND);
+}
+
+#[test]
+fn a_hook_that_never_fires_cannot_keep_the_reactor_from_stopping() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let (trigger, never) = Deferred::<()>::new();
+    reactor.on_shutdown(Phase::Before, move || never);
+    reactor.on_shutdown(Phase::After, log.adds("stopped"));
+    reactor.set_shutdown_limit(5 * SECOND);
+    let begin = reactor.now();
+    reactor.stop();
+    reactor.run().unwrap();
+    log.check(["stopped"]);
+    assert_eq!(reactor.now() - begin, 5 * SECOND);
+    trigger.callback(());
+}
+
+#[test]
+fn a_failed_hook_is_reported_and_the_others_are_called() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let (unhandled, _guard) = count_unhandled();
+    reactor.on_shutdown(Phase::Before, || {
+        Err::<(), _>(Failure::message("cannot save"))
+    });
+    reactor.on_shutdown(Phase::Before, || -> () { panic!("on purpose") });
+    reactor.on_shutdown(Phase::Before, log.adds("called"));
+    let removed = reactor.on_shutdown(Phase::Before, log.adds("removed"));
+    assert!(removed.remove());
+    reactor.stop();
+    reactor.run().unwrap();
+    log.check(["called"]);
+    assert_eq!(unhandled.get(), 2);
+}
