@@ -77,8 +77,14 @@ fn unsafe_code_lives_in_sys_alone() {
 fn every_unsafe_block_says_why_it_is_sound() {
     for (name, text) in rust_files(&["reactor/src/sys"]) {
         let blocks = lines_with(&text, "unsafe {").count();
-        let reasons = text.lines().filter(|line| line.trim_start().starts_with("// SAFETY:")).count();
-        assert!(reasons >= blocks, "{name}: {blocks} unsafe blocks, {reasons} reasons: add // SAFETY: lines");
+        let reasons = text
+            .lines()
+            .filter(|line| line.trim_start().starts_with("// SAFETY:"))
+            .count();
+        assert!(
+            reasons >= blocks,
+            "{name}: {blocks} unsafe blocks, {reasons} reasons: add // SAFETY: lines"
+        );
     }
 }
 
@@ -86,7 +92,14 @@ fn every_unsafe_block_says_why_it_is_sound() {
 fn protocols_name_no_socket_and_no_clock() {
     check_absent(
         &rust_files(&["protocols/src"]),
-        &["std::net", "std::os", "rustix", "polling::", "Instant::now", "std::thread"],
+        &[
+            "std::net",
+            "std::os",
+            "rustix",
+            "polling::",
+            "Instant::now",
+            "std::thread",
+        ],
         "a protocol knows transports and the reactor's time, nothing below",
     );
 }
@@ -95,7 +108,14 @@ fn protocols_name_no_socket_and_no_clock() {
 fn deferred_knows_no_world() {
     check_absent(
         &rust_files(&["deferred/src"]),
-        &["std::net", "std::fs", "std::os", "Instant::now", "thread::spawn", "torsade_reactor"],
+        &[
+            "std::net",
+            "std::fs",
+            "std::os",
+            "Instant::now",
+            "thread::spawn",
+            "torsade_reactor",
+        ],
         "a Deferred knows values, failures and chains",
     );
 }
@@ -108,10 +128,14 @@ fn arrows_of_dependency_never_turn_round() {
         ("protocols", &["torsade-deferred", "torsade-reactor"]),
     ];
     for (member, allowed) in allowed {
-        let manifest = fs::read_to_string(root().join(member).join("Cargo.toml")).expect("it has a manifest");
+        let manifest =
+            fs::read_to_string(root().join(member).join("Cargo.toml")).expect("it has a manifest");
         for line in manifest.lines().filter(|line| line.starts_with("torsade")) {
             let name = line.split(['.', ' ', '=']).next().unwrap_or(line);
-            assert!(allowed.contains(&name), "{member}/Cargo.toml: `{name}` is no dependency of {member}");
+            assert!(
+                allowed.contains(&name),
+                "{member}/Cargo.toml: `{name}` is no dependency of {member}"
+            );
         }
     }
 }
@@ -119,23 +143,41 @@ fn arrows_of_dependency_never_turn_round() {
 #[test]
 fn every_dependency_says_what_it_saves_us() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the root has a manifest");
-    let (_, rest) = manifest.split_once("[workspace.dependencies]").expect("dependencies are shared");
+    let (_, rest) = manifest
+        .split_once("[workspace.dependencies]")
+        .expect("dependencies are shared");
     let section = rest.split("\n[").next().unwrap_or(rest);
     let lines: Vec<&str> = section.lines().filter(|line| !line.is_empty()).collect();
     let mut seen = 0;
-    for pair in lines.windows(2).filter(|pair| !pair[1].starts_with('#') && !pair[1].starts_with("torsade")) {
-        assert!(pair[0].starts_with('#'), "Cargo.toml: write above `{}` what it saves us", pair[1]);
+    for pair in lines
+        .windows(2)
+        .filter(|pair| !pair[1].starts_with('#') && !pair[1].starts_with("torsade"))
+    {
+        assert!(
+            pair[0].starts_with('#'),
+            "Cargo.toml: write above `{}` what it saves us",
+            pair[1]
+        );
         seen += 1;
     }
-    assert!(seen > 0, "no third-party dependency was found: this check looks at the wrong place");
+    assert!(
+        seen > 0,
+        "no third-party dependency was found: this check looks at the wrong place"
+    );
 }
 
 #[test]
 fn the_loop_fits_on_one_screen() {
-    let reactor = fs::read_to_string(root().join("reactor/src/reactor.rs")).expect("the reactor is there");
-    let (_, body) = reactor.split_once("    fn turn(&self, pause: Pause)").expect("Core::turn is the loop");
+    let reactor =
+        fs::read_to_string(root().join("reactor/src/reactor.rs")).expect("the reactor is there");
+    let (_, body) = reactor
+        .split_once("    fn turn(&self, pause: Pause)")
+        .expect("Core::turn is the loop");
     let lines = body.lines().take_while(|line| *line != "    }").count();
-    assert!(lines <= 40, "Core::turn has {lines} lines: it is the picture of a turn, not its details");
+    assert!(
+        lines <= 40,
+        "Core::turn has {lines} lines: it is the picture of a turn, not its details"
+    );
 }
 
 /// Files that were long when the rule was made; none may grow, and when one shrinks its
@@ -147,19 +189,35 @@ const LONG: usize = 800;
 fn no_file_holds_two_ideas_unseen() {
     for (name, text) in library_files() {
         let lines = without_tests(&text).lines().count();
-        let limit = LONG_FILES.iter().find(|(long, _)| *long == name).map_or(LONG, |(_, lines)| *lines);
-        assert!(lines <= limit, "{name} has {lines} lines without tests (limit {limit}): are there two ideas in it?");
+        let limit = LONG_FILES
+            .iter()
+            .find(|(long, _)| *long == name)
+            .map_or(LONG, |(_, lines)| *lines);
+        assert!(
+            lines <= limit,
+            "{name} has {lines} lines without tests (limit {limit}): are there two ideas in it?"
+        );
     }
 }
 
 #[test]
 fn tests_are_sentences_that_always_run() {
-    let files = rust_files(&["src", "deferred", "reactor", "protocols", "examples", "tests"]);
+    let files = rust_files(&[
+        "src",
+        "deferred",
+        "reactor",
+        "protocols",
+        "examples",
+        "tests",
+    ]);
     let mut tests = 0;
     for (name, text) in &files {
         let mut lines = text.lines().map(str::trim);
         while let Some(line) = lines.next() {
-            assert!(!line.starts_with("#[ignore"), "{name}: an ignored test is a test that does not exist");
+            assert!(
+                !line.starts_with("#[ignore"),
+                "{name}: an ignored test is a test that does not exist"
+            );
             if line != "#[test]" {
                 continue;
             }
@@ -167,11 +225,21 @@ fn tests_are_sentences_that_always_run() {
                 continue;
             };
             tests += 1;
-            let title = function.trim_start_matches("fn ").split('(').next().unwrap_or_default();
-            assert!(title.contains('_') && !title.starts_with("test_"), "{name}: `{title}` is not a sentence");
+            let title = function
+                .trim_start_matches("fn ")
+                .split('(')
+                .next()
+                .unwrap_or_default();
+            assert!(
+                title.contains('_') && !title.starts_with("test_"),
+                "{name}: `{title}` is not a sentence"
+            );
         }
     }
-    assert!(tests > 100, "only {tests} tests were found: this check looks at the wrong place");
+    assert!(
+        tests > 100,
+        "only {tests} tests were found: this check looks at the wrong place"
+    );
 }
 
 #[test]
@@ -181,25 +249,43 @@ fn ci_calls_the_commands_of_the_readme() {
     let demo = fs::read_to_string(root().join(".ci/demo")).expect("there is a script for the demo");
     assert!(readme.contains("cargo test --workspace") && ci.contains("\ncargo test --workspace\n"));
     assert!(readme.contains("cargo run --release --example demo"));
-    assert!(demo.contains("cargo run --quiet --release --example demo") && ci.contains("\n.ci/demo\n"));
+    assert!(
+        demo.contains("cargo run --quiet --release --example demo") && ci.contains("\n.ci/demo\n")
+    );
 }
 
 #[test]
 fn local_links_of_the_documents_lead_somewhere() {
-    let mut documents: Vec<PathBuf> =
-        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root().join(name)).into();
-    documents.extend(fs::read_dir(root().join("docs")).expect("there are docs").map(|entry| {
-        entry.expect("the folder can be read").path()
-    }));
+    let mut documents: Vec<PathBuf> = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+    ]
+    .map(|name| root().join(name))
+    .into();
+    documents.extend(
+        fs::read_dir(root().join("docs"))
+            .expect("there are docs")
+            .map(|entry| entry.expect("the folder can be read").path()),
+    );
     for document in documents {
         let text = fs::read_to_string(&document).expect("a document is text");
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
             let target = link.split('#').next().unwrap_or(link);
             if target.is_empty() || target.contains("://") {
                 continue;
             }
             let path = document.parent().unwrap_or(Path::new(".")).join(target);
-            assert!(path.exists(), "{}: the link to {target} leads nowhere", document.display());
+            assert!(
+                path.exists(),
+                "{}: the link to {target} leads nowhere",
+                document.display()
+            );
         }
     }
 }
