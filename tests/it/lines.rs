@@ -1,14 +1,13 @@
 //! `Lines` and `LineReceiver`, in a real seat over a stream made of memory.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use torsade::deferred::Failure;
 use torsade::prelude::*;
-use torsade::reactor::testing::virtual_time_reactor;
-use torsade::reactor::{Receiver, Stream};
+use torsade::reactor::Stream;
+
+use crate::memory::Memory;
 
 #[test]
 fn lines_arrive_the_same_in_every_chunking() {
@@ -478,118 +477,5 @@ impl Peer {
 
     fn take_seen(&self) -> String {
         self.log.seen.take().join(", ")
-    }
-}
-
-/// A stream that keeps what is written, and ends when the test says so.
-struct Memory {
-    reactor: Reactor,
-    receiver: RefCell<Option<Rc<dyn Receiver>>>,
-    written: RefCell<Vec<u8>>,
-    paused: Cell<bool>,
-    /// Set when it is being lost.
-    reason: Cell<Option<ConnectionLost>>,
-    open: Cell<bool>,
-}
-
-impl Memory {
-    fn new() -> Rc<Self> {
-        Rc::new(Self {
-            reactor: virtual_time_reactor(),
-            receiver: RefCell::default(),
-            written: RefCell::default(),
-            paused: Cell::default(),
-            reason: Cell::default(),
-            open: Cell::new(true),
-        })
-    }
-
-    fn receiver(&self) -> Rc<dyn Receiver> {
-        self.receiver
-            .borrow()
-            .clone()
-            .expect("there is a receiver until the end")
-    }
-
-    fn take_written(&self) -> String {
-        self.written
-            .take()
-            .escape_ascii()
-            .to_string()
-            .replace("\\r\\n", "\r\n")
-    }
-
-    fn end(&self) {
-        self.lose(ConnectionLost::Done);
-        let receiver = self.receiver.take().expect("it ends once");
-        receiver.connection_lost(self.reason.take().unwrap_or(ConnectionLost::Done));
-    }
-
-    fn lose(&self, reason: ConnectionLost) {
-        if self.open.replace(false) {
-            self.reason.set(Some(reason));
-        }
-    }
-}
-
-impl Stream for Memory {
-    fn write(&self, data: &[u8]) {
-        if self.open.get() {
-            self.written.borrow_mut().extend_from_slice(data);
-        }
-    }
-
-    fn lose_connection(&self) {
-        self.lose(ConnectionLost::Done);
-    }
-
-    fn lose_connection_because(&self, failure: Failure) {
-        self.lose(ConnectionLost::Failed(failure));
-    }
-
-    fn abort_connection(&self) {
-        self.lose(ConnectionLost::Aborted);
-    }
-
-    fn lose_write_connection(&self) {}
-
-    fn pause_reading(&self) {
-        self.paused.set(true);
-    }
-
-    fn resume_reading(&self) {
-        self.paused.set(false);
-    }
-
-    fn is_connected(&self) -> bool {
-        self.open.get()
-    }
-
-    fn unsent(&self) -> usize {
-        0
-    }
-
-    fn set_limits(&self, _: Limits) {}
-
-    fn peer(&self) -> Address {
-        SocketAddr::from(([127, 0, 0, 1], 1)).into()
-    }
-
-    fn host(&self) -> Address {
-        SocketAddr::from(([127, 0, 0, 1], 2)).into()
-    }
-
-    fn reactor(&self) -> Reactor {
-        self.reactor.clone()
-    }
-
-    fn set_nodelay(&self, _: bool) {}
-
-    fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
-        self.receiver.replace(Some(receiver));
-    }
-
-    fn fail(&self, reason: ConnectionLost) {
-        self.lose(reason);
     }
 }

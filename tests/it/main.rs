@@ -1,6 +1,12 @@
 //! Promises that cross crates: one module a promise.
 
-#![expect(clippy::print_stderr, reason = "what is skipped is said loudly")]
+#![allow(unreachable_pub, reason = "nobody reaches into a test")]
+#![allow(
+    missing_debug_implementations,
+    reason = "nobody prints a test's own types"
+)]
 
 mod examples;
 mod lines;
+mod memory;
+mod programs;
