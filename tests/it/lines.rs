@@ -376,7 +376,7 @@ type Reaction = dyn FnMut(&LineTransport<Scripted>, Event<'_>);
 /// A line receiver that notes what it sees and then does what a closure says.
 struct Scripted {
     log: Rc<Log>,
-    react: Box<dyn FnMut(&LineTransport<Self>, Event<'_>)>,
+    react: Box<Reaction>,
 }
 
 impl LineReceiver for Scripted {
