@@ -139,8 +139,8 @@ fn poems_are_fetched_together_and_take_as_long_as_the_slowest() {
 
 #[test]
 fn a_refused_and_a_broken_off_poem_are_reported_and_the_rest_is_printed() {
-    struct Interrupted;
-    impl Protocol for Interrupted {
+    struct Unfinished;
+    impl Protocol for Unfinished {
         fn connection_made(&mut self, transport: &Transport<Self>) {
             transport.write("A poem that");
             transport.lose_connection();
@@ -161,7 +161,7 @@ fn a_refused_and_a_broken_off_poem_are_reported_and_the_rest_is_printed() {
         listen("nobody hears this\n"),
     ];
     let breaking = reactor
-        .listen_tcp("127.0.0.1:0", |_: &Address| Interrupted)
+        .listen_tcp("127.0.0.1:0", |_: &Address| Unfinished)
         .expect("a free port");
     // Its port is free again, so connecting there is refused.
     drop(ports[2].stop_listening());

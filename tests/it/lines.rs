@@ -274,15 +274,15 @@ fn data_that_comes_while_the_receiver_is_busy_is_delivered_in_order_when_it_is_f
 
 #[test]
 fn data_that_comes_from_inside_a_line_follows_the_chunk_at_hand() {
-    let inner = Rc::new(RefCell::new(None::<Rc<Memory>>));
-    let memory = Rc::clone(&inner);
+    let slot = Rc::new(RefCell::new(None::<Rc<Memory>>));
+    let memory = Rc::clone(&slot);
     let peer = Peer::of(move |_, event| {
         if event == Event::Line(b"one") {
             let memory = memory.borrow().clone().expect("it was set before any line");
             memory.receiver().data_received(b"three\r\n");
         }
     });
-    inner.replace(Some(Rc::clone(&peer.memory)));
+    slot.replace(Some(Rc::clone(&peer.memory)));
     peer.send(b"one\r\ntwo\r\n");
     peer.turn();
     assert_eq!(peer.take_seen(), "made, line one, line two, line three");
