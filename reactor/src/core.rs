@@ -31,6 +31,7 @@
 //! No platform (see [`driver`](crate::driver)), no byte (see `tcp/`).
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::io;
 use std::mem;
 use std::rc::{Rc, Weak};
@@ -42,6 +43,7 @@ use crate::descriptor::Readiness;
 use crate::driver::{Driver, Event};
 use crate::error::RunError;
 use crate::hooks::{Phase, PhaseHooks, TurnHooks};
+use crate::inspect::{Dump, ScheduledAt, StopWatch};
 use crate::panics;
 use crate::reactor::{Owner, Reactor};
 use crate::remote::Mailbox;
@@ -82,6 +84,15 @@ pub(crate) trait Source {
 
     /// The reactor stops.
     fn stop(self: Rc<Self>);
+
+    /// What it is, for reports.
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+impl fmt::Display for dyn Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.describe(f)
+    }
 }
 
 /// What all handles of a reactor share.
@@ -114,6 +125,7 @@ pub(crate) struct Core {
     events: Cell<Vec<Event>>,
     read_buffer: Cell<Option<Vec<u8>>>,
     spare_buffers: RefCell<Vec<Vec<u8>>>,
+    pub(crate) stop_watch: StopWatch,
     calls_made: Cell<u64>,
     pub(crate) running: Cell<bool>,
     /// The hooks of the start have begun and not come to their end.
@@ -149,6 +161,7 @@ impl Core {
             events: Cell::default(),
             read_buffer: Cell::new(None),
             spare_buffers: RefCell::default(),
+            stop_watch: StopWatch::default(),
             calls_made: Cell::new(0),
             running: Cell::new(false),
             starting: Cell::new(false),
@@ -174,8 +187,10 @@ impl Core {
             Pause::UnlessBusy(limit) | Pause::Wait(limit) => limit,
         })?;
         self.run_hooks(&self.check);
-        self.dispatch();
+        let events = self.dispatch();
         self.run_left_over(left_over);
+        self.stop_watch
+            .count(1, events, self.calls_made.get() - calls_before);
         Ok(())
     }
 
@@ -207,6 +222,7 @@ impl Core {
                 return;
             };
             self.run_user_code(|| call(&Reactor { owner }));
+            self.lap(&"a call from another thread");
         }
     }
 
@@ -244,6 +260,17 @@ impl Core {
 
     fn run_call(&self, call: Call) {
         self.run_user_code(call.run);
+        self.lap(&ScheduledAt(call.origin));
+    }
+
+    /// A callback has returned: says so, if it took too long and somebody wants to know.
+    fn lap(&self, what: &dyn fmt::Display) {
+        if self.stop_watch.is_running()
+            && let Some(took) = self.stop_watch.lap(self.driver.now())
+        {
+            // The panic of a hook has been reported.
+            let _ = panics::catch(|| self.stop_watch.report(what, took));
+        }
     }
 
     fn run_user_code(&self, call: impl FnOnce()) {
@@ -260,8 +287,14 @@ impl Core {
             limit = Some(Duration::ZERO);
         }
         let mut events = self.events.take();
+        if self.stop_watch.is_running() {
+            self.stop_watch.falls_asleep(self.driver.now());
+        }
         let outcome = self.driver.wait(limit, &mut events);
         self.mailbox.wake();
+        if self.stop_watch.is_running() {
+            self.stop_watch.wakes(self.driver.now());
+        }
         self.events.set(events);
         outcome?;
         Ok(self.again.take())
@@ -287,23 +320,27 @@ impl Core {
         Some(limit.map_or(due, |limit| limit.min(due)))
     }
 
-    fn dispatch(&self) {
+    fn dispatch(&self) -> u64 {
         let mut events = self.events.take();
+        let count = events.len() as u64;
         for event in events.drain(..) {
             // A stale token, of a source that an earlier event removed, finds nobody.
             if let Some(source) = self.source(event.token) {
-                source.ready(event.readiness);
+                Rc::clone(&source).ready(event.readiness);
                 self.settle();
+                self.lap(&source);
             }
         }
         self.events.set(events);
+        count
     }
 
     fn run_left_over(&self, mut left_over: Vec<Token>) {
         for token in left_over.drain(..) {
             if let Some(source) = self.source(token) {
-                source.again();
+                Rc::clone(&source).again();
                 self.settle();
+                self.lap(&source);
             }
         }
         let mut again = self.again.borrow_mut();
@@ -454,6 +491,35 @@ impl Core {
             }
         }
         self.winding_up.set(false);
+    }
+
+    pub(crate) fn dump(&self) -> Dump {
+        let now = self.now();
+        let mut timers: Vec<_> = self
+            .timers
+            .borrow()
+            .iter()
+            .map(|(deadline, call)| (deadline, ScheduledAt(call.origin).to_string()))
+            .collect();
+        timers.sort();
+        let delayed_calls = timers
+            .into_iter()
+            .map(|(deadline, call)| {
+                format!("in {:?}: {call}", deadline.saturating_duration_since(now))
+            })
+            .collect();
+        let sources = self
+            .sources
+            .borrow()
+            .iter()
+            .map(|(_, source)| source.to_string())
+            .collect();
+        Dump {
+            delayed_calls,
+            sources,
+            soon_calls: self.soon.borrow().len() + self.when_running.borrow().len(),
+            thread_calls: self.mailbox.len(),
+        }
     }
 
     fn clear_hooks(&self) {

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
+use std::panic::Location;
 use std::rc::Rc;
 
 use crate::core::{Core, Source};
@@ -169,6 +170,7 @@ struct Watched<S: AsFd + 'static> {
     interest: Cell<Interest>,
     mode: Cell<Mode>,
     state: Cell<State>,
+    origin: &'static Location<'static>,
     /// The system knows the descriptor.
     registered: Cell<bool>,
     /// The system has no readiness for it, as for a regular file: it is always ready.
@@ -185,6 +187,7 @@ enum State {
 }
 
 /// Begins to watch `source`.
+#[track_caller]
 pub(crate) fn watch<S: AsFd + 'static>(
     core: &Rc<Core>,
     source: S,
@@ -192,6 +195,7 @@ pub(crate) fn watch<S: AsFd + 'static>(
     mode: Mode,
     callback: impl FnMut(&Watch<S>, Readiness) + 'static,
 ) -> Result<Watch<S>, WatchError<S>> {
+    let origin = Location::caller();
     let watched = core.add_source(|token| {
         Rc::new(Watched {
             core: Rc::clone(core),
@@ -201,6 +205,7 @@ pub(crate) fn watch<S: AsFd + 'static>(
             interest: Cell::new(interest),
             mode: Cell::new(mode),
             state: Cell::new(State::Resting),
+            origin,
             registered: Cell::new(false),
             always_ready: Cell::new(false),
         })
@@ -333,6 +338,15 @@ impl<S: AsFd + 'static> Source for Watched<S> {
 
     fn stop(self: Rc<Self>) {
         drop(self.remove());
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (interest, mode, state) = (self.interest.get(), self.mode.get(), self.state.get());
+        let (origin, kind) = (self.origin, std::any::type_name::<S>());
+        write!(
+            f,
+            "watch of a {kind}, {interest:?}, {mode:?}, {state:?}, added at {origin}"
+        )
     }
 }
 

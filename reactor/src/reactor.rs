@@ -19,6 +19,7 @@ use crate::driver::Driver;
 use crate::driver::os::OsDriver;
 use crate::error::{ListenError, RunError};
 use crate::hooks::{Hook, Phase, Place};
+use crate::inspect::{Dump, SlowCallback, Statistics};
 use crate::protocol::{Factory, Protocol};
 use crate::remote::Remote;
 use crate::tcp::{self, Port};
@@ -258,6 +259,41 @@ impl Reactor {
         self.core().next_deadline()
     }
 
+    /// Has `hook` called with every callback that keeps the loop from listening for
+    /// `threshold` or longer, right after it returns; without a hook of your own,
+    /// [`Reactor::warn_of_slow_callbacks`] writes them to `tracing`.
+    ///
+    /// Costs one look at the clock a callback. `None` switches it off, as it is at first.
+    pub fn watch_slow_callbacks(
+        &self,
+        threshold: Option<Duration>,
+        hook: impl FnMut(&SlowCallback<'_>) + 'static,
+    ) {
+        self.core().stop_watch.watch(threshold, Box::new(hook));
+    }
+
+    /// Writes to `tracing`, as a warning, which callback took `threshold` or longer, with
+    /// the line that scheduled it.
+    pub fn warn_of_slow_callbacks(&self, threshold: Duration) {
+        self.watch_slow_callbacks(
+            Some(threshold),
+            |slow| tracing::warn!(target: "torsade", "{slow}"),
+        );
+    }
+
+    /// What the loop has done so far.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.core().stop_watch.statistics()
+    }
+
+    /// Everything that the reactor holds and waits for: to print when a program hangs, and
+    /// to compare in tests.
+    #[must_use]
+    pub fn dump(&self) -> Dump {
+        self.core().dump()
+    }
+
     /// Whether [`run`](Reactor::run) is stopped by SIGINT and SIGTERM. It is, by default.
     pub fn set_stop_on_signals(&self, on: bool) {
         self.core().stop_on_signals.set(on);
@@ -333,6 +369,7 @@ impl Reactor {
     ///
     /// The system cannot watch it; for one, because another watch of this reactor does. The
     /// source comes back with the error.
+    #[track_caller]
     pub fn watch<S: AsFd + 'static>(
         &self,
         source: S,
@@ -349,6 +386,7 @@ impl Reactor {
     /// # Errors
     ///
     /// As for [`watch`](Reactor::watch).
+    #[track_caller]
     pub fn add_reader<S: AsFd + 'static>(
         &self,
         source: S,
@@ -365,6 +403,7 @@ impl Reactor {
     /// # Errors
     ///
     /// As for [`watch`](Reactor::watch).
+    #[track_caller]
     pub fn add_writer<S: AsFd + 'static>(
         &self,
         source: S,

@@ -37,6 +37,11 @@ use crate::slab::Token;
 pub(crate) trait Driver {
     fn now(&self) -> Instant;
 
+    /// Moves the clock, where it is virtual.
+    fn pass_time(&self, time: Duration) {
+        panic!("{time:?} cannot be skipped: the clock is the system's");
+    }
+
     /// Waits until a watched socket changes, somebody wakes the loop, or `limit` has
     /// passed (`None`: for ever), and appends what happened to `events`.
     fn wait(&self, limit: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()>;

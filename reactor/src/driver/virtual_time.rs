@@ -29,6 +29,10 @@ impl Driver for VirtualTime {
         self.now.get()
     }
 
+    fn pass_time(&self, time: Duration) {
+        self.now.set(self.now.get() + time);
+    }
+
     fn wait(&self, limit: Option<Duration>, _events: &mut Vec<Event>) -> io::Result<()> {
         let Some(limit) = limit else {
             return Err(io::Error::new(

@@ -23,6 +23,7 @@
 //! for the next turn. Unsent bytes: [`Limits::unsent_max`].
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
@@ -208,10 +209,8 @@ impl Connection {
 
     fn is_reading(&self) -> bool {
         let flags = &self.flags;
-        self.ending.get() == Ending::Open
-            && !flags.paused.get()
-            && !(flags.choked.get() && flags.throttles.get())
-            && !flags.read_ended.get()
+        let held_back = flags.paused.get() || (flags.choked.get() && flags.throttles.get());
+        self.ending.get() == Ending::Open && !held_back && !flags.read_ended.get()
     }
 
     /// Reads what is there, within the bounds of a turn.
@@ -457,6 +456,20 @@ impl Source for Connection {
             self.flush();
         }
         self.doom(ConnectionLost::Stopped);
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unsent = self.outgoing.borrow().len();
+        write!(
+            f,
+            "connection with {}, {:?}, {unsent} bytes unsent",
+            self.peer,
+            self.ending.get()
+        )?;
+        if self.flags.paused.get() {
+            f.write_str(", reading paused")?;
+        }
+        Ok(())
     }
 }
 

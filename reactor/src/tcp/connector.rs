@@ -1,6 +1,7 @@
 //! Connecting: from a name to a protocol in its seat.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -227,6 +228,10 @@ impl<P: Protocol> Source for Attempt<P> {
         if let Some(trigger) = self.give_up() {
             trigger.errback(ConnectError::Interrupted(Interrupted::Cancelled));
         }
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "attempt to connect to {} ({})", self.address, self.peer)
     }
 }
 

@@ -6,6 +6,7 @@
 //! read and thrown away, until the peer ends its own or the limit has passed.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::io;
 use std::net::Shutdown;
 use std::rc::Rc;
@@ -104,5 +105,9 @@ impl Source for Lingering {
 
     fn stop(self: Rc<Self>) {
         self.end();
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("closed connection whose last bytes are on the way")
     }
 }

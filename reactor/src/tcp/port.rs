@@ -239,6 +239,10 @@ impl<F: Factory> Source for Accepting<F> {
     fn stop(self: Rc<Self>) {
         self.stop_listening();
     }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "port listening on {}", self.address)
+    }
 }
 
 enum Verdict {

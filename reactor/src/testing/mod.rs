@@ -2,6 +2,7 @@
 
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::driver::os::OsDriver;
 use crate::driver::virtual_time::VirtualTime;
@@ -41,4 +42,14 @@ pub fn virtual_time_reactor() -> Reactor {
 /// The system has no descriptor left.
 pub fn portable_reactor() -> io::Result<Reactor> {
     Ok(Reactor::over(Rc::new(OsDriver::portable()?)))
+}
+
+/// Moves the clock of a [`virtual_time_reactor`], as a callback that computes for so long
+/// would. A call that is due by then runs in the next turn.
+///
+/// # Panics
+///
+/// For a reactor on the system's clock, which cannot be moved.
+pub fn pass_time(reactor: &Reactor, time: Duration) {
+    reactor.core().driver().pass_time(time);
 }

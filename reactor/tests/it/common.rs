@@ -72,6 +72,7 @@ pub(crate) fn count_unhandled() -> (Rc<Cell<usize>>, HookGuard) {
     )
 }
 
+type MadeHook = Box<dyn FnOnce(&Transport<End>)>;
 type DataHook = Box<dyn FnMut(&Transport<End>, &[u8])>;
 
 /// One end of a connection: logs its events, and does what the test says on data.
@@ -79,7 +80,7 @@ pub(crate) struct End {
     pub(crate) name: &'static str,
     pub(crate) log: Log,
     pub(crate) received: Rc<RefCell<Vec<u8>>>,
-    pub(crate) on_made: Option<Box<dyn FnOnce(&Transport<Self>)>>,
+    pub(crate) on_made: Option<MadeHook>,
     pub(crate) on_data: Option<DataHook>,
     pub(crate) keeps_half_open: bool,
     pub(crate) lost: Option<Trigger<()>>,

@@ -4,6 +4,7 @@ mod common;
 mod descriptors;
 mod embedding;
 mod hooks;
+mod inspection;
 mod ordering;
 mod portable;
 mod reentrancy;

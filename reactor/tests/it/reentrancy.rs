@@ -121,16 +121,17 @@ impl Busy {
         if moment != self.moment {
             return;
         }
-        if let Some(deed) = self.deed {
-            for transport in [
-                self.transport.clone(),
-                self.world.client.borrow().clone(),
-                self.world.server.borrow().clone(),
-            ] {
-                if let Some(transport) = transport {
-                    deed(&self.world, &transport);
-                }
-            }
+        let Some(deed) = self.deed else {
+            return;
+        };
+        // Itself, then both ends as far as they are known: the loops above hold no borrow.
+        let client = self.world.client.borrow().clone();
+        let server = self.world.server.borrow().clone();
+        for transport in [self.transport.clone(), client, server]
+            .into_iter()
+            .flatten()
+        {
+            deed(&self.world, &transport);
         }
     }
 }
@@ -138,6 +139,9 @@ impl Busy {
 impl Protocol for Busy {
     fn connection_made(&mut self, transport: &Transport<Self>) {
         self.transport = Some(transport.clone());
+        if self.deed.is_some() {
+            self.world.server.replace(Some(transport.clone()));
+        }
         self.reach("made");
         transport.write("hello");
     }
@@ -182,20 +186,7 @@ fn check(moment: &'static str, name: &str, deed: Deed) {
             transport: None,
         }
     };
-    let factory = busy(Some(deed));
-    let seats = Rc::clone(&world);
-    let port = reactor
-        .listen_tcp("127.0.0.1:0", move |peer: &Address| {
-            let busy = factory(peer);
-            let seats = Rc::clone(&seats);
-            // The server's transport is known once it is made; the deeds reach it then.
-            seats.reactor.call_soon({
-                let seats = Rc::clone(&seats);
-                move || drop(seats.server.borrow().as_ref().map(Transport::unsent))
-            });
-            busy
-        })
-        .unwrap();
+    let port = reactor.listen_tcp("127.0.0.1:0", busy(Some(deed))).unwrap();
     world.port.replace(Some(port.clone()));
     let connected = reactor.run_until(reactor.connect_tcp(port.address(), busy(None)));
     if let Ok(client) = connected {

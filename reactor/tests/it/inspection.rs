@@ -1,0 +1,133 @@
+//! Seeing inside.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use torsade_reactor::testing::virtual_time_reactor;
+
+use crate::common::{End, Log, connect, reactor};
+
+#[test]
+fn a_dump_names_everything_that_is_held() {
+    let (reactor, log) = (reactor(), Log::default());
+    let pair = connect(&reactor, End::new("client", &log), End::new("server", &log));
+    let port = reactor
+        .listen_tcp("127.0.0.1:0", |_: &_| None::<End>)
+        .unwrap();
+    let (reader, _writer) = std::io::pipe().unwrap();
+    let _watch = reactor.add_reader(reader, |_| ()).unwrap();
+    reactor.call_later(Duration::from_secs(60), || ());
+    reactor.call_soon(|| ());
+    reactor.remote().call_from_thread(|_| ());
+    pair.client.pause_reading();
+    let dump = reactor.dump();
+    assert!(dump.delayed_calls[0].contains("inspection.rs:"), "{dump}");
+    assert_eq!(
+        (dump.delayed_calls.len(), dump.soon_calls, dump.thread_calls),
+        (1, 1, 1),
+        "{dump}"
+    );
+    assert_eq!(dump.sources.len(), 4, "{dump}");
+    let text = dump.to_string();
+    for part in [
+        format!("port listening on {}", port.address()),
+        format!(
+            "connection with {}, Open, 0 bytes unsent, reading paused",
+            pair.client.peer()
+        ),
+        "watch of a std::io::pipe::PipeReader, Read, Level, Enabled, added at".to_owned(),
+        "1 calls for the next turn, 1 from threads".to_owned(),
+    ] {
+        assert!(text.contains(&part), "{part} is not in\n{text}");
+    }
+}
+
+#[test]
+fn a_slow_callback_is_reported_with_the_line_that_scheduled_it() {
+    let (reactor, reports) = (virtual_time_reactor(), Rc::new(RefCell::new(Vec::new())));
+    let seen = Rc::clone(&reports);
+    let threshold = Duration::from_millis(100);
+    reactor.watch_slow_callbacks(Some(threshold), move |slow| {
+        seen.borrow_mut().push((slow.to_string(), slow.took));
+    });
+    reactor.call_soon(|| ());
+    // In virtual time, a callback that waits in another reactor's turn is one that blocks.
+    let (slow, line) = (reactor.clone(), line!() + 1);
+    reactor.call_soon(move || block(&slow, Duration::from_millis(250)));
+    reactor.call_soon(|| ());
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    let reports = reports.borrow();
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    assert!(
+        reports[0].0.contains(&format!("inspection.rs:{line}")),
+        "{reports:?}"
+    );
+    assert_eq!(reports[0].1, Duration::from_millis(250));
+}
+
+/// Moves a virtual clock, as a callback that computes for so long would.
+fn block(reactor: &torsade_reactor::Reactor, time: Duration) {
+    torsade_reactor::testing::pass_time(reactor, time);
+}
+
+#[test]
+fn switched_off_it_reports_nothing_and_measures_nothing() {
+    let reactor = virtual_time_reactor();
+    let handle = reactor.clone();
+    reactor.watch_slow_callbacks(Some(Duration::ZERO), |_| {
+        unreachable!("it is switched off below")
+    });
+    reactor.watch_slow_callbacks(None, |_| ());
+    reactor.call_soon(move || block(&handle, Duration::from_secs(1)));
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(reactor.statistics().busy, Duration::ZERO);
+}
+
+#[test]
+fn statistics_count_turns_calls_events_and_time() {
+    let (reactor, log) = (reactor(), Log::default());
+    let before = reactor.statistics();
+    for _ in 0..3 {
+        reactor.call_soon(|| ());
+    }
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    let after = reactor.statistics();
+    assert_eq!(
+        (after.turns - before.turns, after.calls - before.calls),
+        (1, 3)
+    );
+    let pair = connect(&reactor, End::new("client", &log), End::new("server", &log));
+    assert!(reactor.statistics().events >= 2);
+    drop(pair);
+
+    let virtual_reactor = virtual_time_reactor();
+    virtual_reactor.watch_slow_callbacks(Some(Duration::from_secs(1)), |_| ());
+    let handle = virtual_reactor.clone();
+    virtual_reactor.turn(Some(Duration::from_secs(4))).unwrap();
+    virtual_reactor.call_soon(move || block(&handle, Duration::from_micros(3)));
+    virtual_reactor.turn(Some(Duration::ZERO)).unwrap();
+    let statistics = virtual_reactor.statistics();
+    assert_eq!(
+        (statistics.waited, statistics.busy),
+        (Duration::from_secs(4), Duration::from_micros(3))
+    );
+    assert_eq!(statistics.lag[2], 1);
+}
+
+#[test]
+fn a_hook_may_switch_the_reports_off_from_inside() {
+    let (reactor, count) = (virtual_time_reactor(), Rc::new(Cell::new(0)));
+    let (handle, counter) = (reactor.clone(), Rc::clone(&count));
+    reactor.watch_slow_callbacks(Some(Duration::ZERO), move |_| {
+        counter.set(counter.get() + 1);
+        handle.watch_slow_callbacks(None, |_| ());
+    });
+    for _ in 0..3 {
+        reactor.call_soon(|| ());
+    }
+    reactor.turn(Some(Duration::from_secs(1))).unwrap();
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    assert!(count.get() <= 1);
+    let _: Option<Instant> = reactor.next_deadline();
+}
