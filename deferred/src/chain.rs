@@ -93,7 +93,8 @@ pub(crate) trait Output<T, E: ChainError>: Node {
     /// Nobody waits any more: who did was moved elsewhere.
     fn clear_next(&self);
 
-    /// Where further callbacks of the same types may hang, while the result is pending.
+    /// Where further callbacks of the same types may hang. While that is open the result
+    /// is not to be had, and who adds to it need not ask.
     fn links(&self) -> Option<&Links<T, E>> {
         None
     }
@@ -262,7 +263,7 @@ impl<T: 'static, E: ChainError> Root<T, E> {
                 self.state.set(RootState::Linked(source));
                 drop(stop);
                 // Somebody waits here already: let them stand behind the source.
-                if self.links.is_empty()
+                if self.links.close_if_empty()
                     && let Some(next) = self.next.take()
                 {
                     run(next);
@@ -312,7 +313,7 @@ impl<T: 'static, E: ChainError> Root<T, E> {
                     .set(RootState::Done(Outcome::new(result, self.trail)));
                 // User code may run in the drop of the hook, so it comes last.
                 drop(previous);
-                if self.links.is_empty() {
+                if self.links.close_if_empty() {
                     self.pass_on()
                 } else {
                     Some(Rc::clone(self) as Rc<dyn Step>)
@@ -335,7 +336,7 @@ impl<T: 'static, E: ChainError> Root<T, E> {
             }
             Driven::Waiting(source) => {
                 self.state.set(RootState::Linked(source));
-                if self.links.is_empty() {
+                if !self.links.is_open() {
                     self.next.take()
                 } else {
                     None
@@ -410,7 +411,7 @@ impl<T: 'static, E: ChainError> Node for Root<T, E> {
         let state = self.state.replace(RootState::Taken);
         let done = matches!(state, RootState::Done(_));
         self.state.set(state);
-        done && self.links.is_empty()
+        done && !self.links.is_open()
     }
 
     fn forsake(&self) {
@@ -424,8 +425,8 @@ impl<T: 'static, E: ChainError> Node for Root<T, E> {
 impl<T: 'static, E: ChainError> Output<T, E> for Root<T, E> {
     fn take(&self) -> Taken<T, E> {
         match self.state.replace(RootState::Taken) {
-            RootState::Done(outcome) if self.links.is_empty() => Taken::Outcome(outcome),
-            RootState::Linked(source) if self.links.is_empty() => Taken::Moved(source),
+            RootState::Done(outcome) if !self.links.is_open() => Taken::Outcome(outcome),
+            RootState::Linked(source) if !self.links.is_open() => Taken::Moved(source),
             other => {
                 self.state.set(other);
                 Taken::Pending
@@ -525,7 +526,7 @@ where
             Driven::Waiting(source) => {
                 self.state.set(LinkState::Inner(source));
                 // Whoever waits here already is to stand behind the source itself.
-                if self.links.is_empty() {
+                if !self.links.is_open() {
                     self.next.take()
                 } else {
                     None
@@ -581,7 +582,7 @@ where
     fn take(&self) -> Taken<T, E> {
         match self.state.replace(LinkState::Taken) {
             LinkState::Done(outcome) => Taken::Outcome(outcome),
-            LinkState::Inner(source) if self.links.is_empty() => Taken::Moved(source),
+            LinkState::Inner(source) if !self.links.is_open() => Taken::Moved(source),
             other => {
                 self.state.set(other);
                 Taken::Pending

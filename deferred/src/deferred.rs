@@ -334,28 +334,78 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         F: ChainError,
         C: FnOnce(Result<T, E>) -> Deferred<U, F> + 'static,
     {
-        let mut next = match self.take_outcome() {
-            Awaited::Outcome(outcome) => {
-                self.point_cursor();
-                let trail = outcome.trail.then(place);
-                let mut next = chain::call(callback, outcome.claim(), trail);
-                if let State::Fired(outcome) = &mut next.state {
-                    outcome.trail = trail;
-                }
-                next
-            }
-            Awaited::Pending(source) => behind(source, place, callback),
-            Awaited::Gone => {
-                let (trigger, rest) = Self::new();
-                drop(trigger);
-                return rest.chain(place, callback);
-            }
-        };
-        if let Some(cursor) = self.cursor.take() {
-            next.cursor = OnceCell::from(cursor);
-            next.point_cursor();
+        // A callback that leaves the types as they are hangs on the node that is there. The
+        // compiler knows which kind this is, and keeps one of the two branches. `self` is
+        // moved on whole: taken apart and put together, it took longer than all the rest.
+        let same = TypeId::of::<Self>() == TypeId::of::<Deferred<U, F>>();
+        if same
+            && let State::Waiting(node) = &self.state
+            && let Some(links) = node.links()
+            && links.is_open()
+        {
+            links.push(place, |result| same_type(callback(result)));
+            return same_type(self);
         }
-        next
+        match self.take_outcome() {
+            Awaited::Outcome(outcome) => self.go_on(outcome, place, callback),
+            Awaited::Pending(source) => match source.links() {
+                Some(links) if same => {
+                    links.push(place, |result| same_type(callback(result)));
+                    self.wait_for(source);
+                    same_type(self)
+                }
+                _ => Deferred::waiting(Link::after(source, place, callback))
+                    .with_cursor_of(&mut self),
+            },
+            Awaited::Gone => {
+                let (trigger, rest) = Self::new_at(place);
+                drop(trigger);
+                rest.chain(place, callback)
+            }
+        }
+    }
+
+    /// Calls back at once.
+    fn go_on<U, F, C>(
+        mut self,
+        outcome: Outcome<T, E>,
+        place: &'static Location<'static>,
+        callback: C,
+    ) -> Deferred<U, F>
+    where
+        U: 'static,
+        F: ChainError,
+        C: FnOnce(Result<T, E>) -> Deferred<U, F> + 'static,
+    {
+        self.point_cursor();
+        let trail = outcome.trail.then(place);
+        let mut next = chain::call(callback, outcome.claim(), trail);
+        if let State::Fired(outcome) = &mut next.state {
+            outcome.trail = trail;
+        }
+        next.with_cursor_of(&mut self)
+    }
+
+    /// The result, if it is here and nothing need be asked for it; the Deferred is
+    /// then empty.
+    #[inline]
+    pub(crate) fn take_fired(&mut self) -> Option<Outcome<T, E>> {
+        match mem::replace(&mut self.state, State::Taken) {
+            State::Fired(outcome) => Some(outcome),
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
+    /// Takes over the cancellers of what this one stands behind.
+    fn with_cursor_of<U, F: ChainError>(mut self, before: &mut Deferred<U, F>) -> Self {
+        if let Some(cursor) = before.cursor.take() {
+            self.cursor = OnceCell::from(cursor);
+            self.point_cursor();
+        }
+        self
     }
 
     /// The node that the result will come from, unless it is here.
@@ -371,30 +421,6 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
             cursor.point_to(self.node());
         }
     }
-}
-
-/// Puts a callback behind a pending node: on it, where it leaves the types as they are,
-/// else into a node of its own.
-fn behind<T, E, U, F, C>(
-    source: Rc<dyn Output<T, E>>,
-    place: &'static Location<'static>,
-    callback: C,
-) -> Deferred<U, F>
-where
-    T: 'static,
-    E: ChainError,
-    U: 'static,
-    F: ChainError,
-    C: FnOnce(Result<T, E>) -> Deferred<U, F> + 'static,
-{
-    // The compiler knows the answer, and keeps one of the two branches.
-    if TypeId::of::<Deferred<T, E>>() == TypeId::of::<Deferred<U, F>>()
-        && let Some(links) = source.links()
-    {
-        links.push(place, |result| same_type(callback(result)));
-        return same_type(Deferred::waiting(source));
-    }
-    Deferred::waiting(Link::after(source, place, callback))
 }
 
 /// Moves a value from a type to itself, by its other name.

@@ -12,7 +12,7 @@
 //! million takes a third of the time that it took with a node for each callback.
 
 use std::cell::Cell;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 
 use crate::chain::{self, Outcome, Output, Step};
@@ -27,6 +27,9 @@ pub(crate) struct Links<T, E: ChainError> {
     /// The last one added first.
     added: Cell<Option<BoxedLink<T, E>>>,
     last_added: Cell<Option<&'static Location<'static>>>,
+    /// Whether a callback that is added now has its turn here: until the node has its
+    /// result, or passes on somebody else's.
+    is_open: Cell<bool>,
 }
 
 type BoxedLink<T, E> = Box<dyn HangingLink<T, E>>;
@@ -45,6 +48,7 @@ impl<T: 'static, E: ChainError> Links<T, E> {
             ready: Cell::new(None),
             added: Cell::new(None),
             last_added: Cell::new(None),
+            is_open: Cell::new(true),
         }
     }
 
@@ -66,6 +70,18 @@ impl<T: 'static, E: ChainError> Links<T, E> {
         is_empty
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open.get()
+    }
+
+    /// Closes, if nothing hangs here: what comes now goes elsewhere. Says whether it did.
+    pub(crate) fn close_if_empty(&self) -> bool {
+        if self.is_empty() {
+            self.is_open.set(false);
+        }
+        !self.is_open.get()
+    }
+
     /// `trail`, with where the last of these was added.
     pub(crate) fn trail(&self, trail: Trail) -> Trail {
         self.last_added
@@ -77,45 +93,54 @@ impl<T: 'static, E: ChainError> Links<T, E> {
     /// until none is left or one returns a Deferred that is pending.
     ///
     /// `node` is the one that they hang on, and `result` what the first of them gets.
-    pub(crate) fn drive<N>(
-        &self,
-        mut result: Deferred<T, E>,
-        node: &Rc<N>,
-        trail: Trail,
-    ) -> Driven<T, E>
+    pub(crate) fn drive<N>(&self, first: Deferred<T, E>, node: &Rc<N>, trail: Trail) -> Driven<T, E>
     where
         N: Step + 'static,
     {
+        let mut result = None;
+        let mut pending = settle(first, &mut result);
         loop {
-            match result.into_outcome() {
-                Ok(mut outcome) => match self.pop() {
-                    Some(link) => result = link.call(outcome.claim(), trail),
-                    None => {
-                        outcome.trail = self.trail(trail);
-                        return Driven::Outcome(outcome);
-                    }
-                },
-                Err(source) => {
-                    let step = Rc::clone(node) as Rc<dyn Step>;
-                    if chain::waits_for(&source, &step) {
-                        let error = Interrupted::Abandoned {
-                            created: trail.created,
-                        }
-                        .into();
-                        result = Deferred::fired(Outcome::new(Err(error), trail));
-                        continue;
-                    }
+            if let Some(source) = pending.take() {
+                let step = Rc::clone(node) as Rc<dyn Step>;
+                if !chain::waits_for(&source, &step) {
                     source.set_next(step);
+                    self.close_if_empty();
                     return Driven::Waiting(source);
+                }
+                result = Some(Err(Interrupted::Abandoned {
+                    created: trail.created,
+                }
+                .into()));
+            }
+            match self.ready.take().or_else(|| reversed(self.added.take())) {
+                Some(link) => pending = link.call(self, &mut result),
+                None => {
+                    self.is_open.set(false);
+                    let result = result.expect("what is not pending has left its result");
+                    return Driven::Outcome(Outcome::new(result, self.trail(trail)));
                 }
             }
         }
     }
+}
 
-    fn pop(&self) -> Option<BoxedLink<T, E>> {
-        let mut first = self.ready.take().or_else(|| reversed(self.added.take()))?;
-        self.ready.set(first.next().take());
-        Some(first)
+/// Leaves the result of a Deferred in `slot`, or says where it will come from.
+#[inline(always)]
+fn settle<T: 'static, E: ChainError>(
+    mut deferred: Deferred<T, E>,
+    slot: &mut Option<Result<T, E>>,
+) -> Option<Rc<dyn Output<T, E>>> {
+    // What a callback has just made is seen through here, and never stored.
+    if let Some(outcome) = deferred.take_fired() {
+        *slot = Some(outcome.claim());
+        return None;
+    }
+    match deferred.into_outcome() {
+        Ok(outcome) => {
+            *slot = Some(outcome.claim());
+            None
+        }
+        Err(source) => Some(source),
     }
 }
 
@@ -144,7 +169,13 @@ fn reversed<T, E: ChainError>(mut list: Option<BoxedLink<T, E>>) -> Option<Boxed
 trait HangingLink<T, E: ChainError> {
     fn next(&mut self) -> &mut Option<BoxedLink<T, E>>;
 
-    fn call(self: Box<Self>, input: Result<T, E>, trail: Trail) -> Deferred<T, E>;
+    /// Calls back with what is in `result` and leaves there what comes of it, or says
+    /// where that will come from. What is behind this one is ready then.
+    fn call(
+        self: Box<Self>,
+        links: &Links<T, E>,
+        result: &mut Option<Result<T, E>>,
+    ) -> Option<Rc<dyn Output<T, E>>>;
 }
 
 struct Hanging<T, E: ChainError, F> {
@@ -162,9 +193,20 @@ where
         &mut self.next
     }
 
-    fn call(self: Box<Self>, input: Result<T, E>, trail: Trail) -> Deferred<T, E> {
+    fn call(
+        self: Box<Self>,
+        links: &Links<T, E>,
+        result: &mut Option<Result<T, E>>,
+    ) -> Option<Rc<dyn Output<T, E>>> {
         // The box goes first: the callback may be what frees the memory around it.
-        let callback = self.callback;
-        chain::call(callback, input, trail)
+        let Self { callback, next } = *self;
+        links.ready.set(next);
+        let called = catch_unwind(AssertUnwindSafe(|| {
+            settle(callback(result.take()?), result)
+        }));
+        called.unwrap_or_else(|payload| {
+            *result = Some(Err(Interrupted::from_panic(&*payload).into()));
+            None
+        })
     }
 }

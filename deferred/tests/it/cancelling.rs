@@ -272,7 +272,7 @@ fn cancelling_runs_the_pending_callbacks_with_the_failure() {
     let (_trigger, deferred) = Deferred::<()>::new();
     let deferred = deferred
         .add_callback(move |()| a.note("skipped"))
-        .add_errback(|failure| Err(failure))
+        .add_errback(Err)
         .add_errback(move |failure| b.note(failure));
     deferred.cancel();
     log.check(&["cancelled"]);

@@ -137,6 +137,25 @@ fn a_million_chained_triggers_fire_on_a_small_stack() {
 }
 
 #[test]
+fn a_million_links_that_change_the_type_fire_and_are_abandoned() {
+    on_a_small_stack(|| {
+        for is_fired in [true, false] {
+            let (trigger, mut deferred) = Deferred::<u32>::new();
+            for _ in 0..MANY / 2 {
+                deferred = deferred.map(u64::from).map(|n| n as u32 + 1);
+            }
+            if is_fired {
+                trigger.callback(0);
+                assert_eq!(value(deferred), MANY as u32 / 2);
+            } else {
+                drop(trigger);
+                assert!(deferred.into_result().expect("it was abandoned").is_err());
+            }
+        }
+    });
+}
+
+#[test]
 fn a_million_links_are_added_to_a_fired_deferred() {
     on_a_small_stack(|| {
         let mut deferred: Deferred<usize> = succeed(0);

@@ -357,13 +357,14 @@ fn a_result_lives_no_longer_than_the_callback_that_takes_it() {
 /// #37
 #[test]
 fn every_way_to_make_a_deferred_gives_a_plain_one() {
-    let _: Deferred<u32> = succeed(1);
-    let _: Deferred<u32> = maybe_deferred(|| Ok(1));
-    let _: Deferred<u32> = Deferred::from_future(async { Ok(1) });
-    let _: Deferred<Vec<u32>> = gather_results([succeed(1)]);
-    let _: Deferred<(usize, u32)> = race([succeed(1)]);
-    let _: Deferred<(usize, u32)> = any([succeed(1)]);
-    let _: Deferred<u32> = succeed(1).share().wait();
+    fn is_plain<T>(_: Deferred<T>) {}
+    is_plain::<u32>(succeed(1));
+    is_plain::<u32>(maybe_deferred(|| Ok(1)));
+    is_plain::<u32>(Deferred::from_future(async { Ok(1) }));
+    is_plain::<Vec<u32>>(gather_results([succeed(1)]));
+    is_plain::<(usize, u32)>(race([succeed(1)]));
+    is_plain::<(usize, u32)>(any([succeed(1)]));
+    is_plain::<u32>(succeed(1).share().wait());
     let list: Deferred<ListResult<u32, Failure>> = deferred_list([succeed(1)], FireOn::All);
     assert!(list.is_fired());
 }

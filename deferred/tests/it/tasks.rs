@@ -123,11 +123,11 @@ fn a_failure_caught_by_a_body_is_handled() {
 #[test]
 fn a_body_can_await_another_body() {
     let (trigger, number) = Deferred::<u32>::new();
-    let plain = async move { number.await };
+    let plain = async move { number.await.map(|n| n * 2) };
     let inner = run(async move { Ok(plain.await? + 1) });
     let outer = run(async move { Ok(inner.await? * 10) });
     trigger.callback(1);
-    assert_eq!(value(outer), 20);
+    assert_eq!(value(outer), 30);
 }
 
 /// #267
@@ -205,7 +205,7 @@ fn cancelled_comes_out_of_every_await_from_the_inside_out() {
 #[test]
 fn each_level_may_turn_the_cancellation_into_another_error() {
     let (_trigger, number) = Deferred::<u32>::new();
-    let inner = run(async move { number.await.map_err(|_| broken("inner")) });
+    let inner = run(async move { number.await.map_err(|_cancelled| broken("inner")) });
     let outer = run(async move {
         inner.await.map_err(|f| {
             if f.check::<Broken>() {
@@ -278,10 +278,13 @@ fn a_task_is_cancelled_at_its_second_await() {
 #[test]
 fn cancelling_goes_through_tasks_callbacks_and_plain_bodies_mixed() {
     let (_trigger, number, stopped) = counted();
-    let plain = async move { number.await };
-    let task = run(async move { plain.await });
+    let plain = async move { Ok(number.await? + 1) };
+    let task = run(async move {
+        let n: Result<u32, Failure> = plain.await;
+        Ok(n? + 1)
+    });
     let chained = succeed(()).add_callback(move |()| task).map(|n| n + 1);
-    let outer = run(async move { chained.await });
+    let outer = run(chained);
     outer.cancel();
     assert_eq!(stopped.get(), 1);
     check_cancelled(outer);
