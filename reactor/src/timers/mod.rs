@@ -38,8 +38,12 @@
 //! misses the cache on each of ten levels, and once more for the slot of every
 //! entry that it moves.
 
+mod wheel;
+
 use std::mem;
 use std::time::Instant;
+
+use self::wheel::Wheel;
 
 /// Delayed calls with a payload of type `C` each.
 #[derive(Debug)]
@@ -454,136 +458,8 @@ enum Place {
     Nowhere,
 }
 
-/// Entries by approximate deadline.
-///
-/// Read a tick as a number with [`LEVELS`] digits in base [`FANOUT`]. An entry
-/// lies on the level of the highest digit in which its tick differs from the
-/// horizon, in the bucket of that digit. So all entries of a level are earlier
-/// than those of the level above, and within a level the buckets are in order.
-/// The horizon may move on within the time before the first bucket: no entry's
-/// bucket changes by that.
-#[derive(Debug)]
-struct Wheel {
-    /// The time of tick zero, once it is known.
-    origin: Option<Instant>,
-    /// The last tick whose entries are not for the wheel.
-    horizon: u64,
-    /// The buckets, one level after the other; empty until the first insertion.
-    buckets: Vec<Vec<Entry>>,
-    /// For each level, which of its buckets have entries.
-    occupied: [u64; LEVELS],
-}
-
-impl Wheel {
-    fn new() -> Self {
-        Self {
-            origin: None,
-            horizon: 0,
-            buckets: Vec::new(),
-            occupied: [0; LEVELS],
-        }
-    }
-
-    /// Puts an entry into its bucket, and returns where that is. Returns `None`,
-    /// and does nothing, if the entry is not after the horizon.
-    fn insert(&mut self, entry: Entry) -> Option<Place> {
-        let tick = self.tick(entry.deadline);
-        if tick <= self.horizon {
-            return None;
-        }
-        if self.buckets.is_empty() {
-            self.buckets.resize_with(LEVELS * FANOUT, Vec::new);
-        }
-        let level = (tick ^ self.horizon).ilog2() / DIGIT_BITS;
-        let digit = (tick >> (level * DIGIT_BITS)) % FANOUT as u64;
-        self.occupied[level as usize] |= 1 << digit;
-        let bucket = level as usize * FANOUT + digit as usize;
-        let entries = &mut self.buckets[bucket];
-        entries.push(entry);
-        Some(Place::Later {
-            bucket: bucket as u16,
-            index: to_u32(entries.len() - 1),
-        })
-    }
-
-    /// Removes an entry, and returns the slot of the one that took its place.
-    fn remove(&mut self, bucket: u16, index: u32) -> Option<u32> {
-        let entries = &mut self.buckets[usize::from(bucket)];
-        entries.swap_remove(index as usize);
-        let moved = entries.get(index as usize).map(|entry| entry.slot);
-        if entries.is_empty() {
-            self.take(bucket);
-        } else if entries.len() < entries.capacity() / 4 {
-            entries.shrink_to(entries.capacity() / 2);
-        }
-        moved
-    }
-
-    /// Empties a bucket.
-    fn take(&mut self, bucket: u16) -> Vec<Entry> {
-        let bucket = usize::from(bucket);
-        self.occupied[bucket / FANOUT] &= !(1 << (bucket % FANOUT));
-        mem::take(&mut self.buckets[bucket])
-    }
-
-    fn entry(&self, bucket: u16, index: u32) -> &Entry {
-        &self.buckets[usize::from(bucket)][index as usize]
-    }
-
-    /// The bucket with the earliest entries, and the tick at which it begins.
-    fn first_bucket(&self) -> Option<(u16, u64)> {
-        let level = self.occupied.iter().position(|&digits| digits != 0)?;
-        let digit = self.occupied[level].trailing_zeros();
-        let shift = level as u32 * DIGIT_BITS;
-        let above = self.horizon >> shift >> DIGIT_BITS << DIGIT_BITS;
-        let start = (above | u64::from(digit)) << shift;
-        Some(((level * FANOUT) as u16 + digit as u16, start))
-    }
-
-    /// How many ticks the bucket spans.
-    fn width(bucket: u16) -> u64 {
-        1 << (usize::from(bucket) / FANOUT * DIGIT_BITS as usize)
-    }
-
-    /// The tick of a deadline. Never decreasing; zero before the origin, and
-    /// for all deadlines while there is none.
-    fn tick(&self, deadline: Instant) -> u64 {
-        let Some(origin) = self.origin else {
-            return 0;
-        };
-        let after = deadline.saturating_duration_since(origin);
-        if after.as_secs() > TICK_MAX / TICKS_PER_SECOND {
-            return TICK_MAX;
-        }
-        after.as_secs() * TICKS_PER_SECOND + u64::from(after.subsec_nanos() >> TICK_NANOS_LOG2)
-    }
-}
-
 /// Children per node of the heap. Four make it half as deep as two.
 const CHILDREN: usize = 4;
-
-/// Bits per digit of a tick, so that a word can tell which buckets of a level
-/// have entries.
-const DIGIT_BITS: u32 = 6;
-
-/// Buckets per level of the wheel.
-const FANOUT: usize = 1 << DIGIT_BITS;
-
-/// Levels of the wheel. With these it turns for eight thousand years;
-/// deadlines even later share the last tick.
-const LEVELS: usize = 8;
-
-/// The last tick there is.
-const TICK_MAX: u64 = (1 << (LEVELS as u32 * DIGIT_BITS)) - 1;
-
-/// A tick is about a millisecond: with a million calls in the next minute, the
-/// heap has some seventeen entries. Shorter ticks would mean more levels to
-/// come down through.
-const TICK_NANOS_LOG2: u32 = 20;
-
-/// The number from which a second starts to count its ticks. It uses 954 of
-/// them: gaps do not matter, and powers of two are cheap.
-const TICKS_PER_SECOND: u64 = 1 << (30 - TICK_NANOS_LOG2);
 
 /// How many entries [`Timers::next_deadline`] looks through at most.
 const SEARCHED_MAX: usize = 64;
