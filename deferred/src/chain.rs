@@ -15,6 +15,9 @@
 //! through which a cancellation travels up). Both links go when a node runs,
 //! so a chain that fires frees itself node by node.
 //!
+//! A callback that leaves the types of a chain as they are is no node: it hangs on the one
+//! before it, see `links.rs`.
+//!
 //! A callback that returns a pending Deferred makes its node a mere passage. A
 //! passage is taken out of the line as soon as somebody stands after it: the
 //! next node asks for the result, is told [`Taken::Moved`], and stands behind

@@ -45,10 +45,41 @@
 //! assert!(matches!(sum.into_result(), Ok(Ok(42))));
 //! ```
 //!
+//! # Written as one goes on
+//!
+//! An `async` block becomes a Deferred that starts at once, and goes on inside the call
+//! that fires what it awaits:
+//!
+//! ```
+//! use torsade_deferred::{Deferred, Failure, gather_results};
+//!
+//! let (trigger, text) = Deferred::<&str>::new();
+//! let length = Deferred::<usize>::from_future(async move {
+//!     let text = text.await?;
+//!     Ok(text.len())
+//! });
+//! let both = gather_results([length, Deferred::from_future(async { Ok(1) })]);
+//! trigger.callback("four");
+//! assert!(matches!(both.into_result(), Ok(Ok(lengths)) if lengths == [4, 1]));
+//! ```
+//!
+//! # Where to go from here
+//!
+//! | for | there is |
+//! | --- | --- |
+//! | a bound on the time | [`Deferred::add_timeout`], [`Deferred::add_hard_timeout`] |
+//! | several at once | [`gather_results`], [`deferred_list`], [`race`], [`any`], [`gather_tuple`], [`TaskGroup`] |
+//! | several consumers | [`Deferred::share`] |
+//! | taking turns | [`DeferredLock`], [`DeferredSemaphore`], [`DeferredQueue`], [`DeferredEvent`] |
+//! | stopping a chain for a while | [`Deferred::pause`] |
+//! | cancelling what was given away | [`Deferred::canceller`] |
+//! | tests that fail on lost failures | [`unhandled::set_hook`] |
+//!
 //! # Not here
 //!
-//! No I/O, no clock, no thread: whoever has those fires the triggers. Everything is
-//! `!Send`; a result crosses threads by way of a reactor.
+//! No I/O, no clock, no thread: whoever has those fires the triggers, and implements
+//! [`Clock`]. Everything is `!Send`, save the wakers of tasks; a result crosses threads by
+//! way of a reactor.
 
 #![forbid(unsafe_code)]
 
