@@ -27,6 +27,12 @@ impl WakeFd {
         let _ = rustix::io::write(&self.fd, &1_u64.to_ne_bytes());
     }
 
+    /// Forgets the wake-ups so far, for who waits for a level.
+    pub(crate) fn calm(&self) {
+        // It fails when there were none.
+        let _ = rustix::io::read(&self.fd, &mut [0_u8; 8]);
+    }
+
     /// The descriptor, for a signal handler to write to.
     pub(crate) fn shared(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.fd)

@@ -141,6 +141,13 @@ impl ManualClock {
         pending.collect()
     }
 
+    /// For what waits in the clock and must not keep it.
+    pub(crate) fn downgrade(&self) -> WeakManualClock {
+        WeakManualClock {
+            queue: Rc::downgrade(&self.queue),
+        }
+    }
+
     fn make_calls_of_this_moment(&self) {
         for _ in 0..ROUNDS_MAX {
             if self.turn() == 0 {
@@ -209,6 +216,17 @@ impl fmt::Debug for ManualClock {
         write!(f, "ManualClock(at {:?}, ", self.elapsed())?;
         f.debug_list().entries(self.pending()).finish()?;
         f.write_str(")")
+    }
+}
+
+/// A clock that may be gone.
+pub(crate) struct WeakManualClock {
+    queue: Weak<Queue>,
+}
+
+impl WeakManualClock {
+    pub(crate) fn upgrade(&self) -> Option<ManualClock> {
+        self.queue.upgrade().map(|queue| ManualClock { queue })
     }
 }
 

@@ -4,11 +4,12 @@
 use std::cell::Cell;
 use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use torsade_reactor::{Place, Reactor};
+use torsade_reactor::{Guest, Phase, Place, Reactor};
 
 use crate::common::{End, Log, connect, reactor};
 
@@ -82,8 +83,43 @@ fn delayed_soon_and_thread_calls_are_made_on_descriptor_and_deadline_alone() {
     });
     let stopped = Rc::new(Cell::new(false));
     let flag = Rc::clone(&stopped);
-    reactor.on_shutdown(torsade_reactor::Phase::After, move || flag.set(true));
+    reactor.on_shutdown(Phase::After, move || flag.set(true));
     host(&reactor, || !stopped.get());
+    thread.join().unwrap();
+}
+
+/// A host that can only be posted to.
+#[track_caller]
+fn posted_host(reactor: &Reactor, mut goes_on: impl FnMut() -> bool) {
+    let (post, posts) = mpsc::channel();
+    let guest = Guest::new(reactor, move || drop(post.send(()))).unwrap();
+    guest.turn().unwrap();
+    while goes_on() {
+        let posted = posts.recv_timeout(Duration::from_secs(20));
+        posted.expect("stalled: work was pending and nobody was asked to do it");
+        guest.turn().unwrap();
+    }
+}
+
+#[test]
+fn an_echo_with_delays_and_threads_runs_as_a_guest() {
+    let (reactor, log) = (reactor(), Log::default());
+    let server = End::new("server", &log).on_data(|transport, data| transport.write(data));
+    let client = End::new("client", &log);
+    let received = Rc::clone(&client.received);
+    let pair = connect(&reactor, client, server);
+    let size = 3_000_000;
+    let late = Rc::new(Cell::new(false));
+    let flag = Rc::clone(&late);
+    pair.client.write(vec![1; size]);
+    reactor.call_later(Duration::from_millis(3), move || flag.set(true));
+    let remote = reactor.remote();
+    let stopped = Rc::new(Cell::new(false));
+    let flag = Rc::clone(&stopped);
+    posted_host(&reactor, || received.borrow().len() < size || !late.get());
+    reactor.on_shutdown(Phase::After, move || flag.set(true));
+    let thread = thread::spawn(move || remote.stop());
+    posted_host(&reactor, || !stopped.get());
     thread.join().unwrap();
 }
 

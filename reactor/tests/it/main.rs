@@ -3,6 +3,7 @@
 mod common;
 mod descriptors;
 mod embedding;
+mod futures;
 mod hooks;
 mod inspection;
 mod ordering;

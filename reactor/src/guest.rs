@@ -1,0 +1,157 @@
+//! A seat in a loop that can watch no descriptor, and can only be posted to: winit's,
+//! a game's, GLib's from another thread.
+//!
+//! A helper thread waits in the host's stead. When the reactor has something to do, it
+//! asks the host to come by, through the host's own queue, and waits no further until
+//! the host has.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::error::RunError;
+use crate::reactor::Reactor;
+use crate::sys::signals;
+use crate::sys::wake::WakeFd;
+
+/// Drives a reactor from a host that can only be posted to.
+///
+/// Make it on the host's thread; then call [`turn`](Guest::turn) once, and again each
+/// time the host receives what `post` sent. Dropping it ends its thread.
+///
+/// # Examples
+///
+/// A host whose queue is a channel:
+///
+/// ```
+/// use std::sync::mpsc;
+/// use std::time::Duration;
+/// use torsade_reactor::{Guest, Reactor};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// enum Message { ReactorWantsATurn, Quit }
+///
+/// let (queue, messages) = mpsc::channel();
+/// let reactor = Reactor::new()?;
+/// let (post, quit) = (queue.clone(), queue);
+/// let guest = Guest::new(&reactor, move || drop(post.send(Message::ReactorWantsATurn)))?;
+/// reactor.call_later(Duration::from_millis(1), move || drop(quit.send(Message::Quit)));
+/// guest.turn()?;
+/// for message in messages {
+///     match message {
+///         Message::ReactorWantsATurn => guest.turn()?,
+///         Message::Quit => break,
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Guest {
+    reactor: Reactor,
+    /// Until when the helper is to wait; `None` for ever. Closed when the guest leaves.
+    waits: Option<Sender<Option<Instant>>>,
+    /// Ends the helper's wait when the guest leaves.
+    leave: WakeFd,
+}
+
+impl Guest {
+    /// Takes a seat: `post` asks the host to call [`turn`](Guest::turn) on its own thread.
+    /// It is called on the helper thread, at most once between two turns.
+    ///
+    /// # Errors
+    ///
+    /// The system has no thread or descriptor left.
+    pub fn new(reactor: &Reactor, post: impl Fn() + Send + 'static) -> io::Result<Self> {
+        let descriptor = reactor.as_fd().try_clone_to_owned()?;
+        let leave = WakeFd::new()?;
+        // The host's turn gives one wait at a time.
+        let (waits, received) = bounded(1);
+        let helper = Helper {
+            descriptor,
+            leave: leave.clone(),
+            waits: received,
+        };
+        let builder = thread::Builder::new().name("torsade-guest".into());
+        signals::with_all_signals_blocked(|| builder.spawn(move || helper.run(post)))?;
+        Ok(Self {
+            reactor: reactor.clone(),
+            waits: Some(waits),
+            leave,
+        })
+    }
+
+    /// Runs one turn of the reactor, without waiting, and has the helper wait for what
+    /// comes next.
+    ///
+    /// Call it also after using the reactor outside of a turn, so that what was asked for is
+    /// begun.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Reactor::turn`].
+    pub fn turn(&self) -> Result<(), RunError> {
+        let outcome = self.reactor.turn(Some(Duration::ZERO));
+        if let Some(waits) = &self.waits {
+            // Full: the helper has a wait already, and will ask for another turn after it. It
+            // is woken, for the new deadline may be earlier.
+            if waits.try_send(self.reactor.next_deadline()).is_err() {
+                self.leave.notify();
+            }
+        }
+        outcome
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // The helper ends when there is nobody to wait for; it is not waited for.
+        self.waits = None;
+        self.leave.notify();
+    }
+}
+
+impl fmt::Debug for Guest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Guest(driving {:?})", self.reactor)
+    }
+}
+
+/// What waits in the host's stead, on a thread of its own.
+struct Helper {
+    descriptor: OwnedFd,
+    leave: WakeFd,
+    waits: Receiver<Option<Instant>>,
+}
+
+impl Helper {
+    fn run(&self, post: impl Fn()) {
+        // Detach, then call: the host is asked outside of everything. Its next turn brings
+        // the next wait.
+        while let Ok(deadline) = self.waits.recv() {
+            self.wait_until(deadline);
+            post();
+        }
+    }
+
+    fn wait_until(&self, deadline: Option<Instant>) {
+        let limit = deadline.map(|deadline| {
+            let limit = deadline.saturating_duration_since(crate::driver::os::now());
+            Timespec::try_from(limit).unwrap_or(Timespec {
+                tv_sec: i64::MAX,
+                tv_nsec: 0,
+            })
+        });
+        let mut fds = [
+            PollFd::new(&self.descriptor, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.leave.as_fd(), PollFlags::IN),
+        ];
+        // Interrupted or not: the host gets a turn, and finds out what there is to do.
+        let _ = poll(&mut fds, limit.as_ref());
+        self.leave.calm();
+    }
+}
