@@ -12,7 +12,9 @@ use torsade_deferred::{Failure, Interrupted};
 #[non_exhaustive]
 pub enum ConnectionLost {
     /// Either side closed it in order; everything that was written has been handed to
-    /// the system. Twisted's `ConnectionDone`.
+    /// the system. TCP cannot tell a peer that was done from one that died and whose system
+    /// closed for it: a protocol that must know says so in its bytes. Twisted's
+    /// `ConnectionDone`.
     #[error("connection closed cleanly")]
     Done,
     /// `abort_connection` was called here.

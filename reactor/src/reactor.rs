@@ -100,7 +100,9 @@ impl Reactor {
     ///
     /// While it runs, SIGINT and SIGTERM stop it, unless somebody else catches them or
     /// [`set_stop_on_signals`](Reactor::set_stop_on_signals) says no; what they did
-    /// before is restored when it returns. May be called again.
+    /// before is restored when it returns. A signal that is ignored when `run` begins stays
+    /// ignored: a shell that is not interactive starts its background jobs deaf to SIGINT.
+    /// Before `run` and after it, signals do what they always did. May be called again.
     ///
     /// # Errors
     ///
@@ -435,6 +437,41 @@ impl Reactor {
     /// connection. Fires with its transport, after `connection_made`.
     ///
     /// A name is looked up on another thread; its addresses are tried in turn.
+    ///
+    /// A client whose result comes later makes the pair for it when the connection stands, so
+    /// that a connection that is never made leaves no second failure behind:
+    ///
+    /// ```
+    /// # use torsade_deferred::{Deferred, Failure, Trigger};
+    /// # use torsade_reactor::{Address, ConnectionLost, Protocol, Reactor, Transport};
+    /// /// Reads everything, until the peer closes.
+    /// #[derive(Default)]
+    /// struct Fetch {
+    ///     text: Vec<u8>,
+    ///     done: Option<Trigger<Vec<u8>>>,
+    /// }
+    ///
+    /// impl Protocol for Fetch {
+    ///     fn data_received(&mut self, _: &Transport<Self>, data: &[u8]) {
+    ///         self.text.extend_from_slice(data);
+    ///     }
+    ///
+    ///     fn connection_lost(&mut self, _: ConnectionLost) {
+    ///         if let Some(done) = self.done.take() {
+    ///             done.callback(std::mem::take(&mut self.text));
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// fn fetch(reactor: &Reactor, address: &str) -> Deferred<Vec<u8>> {
+    ///     reactor.connect_tcp(address, |_| Fetch::default()).add_callback(|transport| {
+    ///         let (trigger, text) = Deferred::new();
+    ///         transport.call(|fetch, _| fetch.done = Some(trigger));
+    ///         text
+    ///     })
+    /// }
+    /// # drop(fetch(&Reactor::new().unwrap(), "127.0.0.1:9").add_errback(|_| Ok(Vec::new())));
+    /// ```
     ///
     /// # Errors
     ///

@@ -43,7 +43,7 @@ struct Seat<P: 'static, S: Stream + ?Sized> {
     /// after the end.
     protocol: RefCell<Option<P>>,
     /// Calls that came while it was borrowed, in order.
-    waiting: RefCell<VecDeque<Visit<P, S>>>,
+    waiting: RefCell<VecDeque<WaitingVisit<P, S>>>,
     /// A callback panicked: only `connection_lost` is still to come.
     broken: Cell<bool>,
     /// What `when` has tied to this connection and has not fired.
@@ -51,7 +51,7 @@ struct Seat<P: 'static, S: Stream + ?Sized> {
     stream: Rc<S>,
 }
 
-type Visit<P, S> = Box<dyn FnOnce(&mut Option<P>, &Transport<P, S>)>;
+type WaitingVisit<P, S> = Box<dyn FnOnce(&mut Option<P>, &Transport<P, S>)>;
 
 impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     /// Seats `protocol` on `stream`. For layers: the reactor does it for a protocol
@@ -172,7 +172,7 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     ///
     /// May be called from everywhere, the protocol's own methods and its drop included.
     pub fn call(&self, visit: impl FnOnce(&mut P, &Self) + 'static) {
-        if let Err(visit) = self.visit(visit) {
+        if let Visited::Busy(visit) = self.visit(visit) {
             self.wait_for_seat(Box::new(|protocol, transport| {
                 if let Some(protocol) = protocol {
                     visit(protocol, transport);
@@ -204,22 +204,18 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         }
     }
 
-    /// Delivers an event to the protocol if it is free; else gives `visit` back. For
-    /// layers: what borrows its data need not be copied when the protocol is free,
-    /// which it is unless an event arises inside its own call.
-    ///
-    /// # Errors
-    ///
-    /// `visit`, when the protocol is busy. After the end, it is dropped.
-    pub fn visit<F: FnOnce(&mut P, &Self)>(&self, visit: F) -> Result<(), F> {
+    /// Delivers an event to the protocol if it is free. For layers: what borrows its data
+    /// need not be copied when the protocol is free, which it is unless an event arises
+    /// inside its own call.
+    pub fn visit<F: FnOnce(&mut P, &Self)>(&self, visit: F) -> Visited<F> {
         let Ok(mut protocol) = self.seat.protocol.try_borrow_mut() else {
-            return Err(visit);
+            return Visited::Busy(visit);
         };
         if self.seat.broken.get() {
-            return Ok(());
+            return Visited::Over;
         }
         let Some(present) = protocol.as_mut() else {
-            return Ok(());
+            return Visited::Over;
         };
         let outcome = panics::catch(|| visit(present, self));
         drop(protocol);
@@ -229,13 +225,13 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         if !self.seat.waiting.borrow().is_empty() {
             self.let_waiting_in();
         }
-        Ok(())
+        Visited::Made
     }
 
     /// The last call: `visit` takes the protocol out of its seat, which stays empty. What
     /// was tied to the connection is cancelled. For layers, on `connection_lost`.
     pub fn leave(&self, visit: impl FnOnce(&mut P) + 'static) {
-        let last: Visit<P, S> = Box::new(|seated, _| {
+        let last: WaitingVisit<P, S> = Box::new(|seated, _| {
             if let Some(mut protocol) = seated.take() {
                 visit(&mut protocol);
                 drop(protocol);
@@ -260,7 +256,7 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
             .is_ok_and(|protocol| protocol.is_none())
     }
 
-    fn wait_for_seat(&self, visit: Visit<P, S>) {
+    fn wait_for_seat(&self, visit: WaitingVisit<P, S>) {
         self.seat.waiting.borrow_mut().push_back(visit);
     }
 
@@ -307,6 +303,18 @@ impl<P: 'static, S: Stream + ?Sized> Clone for Transport<P, S> {
     }
 }
 
+/// What became of a [`visit`](Transport::visit).
+#[derive(Debug)]
+#[must_use = "a visit that was not made may have to be made later"]
+pub enum Visited<F> {
+    /// The protocol was visited.
+    Made,
+    /// There is nobody to visit any more: the connection is over, or the protocol panicked.
+    Over,
+    /// The protocol is busy: here is the visit back.
+    Busy(F),
+}
+
 /// What the stream offers beyond every stream: lines, frames, ...
 impl<P: 'static, S: Stream + ?Sized> Deref for Transport<P, S> {
     type Target = S;
@@ -342,10 +350,9 @@ impl<P: 'static, S: Stream + ?Sized> fmt::Debug for Transport<P, S> {
 impl<P: Protocol> Receiver for Seat<P, dyn Stream> {
     fn data_received(self: Rc<Self>, data: &[u8]) {
         let transport = Transport { seat: self };
-        if transport
-            .visit(|protocol, transport| protocol.data_received(transport, data))
-            .is_err()
-        {
+        let visited =
+            transport.visit(|protocol, transport| protocol.data_received(transport, data));
+        if let Visited::Busy(_) = visited {
             let data = data.to_vec();
             transport.call(move |protocol, transport| protocol.data_received(transport, &data));
         }

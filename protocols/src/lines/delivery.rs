@@ -13,7 +13,7 @@
 
 use std::rc::Rc;
 
-use torsade_reactor::ConnectionLost;
+use torsade_reactor::{ConnectionLost, Visited};
 
 use super::receiver::{LineReceiver, LineTransport};
 use super::split::Event;
@@ -105,18 +105,18 @@ impl<H: LineReceiver> Delivery<H> {
                 successor.data_received(std::mem::take(&mut rest));
                 break;
             }
-            let mut present = false;
-            let outcome = self.transport.visit(|receiver, transport| {
-                present = true;
+            let visited = self.transport.visit(|receiver, transport| {
                 deliver_next(receiver, transport, &mut rest);
             });
-            if outcome.is_err() {
-                // It is busy, in a method that this data came from inside of.
-                stream.set_delivering(false);
-                stream.schedule();
-            } else if !present {
+            match visited {
+                Visited::Made => {}
                 // It has left, or it panicked: nobody wants the rest.
-                rest = &[];
+                Visited::Over => rest = &[],
+                // It is busy, in a method that this data came from inside of.
+                Visited::Busy(_) => {
+                    stream.set_delivering(false);
+                    stream.schedule();
+                }
             }
         }
         stream.set_delivering(false);
