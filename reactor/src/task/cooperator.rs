@@ -111,7 +111,7 @@ impl Cooperator {
         };
         let task = Task::new(&self.owner.rota, Box::new(step));
         if self.owner.rota.mode.get() == Mode::Stopped {
-            task.end(Err(TaskError::CooperatorStopped.into()));
+            task.end(End::Stopped(TaskError::CooperatorStopped));
         } else {
             task.join();
         }
@@ -130,13 +130,21 @@ impl Cooperator {
     {
         let CooperativeTask { task } = self.cooperate(work);
         let (trigger, deferred) = Deferred::new();
-        let stopped = Rc::downgrade(&task);
+        // Whoever is first takes the trigger: without one, cancelled means `Cancelled`.
+        let place = Rc::new(Cell::new(None::<Trigger<()>>));
+        let (taken, stopped) = (Rc::downgrade(&place), Rc::downgrade(&task));
         trigger.on_cancel(move || {
+            drop(taken.upgrade().and_then(|place| place.take()));
             if let Some(task) = stopped.upgrade() {
                 task.stop();
             }
         });
-        task.ended.wait().chain_into(trigger);
+        place.set(Some(trigger));
+        drop(task.ended.wait().add_both(move |result| {
+            if let Some(trigger) = place.take() {
+                trigger.fire(result);
+            }
+        }));
         deferred
     }
 
@@ -379,10 +387,13 @@ impl Rota {
             }
             None if is_wanted => {
                 let tick = Tick(Some(Rc::clone(self)));
-                let scheduled =
-                    self.timekeeper
-                        .schedule(Duration::ZERO, self.origin, move || tick.come());
-                self.tick.set(Some(scheduled));
+                let scheduled = self
+                    .timekeeper
+                    .schedule(Duration::ZERO, self.origin, move || tick.come());
+                // A clock that is gone has dropped the tick, and that has stopped this.
+                if self.mode.get() == Mode::Started {
+                    self.tick.set(Some(scheduled));
+                }
             }
             None => {}
         }
@@ -461,7 +472,7 @@ impl Rota {
         drop(self.queue.take());
         for task in tasks.into_values().filter_map(|task| task.upgrade()) {
             task.is_queued.set(false);
-            task.end(Err(TaskError::CooperatorStopped.into()));
+            task.end(End::Stopped(TaskError::CooperatorStopped));
         }
         self.arrange_tick();
     }
@@ -581,9 +592,9 @@ impl Task {
         }
         self.step.set(Some(step));
         match result.into_result() {
-            Ok(Ok(())) if is_through => self.end(Ok(())),
+            Ok(Ok(())) if is_through => self.end(End::Through),
             Ok(Ok(())) => {}
-            Ok(Err(failure)) => self.end(Err(failure)),
+            Ok(Err(failure)) => self.end(End::Failed(failure)),
             Err(pending) => self.wait_for(pending),
         }
     }
@@ -599,26 +610,24 @@ impl Task {
             drop(this.waits_for.take());
             match result {
                 Ok(()) => this.join(),
-                Err(failure) => this.end(Err(failure)),
+                Err(failure) => this.end(End::Failed(failure)),
             }
         }));
     }
 
     fn stop(self: &Rc<Self>) {
-        self.end(Err(TaskError::Stopped.into()));
+        self.end(End::Stopped(TaskError::Stopped));
     }
 
-    fn end(self: &Rc<Self>, result: Result<(), Failure>) {
-        if self.outcome.get().is_some() {
+    fn end(self: &Rc<Self>, end: End) {
+        let (outcome, result) = match end {
+            End::Through => (TaskError::Done, Ok(())),
+            End::Failed(failure) => (TaskError::Failed, Err(failure)),
+            End::Stopped(reason) => (reason, Err(reason.into())),
+        };
+        if self.check().is_err() {
             return;
         }
-        let outcome = match &result {
-            Ok(()) => TaskError::Done,
-            Err(failure) => match failure.downcast_ref::<TaskError>() {
-                Some(error @ (TaskError::Stopped | TaskError::CooperatorStopped)) => *error,
-                _ => TaskError::Failed,
-            },
-        };
         self.outcome.set(Some(outcome));
         self.rota.tasks.borrow_mut().remove(&self.number);
         drop(self.step.take());
@@ -627,14 +636,20 @@ impl Task {
         }
         self.rota.arrange_tick();
         if let Some(trigger) = self.trigger.take() {
-            let is_asked_for = matches!(outcome, TaskError::Done | TaskError::Failed);
             trigger.fire(result);
-            if !is_asked_for {
-                // Who stopped it knows; it is no failure to report.
-                drop(self.ended.wait().add_both(|_| ()));
-            }
+        }
+        if !matches!(outcome, TaskError::Done | TaskError::Failed) {
+            // Who stopped it knows; it is no failure to report.
+            drop(self.ended.wait().add_both(|_| ()));
         }
     }
+}
+
+/// How a task is to end.
+enum End {
+    Through,
+    Failed(Failure),
+    Stopped(TaskError),
 }
 
 impl Drop for Task {

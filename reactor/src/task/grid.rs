@@ -6,6 +6,7 @@
 //! adds up: however long each call takes, the thousandth is due at a thousand intervals.
 //! Whole nanoseconds are counted, and nothing is rounded.
 
+use std::mem;
 use std::time::{Duration, Instant};
 
 /// What a loop does about the calls it could not make in time, because one took longer
@@ -75,7 +76,7 @@ impl Grid {
         let elapsed = self.elapsed(now);
         let since = self.slots_since_counted(elapsed);
         self.counted = elapsed;
-        let carried = std::mem::take(&mut self.carried);
+        let carried = mem::take(&mut self.carried);
         match self.missed {
             // It makes every call, so each stands for itself.
             MissedTicks::Burst => 1,
@@ -97,7 +98,9 @@ impl Grid {
                 follows.saturating_sub(elapsed)
             }
             MissedTicks::Delay if follows <= elapsed => {
-                let carried = self.carried.saturating_add(self.slots_since_counted(elapsed));
+                let carried = self
+                    .carried
+                    .saturating_add(self.slots_since_counted(elapsed));
                 *self = Self {
                     carried,
                     ..Self::from_next(now, self.interval, self.missed)

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::mem;
 use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
@@ -203,7 +204,7 @@ impl LoopingCall {
             };
             // Its call is not missed when it goes.
             run.number = shared.next_number();
-            std::mem::replace(&mut run.phase, Phase::Calling)
+            mem::replace(&mut run.phase, Phase::Calling)
         };
         if let Phase::Scheduled(scheduled) = scheduled {
             scheduled.cancel();

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use torsade_deferred::{Clock, Scheduled};
 
-use crate::reactor::{Core, Reactor};
+use crate::core::Core;
+use crate::delayed_call::Call;
+use crate::reactor::Reactor;
 use crate::testing::{ManualClock, WeakManualClock};
 
 /// The clock of a loop or a cooperator, which outlives the call that made it.
@@ -66,7 +68,8 @@ impl Timekeeper {
     ) -> Scheduled {
         let scheduled = match &self.clock {
             Held::Reactor(core) => core.upgrade().map(|core| {
-                let call = core.call_later(delay, call);
+                let run = Box::new(call);
+                let call = core.call_at(core.later(delay), Call { run, origin });
                 Scheduled::new(move || {
                     call.cancel();
                 })

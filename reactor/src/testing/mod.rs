@@ -1,5 +1,7 @@
 //! What tests of protocols and programs need: time that passes at once.
 
+mod manual_clock;
+
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -7,6 +9,9 @@ use std::time::Duration;
 use crate::driver::os::OsDriver;
 use crate::driver::virtual_time::VirtualTime;
 use crate::reactor::Reactor;
+
+pub(crate) use self::manual_clock::WeakManualClock;
+pub use self::manual_clock::{ManualCall, ManualClock, PendingCall};
 
 /// A reactor whose time is virtual: a wait takes no time and moves the clock to the
 /// next deadline, so that an hour of delays runs in a moment, the same way each time.
