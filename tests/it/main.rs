@@ -10,3 +10,4 @@ mod examples;
 mod lines;
 mod memory;
 mod programs;
+mod syscalls;

@@ -5,6 +5,7 @@
 //! says so on standard error and is skipped. Under `TORSADE_REQUIRE_TOOLS=1` that is a
 //! failure.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -227,7 +228,7 @@ fn example(name: &str) -> Option<Command> {
 }
 
 /// A program that we did not write.
-fn tool(name: &str) -> Option<Command> {
+pub(crate) fn tool(name: &str) -> Option<Command> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
     if !found {
@@ -273,7 +274,7 @@ fn feed(command: &mut Command, input: &[u8], expected: usize) -> String {
     text(&said)
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let connection = TcpStream::connect(address).expect("it listens");
     // A hanging test fails instead.
     connection
@@ -306,21 +307,37 @@ fn is_sigint_ignored() -> bool {
 }
 
 /// An example that runs; it is killed when the test fails.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     stdout: BufReader<ChildStdout>,
 }
 
 impl Running {
-    fn start(name: &str, arguments: &[&str]) -> Option<Self> {
+    pub(crate) fn start(name: &str, arguments: &[&str]) -> Option<Self> {
         let mut command = example(name)?;
-        let command = command
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        Some(Self::spawn(command.args(arguments)))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
         let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
-        Some(Self { child, stdout })
+        Self { child, stdout }
+    }
+
+    /// Starts an example under a program that starts what its arguments end with.
+    pub(crate) fn start_under(
+        mut starter: Command,
+        options: impl IntoIterator<Item = OsString>,
+        name: &str,
+        arguments: &[&str],
+    ) -> Option<Self> {
+        let example = example(name)?;
+        starter
+            .args(options)
+            .arg(example.get_program())
+            .args(arguments);
+        Some(Self::spawn(&mut starter))
     }
 
     fn line(&mut self) -> String {
@@ -331,7 +348,7 @@ impl Running {
     }
 
     /// The address in the next line that begins like this.
-    fn address_after(&mut self, beginning: &str) -> SocketAddr {
+    pub(crate) fn address_after(&mut self, beginning: &str) -> SocketAddr {
         loop {
             let line = self.line();
             if let Some(address) = line.strip_prefix(beginning) {
@@ -355,12 +372,12 @@ impl Running {
         rest
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }
 
     /// Its exit status; `None` if a signal killed it.
-    fn wait(&mut self) -> Option<i32> {
+    pub(crate) fn wait(&mut self) -> Option<i32> {
         self.child.wait().expect("it is ours").code()
     }
 }
