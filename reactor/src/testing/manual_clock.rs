@@ -94,6 +94,7 @@ impl ManualClock {
     /// scheduled. A call that schedules the next one with no delay, a thousand times on
     /// end, is a panic that names where it was scheduled: this would never return.
     /// [`turn`](ManualClock::turn) makes such calls one round at a time.
+    #[track_caller]
     pub fn advance(&self, time: Duration) {
         let queue = &self.queue;
         let goal = queue.after(time);
@@ -109,6 +110,7 @@ impl ManualClock {
     /// # Panics
     ///
     /// As for [`advance`](ManualClock::advance).
+    #[track_caller]
     pub fn pump(&self, times: impl IntoIterator<Item = Duration>) {
         for time in times {
             self.advance(time);
@@ -148,6 +150,7 @@ impl ManualClock {
         }
     }
 
+    #[track_caller]
     fn make_calls_of_this_moment(&self) {
         for _ in 0..ROUNDS_MAX {
             if self.turn() == 0 {
