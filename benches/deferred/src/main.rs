@@ -28,9 +28,10 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["one", contender, shape] => {
-            let (Some(contender), Some(shape)) =
-                (CONTENDERS.iter().find(|c| c.name == *contender), Shape::named(shape))
-            else {
+            let (Some(contender), Some(shape)) = (
+                CONTENDERS.iter().find(|c| c.name == *contender),
+                Shape::named(shape),
+            ) else {
                 return ExitCode::FAILURE;
             };
             println!("{}", work::measure(contender, shape));
@@ -43,16 +44,29 @@ fn main() -> ExitCode {
 }
 
 fn table(with_orientation: bool) -> ExitCode {
-    let Ok(own) = env::current_exe() else { return ExitCode::FAILURE };
+    let Ok(own) = env::current_exe() else {
+        return ExitCode::FAILURE;
+    };
     let own = own.to_string_lossy().into_owned();
     let folder = env!("CARGO_MANIFEST_DIR");
     let mut rows: Vec<(String, Vec<String>)> = CONTENDERS
         .iter()
-        .map(|c| (c.title.to_string(), vec![own.clone(), "one".into(), c.name.into()]))
+        .map(|c| {
+            (
+                c.title.to_string(),
+                vec![own.clone(), "one".into(), c.name.into()],
+            )
+        })
         .collect();
     if with_orientation {
-        rows.push(("Twisted on CPython".into(), vec!["python3".into(), format!("{folder}/twisted_chain.py")]));
-        rows.push(("promises on Node".into(), vec!["node".into(), format!("{folder}/node_chain.mjs")]));
+        rows.push((
+            "Twisted on CPython".into(),
+            vec!["python3".into(), format!("{folder}/twisted_chain.py")],
+        ));
+        rows.push((
+            "promises on Node".into(),
+            vec!["node".into(), format!("{folder}/node_chain.mjs")],
+        ));
     }
     println!("CPU time in ns per link (user and system), median of {ROUNDS} rounds, turn about\n");
     for shape in [Shape::Short, Shape::Long] {
@@ -68,7 +82,11 @@ fn table(with_orientation: bool) -> ExitCode {
             times.sort_by(f64::total_cmp);
             match times.get(times.len() / 2) {
                 Some(median) => {
-                    println!("  {title:44} {median:8.1}   ({:.1} to {:.1})", times[0], times[times.len() - 1]);
+                    println!(
+                        "  {title:44} {median:8.1}   ({:.1} to {:.1})",
+                        times[0],
+                        times[times.len() - 1]
+                    );
                     medians.push(*median);
                 }
                 None => println!("  {title:44} not to be had here"),
@@ -78,13 +96,20 @@ fn table(with_orientation: bool) -> ExitCode {
             let cheapest = |peers: &[f64]| peers.iter().copied().fold(f64::INFINITY, f64::min);
             println!("  ours to the cheapest peer: {:.2}", ours / cheapest(peers));
             let on_any_stack = &peers[peers.len().min(NEED_STACK)..];
-            println!("  ours to the cheapest that any stack bears: {:.2}\n", ours / cheapest(on_any_stack));
+            println!(
+                "  ours to the cheapest that any stack bears: {:.2}\n",
+                ours / cheapest(on_any_stack)
+            );
         }
     }
     ExitCode::SUCCESS
 }
 
 fn run(command: &[String], shape: Shape) -> Option<f64> {
-    let output = Command::new(&command[0]).args(&command[1..]).arg(shape.name()).output().ok()?;
+    let output = Command::new(&command[0])
+        .args(&command[1..])
+        .arg(shape.name())
+        .output()
+        .ok()?;
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()
 }

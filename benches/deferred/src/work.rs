@@ -22,7 +22,9 @@ pub enum Shape {
 
 impl Shape {
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Short, Self::Long].into_iter().find(|shape| shape.name() == name)
+        [Self::Short, Self::Long]
+            .into_iter()
+            .find(|shape| shape.name() == name)
     }
 
     pub fn name(self) -> &'static str {
@@ -67,11 +69,31 @@ pub struct Contender {
 /// needs gigabytes of stack. On a stack of the usual size such a chain is a task with a
 /// oneshot for each link, and these rows are what that costs.
 pub const CONTENDERS: [Contender; 5] = [
-    Contender { name: "ours", title: "Deferred", run: ours },
-    Contender { name: "futures", title: "futures: boxed local, one task, huge stack", run: with_futures },
-    Contender { name: "tokio", title: "tokio: boxed local, one task, huge stack", run: with_tokio },
-    Contender { name: "futures-tasks", title: "futures: a task and a oneshot per link", run: with_futures_tasks },
-    Contender { name: "tokio-tasks", title: "tokio: a task and a oneshot per link", run: with_tokio_tasks },
+    Contender {
+        name: "ours",
+        title: "Deferred",
+        run: ours,
+    },
+    Contender {
+        name: "futures",
+        title: "futures: boxed local, one task, huge stack",
+        run: with_futures,
+    },
+    Contender {
+        name: "tokio",
+        title: "tokio: boxed local, one task, huge stack",
+        run: with_tokio,
+    },
+    Contender {
+        name: "futures-tasks",
+        title: "futures: a task and a oneshot per link",
+        run: with_futures_tasks,
+    },
+    Contender {
+        name: "tokio-tasks",
+        title: "tokio: a task and a oneshot per link",
+        run: with_tokio_tasks,
+    },
 ];
 
 /// The CPU time of a link in nanoseconds.
@@ -124,7 +146,9 @@ fn with_futures(chains: u64, links: u64) {
         }
         let sum = Rc::new(Cell::new(0));
         let slot = Rc::clone(&sum);
-        spawner.spawn_local(future.map(move |n| slot.set(n))).expect("the pool is there");
+        spawner
+            .spawn_local(future.map(move |n| slot.set(n)))
+            .expect("the pool is there");
         // As a Deferred waits before it is fired, so does this.
         pool.run_until_stalled();
         sender.send(black_box(0)).expect("the receiver is there");
@@ -134,7 +158,9 @@ fn with_futures(chains: u64, links: u64) {
 }
 
 fn with_tokio(chains: u64, links: u64) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without I/O");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime without I/O");
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         for _ in 0..chains {
@@ -160,7 +186,9 @@ fn with_futures_tasks(chains: u64, links: u64) {
         for _ in 0..links {
             let (sender, next) = futures::channel::oneshot::channel::<u64>();
             let link = receiver.map(|n| {
-                sender.send(n.expect("it is sent") + 1).expect("the next link is there");
+                sender
+                    .send(n.expect("it is sent") + 1)
+                    .expect("the next link is there");
             });
             spawner.spawn_local(link).expect("the pool is there");
             receiver = next;
@@ -173,7 +201,9 @@ fn with_futures_tasks(chains: u64, links: u64) {
 }
 
 fn with_tokio_tasks(chains: u64, links: u64) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without I/O");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime without I/O");
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         for _ in 0..chains {
@@ -181,7 +211,9 @@ fn with_tokio_tasks(chains: u64, links: u64) {
             for _ in 0..links {
                 let (sender, next) = tokio::sync::oneshot::channel::<u64>();
                 tokio::task::spawn_local(receiver.map(|n| {
-                    sender.send(n.expect("it is sent") + 1).expect("the next link is there");
+                    sender
+                        .send(n.expect("it is sent") + 1)
+                        .expect("the next link is there");
                 }));
                 receiver = next;
             }
