@@ -11,3 +11,4 @@ mod lines;
 mod memory;
 mod programs;
 mod syscalls;
+mod tour;

@@ -55,7 +55,7 @@ const STEPS_MAX: usize = 10_000;
 /// let odd = (1..=5).step_by(2).map(|n| println!("{n}"));
 /// let even = (2..=4).step_by(2).map(|n| println!("{n}"));
 /// let both = [cooperator.coiterate(odd), cooperator.coiterate(even)];
-/// reactor.run_until(gather_results(both).err_into::<torsade_deferred::Failure>())?; // 1 2 3 4 5
+/// reactor.run_until(gather_results(both))?; // 1 2 3 4 5
 /// # Ok(())
 /// # }
 /// ```
@@ -104,18 +104,15 @@ impl Cooperator {
     where
         I: IntoIterator<Item: IntoDeferred<Value: 'static>, IntoIter: 'static>,
     {
-        let mut iterator = work.into_iter();
-        let step = move || {
-            let item = iterator.next()?;
-            Some(item.into_deferred().map(drop))
+        let (task, ended) = Task::new(&self.owner.rota, work);
+        let ended = ended.share();
+        let task = CooperativeTask {
+            task,
+            ended: ended.clone(),
         };
-        let task = Task::new(&self.owner.rota, Box::new(step));
-        if self.owner.rota.mode.get() == Mode::Stopped {
-            task.end(End::Stopped(TaskError::CooperatorStopped));
-        } else {
-            task.join();
-        }
-        CooperativeTask { task }
+        task.task.asked.replace(Some(ended));
+        task.task.begin();
+        task
     }
 
     /// Takes `work` into the round, for a Deferred of its end.
@@ -128,24 +125,10 @@ impl Cooperator {
     where
         I: IntoIterator<Item: IntoDeferred<Value: 'static>, IntoIter: 'static>,
     {
-        let CooperativeTask { task } = self.cooperate(work);
-        let (trigger, deferred) = Deferred::new();
-        // Whoever is first takes the trigger: without one, cancelled means `Cancelled`.
-        let place = Rc::new(Cell::new(None::<Trigger<()>>));
-        let (taken, stopped) = (Rc::downgrade(&place), Rc::downgrade(&task));
-        trigger.on_cancel(move || {
-            drop(taken.upgrade().and_then(|place| place.take()));
-            if let Some(task) = stopped.upgrade() {
-                task.stop();
-            }
-        });
-        place.set(Some(trigger));
-        drop(task.ended.wait().add_both(move |result| {
-            if let Some(trigger) = place.take() {
-                trigger.fire(result);
-            }
-        }));
-        deferred
+        let (task, ended) = Task::new(&self.owner.rota, work);
+        task.stop_when_cancelled();
+        task.begin();
+        ended
     }
 
     /// Ends a slice after this time. At least one step is made at any rate, so with
@@ -214,6 +197,7 @@ impl fmt::Debug for Cooperator {
 #[derive(Clone)]
 pub struct CooperativeTask {
     task: Rc<Task>,
+    ended: Shared<()>,
 }
 
 impl CooperativeTask {
@@ -279,7 +263,7 @@ impl CooperativeTask {
     /// [`stop`](CooperativeTask::stop) stops it.
     #[track_caller]
     pub fn when_done(&self) -> Deferred<()> {
-        self.task.ended.wait()
+        self.ended.wait()
     }
 }
 
@@ -469,9 +453,11 @@ impl Rota {
         self.mode.set(Mode::Stopped);
         // Detach, then call: who hears of the end of a task may start this again and join.
         let tasks = self.tasks.take();
-        drop(self.queue.take());
-        for task in tasks.into_values().filter_map(|task| task.upgrade()) {
+        let tasks: Vec<_> = tasks.values().filter_map(Weak::upgrade).collect();
+        for task in self.queue.take() {
             task.is_queued.set(false);
+        }
+        for task in tasks {
             task.end(End::Stopped(TaskError::CooperatorStopped));
         }
         self.arrange_tick();
@@ -516,17 +502,26 @@ struct Task {
     is_queued: Cell<bool>,
     outcome: Cell<Option<TaskError>>,
     trigger: Cell<Option<Trigger<()>>>,
-    ended: Shared<()>,
+    /// What its handles ask for its end, if it has handles.
+    asked: RefCell<Option<Shared<()>>>,
     origin: &'static Location<'static>,
 }
 
 impl Task {
     #[track_caller]
-    fn new(rota: &Rc<Rota>, step: Step) -> Rc<Self> {
+    fn new<I>(rota: &Rc<Rota>, work: I) -> (Rc<Self>, Deferred<()>)
+    where
+        I: IntoIterator<Item: IntoDeferred<Value: 'static>, IntoIter: 'static>,
+    {
+        let mut iterator = work.into_iter();
+        let step: Step = Box::new(move || {
+            let item = iterator.next()?;
+            Some(item.into_deferred().map(drop))
+        });
         let number = rota.last_number.get() + 1;
         rota.last_number.set(number);
         let (trigger, ended) = Deferred::new();
-        Rc::new(Self {
+        let task = Rc::new(Self {
             rota: Rc::clone(rota),
             number,
             step: Cell::new(Some(step)),
@@ -536,9 +531,33 @@ impl Task {
             is_queued: Cell::default(),
             outcome: Cell::default(),
             trigger: Cell::new(Some(trigger)),
-            ended: ended.share(),
+            asked: RefCell::default(),
             origin: Location::caller(),
-        })
+        });
+        (task, ended)
+    }
+
+    fn stop_when_cancelled(self: &Rc<Self>) {
+        let Some(trigger) = self.trigger.take() else {
+            return;
+        };
+        let this = Rc::downgrade(self);
+        trigger.on_cancel(move || {
+            if let Some(this) = this.upgrade() {
+                // Without a trigger to say `Stopped`, cancelled means `Cancelled`.
+                drop(this.trigger.take());
+                this.stop();
+            }
+        });
+        self.trigger.set(Some(trigger));
+    }
+
+    fn begin(self: &Rc<Self>) {
+        if self.rota.mode.get() == Mode::Stopped {
+            self.end(End::Stopped(TaskError::CooperatorStopped));
+        } else {
+            self.join();
+        }
     }
 
     /// Takes a place in the round, if it can make a step.
@@ -635,12 +654,15 @@ impl Task {
             canceller.cancel();
         }
         self.rota.arrange_tick();
-        if let Some(trigger) = self.trigger.take() {
+        let is_its_own = matches!(outcome, TaskError::Done | TaskError::Failed);
+        let trigger = self.trigger.take();
+        // Who stopped it knows; that is no failure to report, if nobody asks.
+        if let Some(trigger) = trigger.filter(|trigger| is_its_own || trigger.is_watched()) {
             trigger.fire(result);
         }
-        if !matches!(outcome, TaskError::Done | TaskError::Failed) {
-            // Who stopped it knows; it is no failure to report.
-            drop(self.ended.wait().add_both(|_| ()));
+        let asked = self.asked.take();
+        if let Some(asked) = asked.filter(|_| !is_its_own) {
+            drop(asked.wait().add_both(|_| ()));
         }
     }
 }

@@ -471,6 +471,21 @@ fn cancelling_a_coiteration_stops_its_work() {
 }
 
 #[test]
+fn the_failure_of_a_coiteration_is_its_consumers_own() {
+    let (reported, _guard) = reports();
+    let (clock, cooperator, log) = step_by_step();
+    let fails = cooperator.coiterate([Err::<(), Failure>(NoLuck.into())]);
+    let fails = fails.add_errback(|failure| failure.trap::<NoLuck>().map(drop));
+    clock.advance(SECOND);
+    value(fails);
+    let stopped = cooperator.coiterate(steps("a", 1, &log));
+    drop(cooperator.coiterate(steps("b", 1, &log)));
+    cooperator.stop();
+    assert!(failure(stopped).trap::<TaskError>().is_ok());
+    reported.check([]);
+}
+
+#[test]
 fn cancelling_a_when_done_sends_that_consumer_away() {
     let (clock, cooperator, log) = step_by_step();
     let task = cooperator.cooperate(steps("a", 2, &log));
