@@ -46,9 +46,10 @@ use crate::hooks::{Phase, PhaseHooks, TurnHooks};
 use crate::inspect::{Dump, ScheduledAt, StopWatch};
 use crate::panics;
 use crate::reactor::{Owner, Reactor};
-use crate::remote::Mailbox;
+use crate::remote::{Ending, Mailbox};
 use crate::resolver::Lookups;
 use crate::slab::{Slab, Token};
+use crate::threads::{Errands, ThreadPool};
 use crate::timers::Timers;
 
 /// How much one read takes at most. The reactor owns one such buffer for all of its
@@ -117,6 +118,9 @@ pub(crate) struct Core {
     shutting_down: RefCell<Option<DelayedCall>>,
     pub(crate) sources: RefCell<Slab<Rc<dyn Source>>>,
     lookups: RefCell<Lookups>,
+    /// What threads of a pool work on.
+    pub(crate) errands: RefCell<Errands>,
+    pub(crate) thread_pool: RefCell<Option<ThreadPool>>,
     /// Sources to settle when the callback at hand has returned.
     dirty: RefCell<Vec<Token>>,
     /// Sources to call again in the next turn.
@@ -156,6 +160,8 @@ impl Core {
             shutting_down: RefCell::default(),
             sources: RefCell::new(Slab::new()),
             lookups: RefCell::default(),
+            errands: RefCell::default(),
+            thread_pool: RefCell::default(),
             dirty: RefCell::default(),
             again: RefCell::default(),
             events: Cell::default(),
@@ -387,6 +393,7 @@ impl Core {
         if self.running.replace(true) {
             return Err(RunError::AlreadyRunning);
         }
+        self.mailbox.begin();
         self.mailbox.wake();
         Ok(Running { core: self })
     }
@@ -433,6 +440,7 @@ impl Core {
         self.lose_everything();
         self.run_phase(&self.shutdown, Phase::During);
         self.run_phase(&self.shutdown, Phase::After);
+        self.mailbox.end(Ending::Stopped);
     }
 
     pub(crate) fn set_shutdown_limit(&self, limit: Duration) {
@@ -475,11 +483,12 @@ impl Core {
             let timers = mem::replace(&mut *self.timers.borrow_mut(), Timers::new());
             let soon = mem::replace(&mut *self.soon.borrow_mut(), Calls::new());
             let starting = self.when_running.take();
-            let lookups = self.lookups.take();
+            let (lookups, errands) = (self.lookups.take(), self.errands.take());
             let _ = panics::catch(|| self.clear_hooks());
             // The panics have been reported.
             let _ = panics::catch(|| drop((timers, soon)));
-            let _ = panics::catch(|| drop((starting, lookups)));
+            let _ = panics::catch(|| errands.cancel_all());
+            let _ = panics::catch(|| drop((starting, lookups, errands)));
             while let Some(post) = self.mailbox.take() {
                 let _ = panics::catch(|| drop(post));
             }
@@ -490,6 +499,7 @@ impl Core {
                 break;
             }
         }
+        self.mailbox.end(Ending::Gone);
         self.winding_up.set(false);
     }
 

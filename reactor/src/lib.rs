@@ -61,6 +61,7 @@ mod sys;
 pub mod task;
 mod tcp;
 pub mod testing;
+mod threads;
 mod timers;
 mod transport;
 
@@ -75,7 +76,8 @@ pub use crate::hooks::{Hook, Phase, Place};
 pub use crate::inspect::{Dump, SlowCallback, Statistics};
 pub use crate::protocol::{Built, Factory, Protocol};
 pub use crate::reactor::Reactor;
-pub use crate::remote::Remote;
+pub use crate::remote::{BlockingCallError, ReactorGone, Remote, RemoteFailure};
 pub use crate::stream::{Receiver, Stream};
 pub use crate::tcp::Port;
+pub use crate::threads::{Job, PoolError, PoolLimits, PoolStatistics, Refused, ThreadPool};
 pub use crate::transport::{Transport, Visited};

@@ -7,15 +7,31 @@
 //! two sees the other. Whoever finds the loop asleep takes the flag and writes to the
 //! driver's descriptor: one write however many calls are posted, none to a loop that is
 //! awake.
+//!
+//! That one of the two sees the other: both put a `SeqCst` fence between their own store
+//! and their look at the other's. The fences have one order. If the poster's is first,
+//! the loop's look into the mailbox finds the post; if the loop's is first, the poster's
+//! look finds the flag.
+//!
+//! # Order
+//!
+//! Calls of one thread are made in the order in which it posted them. Those of two
+//! threads that know nothing of each other have none.
 
+use std::cell::Cell;
+use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
+use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use torsade_deferred::{Failure, Interrupted, IntoDeferred, maybe_deferred};
 
 use crate::driver::WakeUp;
 use crate::reactor::Reactor;
+use crate::slab::Slab;
 
 /// Reaches a reactor from other threads.
 ///
@@ -32,11 +48,123 @@ impl Remote {
     ///
     /// From any thread, the reactor's own included, before it runs or while it does.
     /// Calls of one thread are made in their order. Twisted's `callFromThread`.
+    ///
+    /// If the reactor is gone the call is dropped;
+    /// [`try_call_from_thread`](Remote::try_call_from_thread) hands it back.
     pub fn call_from_thread(&self, call: impl FnOnce(&Reactor) + Send + 'static) {
         // It fails when the reactor is gone, and then nobody is left to make the call.
-        if self.posts.send(Box::new(call)).is_ok() {
-            self.shared.wake_sleeper();
+        let _ = self.post(Box::new(call));
+    }
+
+    /// The same, for who wants to know whether the reactor is still there.
+    ///
+    /// # Errors
+    ///
+    /// [`ReactorGone`], with the call in it. A reactor that goes after this drops the call.
+    pub fn try_call_from_thread(
+        &self,
+        call: impl FnOnce(&Reactor) + Send + 'static,
+    ) -> Result<(), ReactorGone> {
+        let call: Post = Box::new(call);
+        if self.shared.gone.load(Ordering::Acquire) {
+            return Err(ReactorGone { call });
         }
+        self.post(call)
+    }
+
+    fn post(&self, call: Post) -> Result<(), ReactorGone> {
+        self.posts
+            .send(call)
+            .map_err(|unsent| ReactorGone { call: unsent.0 })?;
+        self.shared.wake_sleeper();
+        Ok(())
+    }
+
+    /// Has the reactor call `call` on its own thread, and waits for what it returns: a
+    /// value, a failure, or a Deferred, which is waited for, too. Twisted's
+    /// `blockingCallFromThread`.
+    ///
+    /// For threads that have nothing else to do: this blocks until the reactor runs and
+    /// answers.
+    ///
+    /// # Errors
+    ///
+    /// [`BlockingCallError::Failed`], with the failure as far as it can cross threads. To
+    /// have a typed error here, make it part of the value.
+    /// [`OnReactorThread`](BlockingCallError::OnReactorThread), where waiting would never
+    /// end. [`Stopped`](BlockingCallError::Stopped) or
+    /// [`Gone`](BlockingCallError::Gone) if the reactor ends before it answers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::thread;
+    /// use std::time::Duration;
+    /// use torsade_deferred::Deferred;
+    /// use torsade_reactor::Reactor;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let reactor = Reactor::new()?;
+    /// let remote = reactor.remote();
+    /// let worker = thread::spawn(move || {
+    ///     let answer = remote.blocking_call(|reactor| {
+    ///         let (trigger, deferred) = Deferred::<u32>::new();
+    ///         reactor.call_later(Duration::from_millis(1), || trigger.callback(42));
+    ///         deferred
+    ///     });
+    ///     remote.stop();
+    ///     answer
+    /// });
+    /// reactor.run()?;
+    /// assert!(matches!(worker.join(), Ok(Ok(42))));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn blocking_call<R>(
+        &self,
+        call: impl FnOnce(&Reactor) -> R + Send + 'static,
+    ) -> Result<R::Value, BlockingCallError>
+    where
+        R: IntoDeferred<Failure, Value: Send + 'static>,
+    {
+        if self.is_reactor_thread() {
+            return Err(BlockingCallError::OnReactorThread);
+        }
+        let (reply, answer) = bounded(1);
+        let mut waiting = self.shared.waiting();
+        if let Some(ending) = waiting.ended {
+            return Err(ending.into());
+        }
+        let give_up = reply.clone();
+        let token = waiting.callers.insert(Box::new(move |ending: Ending| {
+            // Full, if there is an answer already.
+            let _ = give_up.try_send(Err(ending.into()));
+        }));
+        drop(waiting);
+        let shared = Arc::clone(&self.shared);
+        self.call_from_thread(move |reactor| {
+            // Nobody waits any more, if the reactor was stopped and runs again.
+            if shared.waiting().callers.get(token).is_none() {
+                return;
+            }
+            let deferred = maybe_deferred(|| call(reactor));
+            drop(deferred.add_both(move |result: Result<R::Value, Failure>| {
+                let result = result.map_err(|failure| RemoteFailure::of(&failure).into());
+                // Full, if the reactor has ended meanwhile.
+                let _ = reply.try_send(result);
+            }));
+        });
+        let answer = answer.recv();
+        let registered = self.shared.waiting().callers.remove(token);
+        drop(registered);
+        answer.unwrap_or(Err(BlockingCallError::Gone))
+    }
+
+    /// Whether this is the thread on which the reactor's callbacks are called. Twisted's
+    /// `isInIOThread`.
+    #[must_use]
+    pub fn is_reactor_thread(&self) -> bool {
+        self.shared.thread == thread::current().id()
     }
 
     /// Stops the reactor: [`Reactor::stop`] from another thread.
@@ -51,14 +179,124 @@ impl fmt::Debug for Remote {
     }
 }
 
+/// The reactor of a [`Remote`] is gone. Gives the call back.
+#[derive(thiserror::Error)]
+#[error("the reactor is gone")]
+#[non_exhaustive]
+pub struct ReactorGone {
+    /// What was to be called.
+    pub call: Box<dyn FnOnce(&Reactor) + Send>,
+}
+
+impl fmt::Debug for ReactorGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReactorGone").finish_non_exhaustive()
+    }
+}
+
+/// Why [`Remote::blocking_call`] has no value.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BlockingCallError {
+    /// Called on the reactor's own thread, which would wait for itself.
+    #[error("a blocking call on the reactor's own thread would never end")]
+    OnReactorThread,
+    /// The reactor was stopped before it answered, or had been and does not run again yet.
+    #[error("the reactor was stopped")]
+    Stopped,
+    /// The reactor is gone.
+    #[error("the reactor is gone")]
+    Gone,
+    /// The call failed.
+    #[error(transparent)]
+    Failed(#[from] RemoteFailure),
+}
+
+/// What is left of a [`Failure`] on another thread: it may hold what must not cross.
+#[derive(Clone, Debug)]
+pub struct RemoteFailure {
+    message: String,
+    origin: &'static Location<'static>,
+    interrupted: Option<Interrupted>,
+}
+
+impl RemoteFailure {
+    fn of(failure: &Failure) -> Self {
+        let messages: Vec<_> = failure.sources().map(ToString::to_string).collect();
+        Self {
+            message: messages.join(": "),
+            origin: failure.origin(),
+            interrupted: failure.downcast_ref().cloned(),
+        }
+    }
+
+    /// The message of the error, and of what caused it.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Where the error became a failure.
+    #[must_use]
+    pub fn origin(&self) -> &'static Location<'static> {
+        self.origin
+    }
+
+    /// Whether it was cancelled, timed out, abandoned or panicked.
+    #[must_use]
+    pub fn interrupted(&self) -> Option<&Interrupted> {
+        self.interrupted.as_ref()
+    }
+}
+
+impl fmt::Display for RemoteFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for RemoteFailure {}
+
 pub(crate) type Post = Box<dyn FnOnce(&Reactor) + Send>;
 
 struct Shared {
     asleep: AtomicBool,
     wake_up: Box<dyn WakeUp>,
+    thread: ThreadId,
+    gone: AtomicBool,
+    waiting: Mutex<Waiting>,
+}
+
+/// The threads in `blocking_call`.
+struct Waiting {
+    /// How each is told that no answer will come.
+    callers: Slab<Box<dyn Fn(Ending) + Send>>,
+    /// Why nobody is to wait; `None` before the first run, and while the reactor runs.
+    ended: Option<Ending>,
+}
+
+/// How a reactor has ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ending {
+    Stopped,
+    Gone,
+}
+
+impl From<Ending> for BlockingCallError {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Stopped => Self::Stopped,
+            Ending::Gone => Self::Gone,
+        }
+    }
 }
 
 impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing that could panic leaves the table half changed.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn wake_sleeper(&self) {
         // Order: the post is visible before the flag is read; see the module's page.
         fence(Ordering::SeqCst);
@@ -72,6 +310,7 @@ impl Shared {
 pub(crate) struct Mailbox {
     received: Receiver<Post>,
     remote: Remote,
+    ended: Cell<bool>,
 }
 
 impl Mailbox {
@@ -80,10 +319,17 @@ impl Mailbox {
         let shared = Arc::new(Shared {
             asleep: AtomicBool::new(false),
             wake_up,
+            thread: thread::current().id(),
+            gone: AtomicBool::new(false),
+            waiting: Mutex::new(Waiting {
+                callers: Slab::new(),
+                ended: None,
+            }),
         });
         Self {
             received,
             remote: Remote { posts, shared },
+            ended: Cell::new(false),
         }
     }
 
@@ -94,7 +340,11 @@ impl Mailbox {
     /// How many calls are there to be made.
     pub(crate) fn len(&self) -> usize {
         // To count costs more than to look, and there is seldom anything.
-        if self.received.is_empty() { 0 } else { self.received.len() }
+        if self.received.is_empty() {
+            0
+        } else {
+            self.received.len()
+        }
     }
 
     pub(crate) fn take(&self) -> Option<Post> {
@@ -114,8 +364,135 @@ impl Mailbox {
         false
     }
 
+    /// The reactor has ended: whoever waits for an answer waits no longer.
+    pub(crate) fn end(&self, ending: Ending) {
+        self.ended.set(true);
+        let shared = &self.remote.shared;
+        if matches!(ending, Ending::Gone) {
+            shared.gone.store(true, Ordering::Release);
+        }
+        let callers = {
+            let mut waiting = shared.waiting();
+            waiting.ended = Some(ending);
+            std::mem::replace(&mut waiting.callers, Slab::new())
+        };
+        for (_, give_up) in callers.iter() {
+            give_up(ending);
+        }
+    }
+
+    /// The reactor runs, again perhaps.
+    pub(crate) fn begin(&self) {
+        if self.ended.replace(false) {
+            let shared = &self.remote.shared;
+            shared.gone.store(false, Ordering::Release);
+            shared.waiting().ended = None;
+        }
+    }
+
     /// After a wait.
     pub(crate) fn wake(&self) {
         self.remote.shared.asleep.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Mailbox {
+    fn drop(&mut self) {
+        self.end(Ending::Gone);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::mpsc;
+
+    use crate::testing;
+
+    use super::*;
+
+    /// Counts the writes, and ends the sleep of a loop that waits on the channel.
+    #[derive(Debug)]
+    struct Counting {
+        writes: Arc<AtomicUsize>,
+        sleeper: mpsc::Sender<()>,
+    }
+
+    impl WakeUp for Counting {
+        fn wake_up(&self) {
+            self.writes.fetch_add(1, Ordering::Relaxed);
+            self.sleeper.send(()).expect("the loop listens");
+        }
+    }
+
+    #[test]
+    fn loop_is_woken_by_one_write_a_sleep_and_no_call_is_lost_or_made_twice() {
+        const THREADS: usize = 4;
+        const EACH: usize = 50_000;
+        thread_local! {
+            static NEXT: RefCell<[usize; THREADS]> = const { RefCell::new([0; THREADS]) };
+        }
+        let (sleeper, woken) = mpsc::channel();
+        let writes = Arc::new(AtomicUsize::new(0));
+        let mailbox = Mailbox::new(Box::new(Counting {
+            writes: Arc::clone(&writes),
+            sleeper,
+        }));
+        let threads: Vec<_> = (0..THREADS)
+            .map(|index| {
+                let remote = mailbox.remote();
+                thread::spawn(move || {
+                    for number in 0..EACH {
+                        remote.call_from_thread(move |_| {
+                            NEXT.with_borrow_mut(|next| {
+                                assert_eq!(next[index], number, "of thread {index}");
+                                next[index] += 1;
+                            });
+                        });
+                    }
+                })
+            })
+            .collect();
+        let reactor = testing::virtual_time_reactor();
+        let mut sleeps = 0;
+        while NEXT.with_borrow(|next| *next != [EACH; THREADS]) {
+            if mailbox.fall_asleep() {
+                sleeps += 1;
+                woken.recv().expect("the mailbox lives");
+                mailbox.wake();
+            }
+            while let Some(call) = mailbox.take() {
+                call(&reactor);
+            }
+        }
+        for thread in threads {
+            thread.join().expect("it posts and ends");
+        }
+        assert!(mailbox.take().is_none());
+        assert_eq!(writes.load(Ordering::Relaxed), sleeps);
+    }
+
+    #[test]
+    fn loop_that_is_awake_is_sent_no_write() {
+        let (sleeper, woken) = mpsc::channel();
+        let writes = Arc::new(AtomicUsize::new(0));
+        let mailbox = Mailbox::new(Box::new(Counting {
+            writes: Arc::clone(&writes),
+            sleeper,
+        }));
+        let remote = mailbox.remote();
+        for _ in 0..100 {
+            remote.call_from_thread(|_| ());
+        }
+        assert_eq!(writes.load(Ordering::Relaxed), 0);
+        assert!(!mailbox.fall_asleep(), "there is post");
+        while mailbox.take().is_some() {}
+        assert!(mailbox.fall_asleep());
+        for _ in 0..100 {
+            remote.call_from_thread(|_| ());
+        }
+        assert_eq!(writes.load(Ordering::Relaxed), 1);
+        assert_eq!(woken.try_iter().count(), 1);
     }
 }

@@ -2,107 +2,68 @@
 //!
 //! # Bounds
 //!
-//! At most [`LOOKUPS_AT_ONCE`] threads, each gone when its lookup is done; further
-//! lookups wait in line. They share nothing with any other pool: a slow name server
-//! delays names and nothing else.
+//! At most [`LOOKUPS_AT_ONCE`] threads, which end soon after the last lookup; further
+//! lookups wait in line, each for at most [`LOOKUP_LIMIT`] with its answer. They share
+//! nothing with any other pool: a slow name server delays names and nothing else.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::thread;
+use std::time::Duration;
 
-use torsade_deferred::{Deferred, Trigger};
+use torsade_deferred::{Deferred, Failure, Interrupted};
 
 use crate::core::Core;
 use crate::reactor::Reactor;
-use crate::slab::{Slab, Token};
-use crate::sys::signals;
+use crate::threads::{PoolLimits, ThreadPool};
 
 /// Lookups that may block at the same time.
 const LOOKUPS_AT_ONCE: usize = 4;
 
-/// The lookups under way, and those in line.
-pub(crate) struct Lookups {
-    pending: Slab<Trigger<Vec<SocketAddr>, io::Error>>,
-    line: VecDeque<(Token, Box<str>, u16)>,
-    running: usize,
-}
+/// How long a name server has, and the line before it: a connecting peer's 30 s.
+pub(crate) const LOOKUP_LIMIT: Duration = Duration::from_secs(30);
 
-impl Default for Lookups {
-    fn default() -> Self {
-        Self {
-            pending: Slab::new(),
-            line: VecDeque::new(),
-            running: 0,
-        }
-    }
+/// The reactor's pool for lookups, once there has been one.
+#[derive(Default)]
+pub(crate) struct Lookups {
+    pool: Option<ThreadPool>,
 }
 
 /// Looks a name up. Cancelling gives the answer up; a thread that asks already cannot
 /// be interrupted, its answer is thrown away.
+///
+/// Fails with an [`Interrupted::TimedOut`] inside the `io::Error` after
+/// [`LOOKUP_LIMIT`].
 pub(crate) fn resolve(
     core: &Rc<Core>,
     host: &str,
     port: u16,
 ) -> Deferred<Vec<SocketAddr>, io::Error> {
-    let (trigger, deferred) = Deferred::new();
-    let weak = Rc::downgrade(core);
-    let token = {
-        let mut lookups = core.lookups().borrow_mut();
-        let token = lookups.pending.insert(trigger);
-        lookups.line.push_back((token, host.into(), port));
-        token
-    };
-    if let Some(trigger) = core.lookups().borrow().pending.get(token) {
-        trigger.on_cancel(move || {
-            if let Some(core) = weak.upgrade() {
-                let trigger = core.lookups().borrow_mut().pending.remove(token);
-                drop(trigger);
-            }
-        });
-    }
-    start_next(core);
-    deferred
+    let pool = core.lookups().borrow_mut().pool();
+    let (names, host) = (core.driver().names(), host.to_owned());
+    let reactor = Reactor::of(core);
+    reactor
+        .defer_to_thread_pool(&pool, move || names.resolve(&host, port))
+        .add_timeout(LOOKUP_LIMIT, &reactor)
+        .map_err(into_io_error)
 }
 
-fn start_next(core: &Rc<Core>) {
-    loop {
-        let (token, host, port) = {
-            let mut lookups = core.lookups().borrow_mut();
-            if lookups.running == LOOKUPS_AT_ONCE {
-                return;
-            }
-            let Some(next) = lookups.line.pop_front() else {
-                return;
+impl Lookups {
+    fn pool(&mut self) -> ThreadPool {
+        let pool = self.pool.get_or_insert_with(|| {
+            let limits = PoolLimits {
+                threads_max: LOOKUPS_AT_ONCE,
+                ..PoolLimits::default()
             };
-            if lookups.pending.get(next.0).is_none() {
-                continue;
-            }
-            lookups.running += 1;
-            next
-        };
-        let (names, remote) = (core.driver().names(), Reactor::of(core).remote());
-        let look_up = move || {
-            let answer = names.resolve(&host, port);
-            remote.call_from_thread(move |reactor| finish(reactor.core(), token, answer));
-        };
-        let builder = thread::Builder::new().name("torsade-resolver".into());
-        // The loop's thread takes the signals, not this one.
-        if let Err(error) = signals::with_all_signals_blocked(|| builder.spawn(look_up)) {
-            finish(core, token, Err(error));
-        }
+            ThreadPool::with_limits("torsade-resolver", limits)
+        });
+        pool.clone()
     }
 }
 
-fn finish(core: &Rc<Core>, token: Token, answer: io::Result<Vec<SocketAddr>>) {
-    let trigger = {
-        let mut lookups = core.lookups().borrow_mut();
-        lookups.running -= 1;
-        lookups.pending.remove(token)
-    };
-    if let Some(trigger) = trigger {
-        trigger.fire(answer);
-    }
-    start_next(core);
+fn into_io_error(failure: Failure) -> io::Error {
+    failure
+        .trap::<io::Error>()
+        .or_else(|failure| failure.trap::<Interrupted>().map(Into::into))
+        .unwrap_or_else(|failure| io::Error::other(failure.to_string()))
 }

@@ -44,9 +44,15 @@ pub(crate) fn connect<P: Protocol>(
     let (core, shown) = (Rc::clone(core), address.to_string());
     let unknown = shown.clone();
     addresses
-        .map_err(move |source: io::Error| ConnectError::UnknownHost {
-            address: unknown,
-            source,
+        .map_err(move |source: io::Error| match source.kind() {
+            io::ErrorKind::TimedOut => ConnectError::TimedOut {
+                address: unknown,
+                limit: resolver::LOOKUP_LIMIT,
+            },
+            _ => ConnectError::UnknownHost {
+                address: unknown,
+                source,
+            },
         })
         .err_into::<Failure>()
         .add_callback(move |peers| try_each(&core, peers.into_iter(), shown, None, Box::new(build)))

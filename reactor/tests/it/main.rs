@@ -11,4 +11,5 @@ mod portable;
 mod reentrancy;
 mod remote;
 mod running;
+mod threads;
 mod transport;

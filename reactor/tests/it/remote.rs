@@ -1,12 +1,15 @@
 //! Calls from other threads.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::env;
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 
-use torsade_reactor::{Reactor, Remote};
+use torsade_deferred::{Deferred, Failure, Interrupted, Trigger};
+use torsade_reactor::{BlockingCallError, Reactor, Remote};
 
-use crate::common::reactor;
+use crate::common::{count_unhandled, reactor};
 
 #[test]
 fn a_call_from_a_thread_wakes_the_sleeping_loop() {
@@ -24,24 +27,35 @@ fn a_call_posted_before_running_is_made_when_it_runs() {
     reactor.run().unwrap();
 }
 
+/// How many calls each thread of the stress test posts: in a release build, 2 500 000 take
+/// some seconds.
+const CALLS_EACH: &str = "TORSADE_TEST_CALLS_EACH";
+
+fn calls_of_each_thread() -> usize {
+    match env::var(CALLS_EACH) {
+        Ok(number) => number.parse().expect("a number of calls"),
+        Err(_) => 25_000,
+    }
+}
+
 #[test]
 fn calls_of_four_threads_all_arrive_each_threads_in_order() {
-    const EACH: usize = 25_000;
     thread_local! {
         static NEXT: Cell<[usize; 4]> = const { Cell::new([0; 4]) };
     }
+    let each = calls_of_each_thread();
     let reactor = reactor();
     let threads: Vec<_> = (0..4)
         .map(|index: usize| {
             let remote = reactor.remote();
             thread::spawn(move || {
-                for number in 0..EACH {
+                for number in 0..each {
                     remote.call_from_thread(move |reactor| {
                         let mut next = NEXT.get();
                         assert_eq!(next[index], number, "of thread {index}");
                         next[index] += 1;
                         NEXT.set(next);
-                        if next == [EACH; 4] {
+                        if next == [each; 4] {
                             reactor.stop();
                         }
                     });
@@ -50,7 +64,7 @@ fn calls_of_four_threads_all_arrive_each_threads_in_order() {
         })
         .collect();
     reactor.run().unwrap();
-    assert_eq!(NEXT.get(), [EACH; 4]);
+    assert_eq!(NEXT.get(), [each; 4]);
     for thread in threads {
         thread.join().unwrap();
     }
@@ -87,4 +101,199 @@ fn posting_to_a_reactor_that_is_gone_does_nothing() {
 fn remote_crosses_threads_and_reactor_does_not() {
     fn crosses<T: Send + Sync>() {}
     crosses::<Remote>();
+}
+
+#[test]
+fn call_to_a_reactor_that_is_gone_is_handed_back_if_wanted() {
+    let reactor = reactor();
+    let remote = reactor.remote();
+    let (called, calls) = mpsc::channel();
+    let call = called.clone();
+    assert!(
+        remote
+            .try_call_from_thread(move |_| call.send("in time").unwrap())
+            .is_ok()
+    );
+    reactor.turn(None).unwrap();
+    drop(reactor);
+    let gone = remote
+        .try_call_from_thread(move |_| called.send("too late").unwrap())
+        .unwrap_err();
+    (gone.call)(&self::reactor());
+    assert_eq!(calls.iter().collect::<Vec<_>>(), ["in time", "too late"]);
+}
+
+#[test]
+fn remote_knows_the_thread_of_its_reactor() {
+    let remote = reactor().remote();
+    assert!(remote.is_reactor_thread());
+    let elsewhere = thread::spawn(move || remote.is_reactor_thread());
+    assert!(!elsewhere.join().unwrap());
+}
+
+/// Runs a reactor beside a thread that makes blocking calls, until the thread ends.
+fn beside<T: Send + 'static>(work: impl FnOnce(&Remote) -> T + Send + 'static) -> T {
+    let reactor = reactor();
+    let remote = reactor.remote();
+    let worker = thread::spawn(move || {
+        let result = work(&remote);
+        remote.stop();
+        result
+    });
+    reactor.run().unwrap();
+    worker.join().unwrap()
+}
+
+#[test]
+fn blocking_call_runs_on_the_loop_and_gives_its_value() {
+    let here = thread::current().id();
+    let there = beside(|remote| remote.blocking_call(|_| Ok(thread::current().id())));
+    assert_eq!(there.unwrap(), here);
+}
+
+#[test]
+fn blocking_call_waits_for_a_deferred() {
+    let answer = beside(|remote| {
+        remote.blocking_call(|reactor| {
+            let (trigger, deferred) = Deferred::<u32>::new();
+            reactor.call_soon(|| trigger.callback(42));
+            deferred
+        })
+    });
+    assert_eq!(answer.unwrap(), 42);
+}
+
+#[test]
+fn blocking_call_gives_the_failure_with_its_causes_and_its_line() {
+    let (count, _guard) = count_unhandled();
+    let answer = beside(|remote| {
+        remote.blocking_call(|_| Err::<(), _>(Failure::from("x".parse::<u32>().unwrap_err())))
+    });
+    let Err(BlockingCallError::Failed(failure)) = answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(failure.message(), "invalid digit found in string");
+    assert_eq!(failure.origin().file(), file!());
+    assert_eq!(failure.interrupted(), None);
+    assert_eq!(count.get(), 0, "who waited has it");
+}
+
+#[test]
+fn panic_in_a_blocking_call_is_its_failure_and_the_loop_goes_on() {
+    let (count, _guard) = count_unhandled();
+    let answers = beside(|remote| {
+        let panicked = remote.blocking_call(|_| -> Result<(), Failure> { panic!("on the loop") });
+        (panicked, remote.blocking_call(|_| Ok(1)))
+    });
+    let (Err(BlockingCallError::Failed(failure)), Ok(1)) = answers else {
+        panic!("{answers:?}");
+    };
+    assert!(matches!(
+        failure.interrupted(),
+        Some(Interrupted::Panicked { .. })
+    ));
+    assert_eq!(count.get(), 0);
+}
+
+#[test]
+fn blocking_call_whose_deferred_is_abandoned_is_no_hang() {
+    let answer = beside(|remote| remote.blocking_call(|_| Deferred::<()>::new().1));
+    let Err(BlockingCallError::Failed(failure)) = answer else {
+        panic!("{answer:?}");
+    };
+    assert!(matches!(
+        failure.interrupted(),
+        Some(Interrupted::Abandoned { .. })
+    ));
+}
+
+#[test]
+fn blocking_call_on_the_reactors_own_thread_is_refused() {
+    let reactor = reactor();
+    let answer = reactor.remote().blocking_call(|_| Ok(1));
+    assert!(matches!(answer, Err(BlockingCallError::OnReactorThread)));
+}
+
+#[test]
+fn blocking_call_to_a_reactor_that_is_gone_is_refused() {
+    let remote = reactor().remote();
+    let answer = thread::spawn(move || remote.blocking_call(|_| Ok(1)));
+    let answer = answer.join().unwrap();
+    assert!(matches!(answer, Err(BlockingCallError::Gone)), "{answer:?}");
+}
+
+/// A thread that waits for a Deferred which nobody fires while the trigger is kept.
+fn wait_for_ever(reactor: &Reactor) -> thread::JoinHandle<Result<(), BlockingCallError>> {
+    thread_local! {
+        static KEPT: RefCell<Vec<Trigger<()>>> = const { RefCell::new(Vec::new()) };
+    }
+    let remote = reactor.remote();
+    let worker = thread::spawn(move || {
+        remote.blocking_call(|_| {
+            let (trigger, deferred) = Deferred::<()>::new();
+            KEPT.with_borrow_mut(|kept| kept.push(trigger));
+            deferred
+        })
+    });
+    while KEPT.with_borrow(Vec::is_empty) {
+        reactor.turn(None).unwrap();
+    }
+    worker
+}
+
+#[test]
+fn blocking_call_under_way_fails_when_its_reactor_goes() {
+    let reactor = reactor();
+    let worker = wait_for_ever(&reactor);
+    drop(reactor);
+    let answer = worker.join().unwrap();
+    assert!(matches!(answer, Err(BlockingCallError::Gone)), "{answer:?}");
+}
+
+#[test]
+fn blocking_call_under_way_fails_when_its_reactor_stops_and_so_does_the_next() {
+    let reactor = reactor();
+    let worker = wait_for_ever(&reactor);
+    reactor.stop();
+    reactor.run().unwrap();
+    let answer = worker.join().unwrap();
+    assert!(
+        matches!(answer, Err(BlockingCallError::Stopped)),
+        "{answer:?}"
+    );
+    let remote = reactor.remote();
+    let late = thread::spawn(move || remote.blocking_call(|_| Ok(1)));
+    let answer = late.join().unwrap();
+    assert!(
+        matches!(answer, Err(BlockingCallError::Stopped)),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn blocking_call_that_has_not_begun_when_its_reactor_stops_is_never_made() {
+    let reactor = reactor();
+    let (worker, handle) = (Rc::new(Cell::new(None)), reactor.clone());
+    let slot = Rc::clone(&worker);
+    reactor.call_soon(move || {
+        let remote = handle.remote();
+        slot.set(Some(thread::spawn(move || {
+            remote.blocking_call(|_| -> Result<(), Failure> { panic!("it was given up") })
+        })));
+        while handle.dump().thread_calls == 0 {
+            thread::yield_now();
+        }
+        handle.stop();
+    });
+    reactor.run().unwrap();
+    let worker = worker.take().expect("it was started in the run");
+    let answer = worker.join().unwrap();
+    assert!(
+        matches!(answer, Err(BlockingCallError::Stopped)),
+        "{answer:?}"
+    );
+    let (count, _guard) = count_unhandled();
+    reactor.turn(None).unwrap();
+    assert_eq!(reactor.dump().thread_calls, 0);
+    assert_eq!(count.get(), 0);
 }
