@@ -40,6 +40,7 @@
 
 mod address;
 mod calls;
+mod channel;
 mod core;
 mod delayed_call;
 mod descriptor;
@@ -66,6 +67,7 @@ mod timers;
 mod transport;
 
 pub use crate::address::{Address, AddressError, TcpAddress, ToTcpAddress};
+pub use crate::channel::{Channel, ChannelEvent, Ping, SendError, Sender};
 pub use crate::delayed_call::{DelayedCall, SoonCall};
 pub use crate::descriptor::{Interest, Mode, Readiness, Watch, WatchError};
 pub use crate::error::{ConnectError, ConnectionLost, ListenError, RunError};
