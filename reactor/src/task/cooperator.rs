@@ -12,6 +12,7 @@ use torsade_deferred::{
 };
 
 use super::timekeeper::Timekeeper;
+use crate::panics;
 
 /// How long a slice of work may take before the loop has its turn.
 const SLICE: Duration = Duration::from_millis(10);
@@ -342,7 +343,7 @@ struct Rota {
     mode: Cell<Mode>,
     slice: RefCell<Slice>,
     /// Those that can make a step, in the order of their turns, and some that had to leave
-    /// the round since. The one that is being stepped is not here.
+    /// the round since.
     queue: RefCell<VecDeque<Rc<Task>>>,
     /// Everybody who has not ended, in the order of joining.
     tasks: RefCell<BTreeMap<u64, Weak<Task>>>,
@@ -436,14 +437,12 @@ impl Rota {
                 None => return Box::new(|| true),
             },
         };
-        let predicate = crate::panics::catch(&mut begin);
+        let predicate = panics::catch(&mut begin);
         if let Slice::Predicate(place @ None) = &mut *self.slice.borrow_mut() {
             *place = Some(begin);
         }
         match predicate {
-            Ok(mut predicate) => {
-                Box::new(move || crate::panics::catch(&mut predicate).unwrap_or(true))
-            }
+            Ok(mut predicate) => Box::new(move || panics::catch(&mut predicate).unwrap_or(true)),
             // Reported; the slice is one step.
             Err(_) => Box::new(|| true),
         }
@@ -498,7 +497,6 @@ struct Task {
     pauses: Cell<u32>,
     /// Cancels the Deferred that the last step returned, until that fires.
     waits_for: Cell<Option<Canceller>>,
-    is_stepping: Cell<bool>,
     is_queued: Cell<bool>,
     outcome: Cell<Option<TaskError>>,
     trigger: Cell<Option<Trigger<()>>>,
@@ -527,7 +525,6 @@ impl Task {
             step: Cell::new(Some(step)),
             pauses: Cell::default(),
             waits_for: Cell::default(),
-            is_stepping: Cell::default(),
             is_queued: Cell::default(),
             outcome: Cell::default(),
             trigger: Cell::new(Some(trigger)),
@@ -582,7 +579,6 @@ impl Task {
     fn is_ready(&self) -> bool {
         self.outcome.get().is_none()
             && self.pauses.get() == 0
-            && !self.is_stepping.get()
             && peek(&self.waits_for, Option::is_none)
     }
 
@@ -596,7 +592,6 @@ impl Task {
             return;
         };
         // Detach, then call: the step may pause, resume and stop its own task.
-        self.is_stepping.set(true);
         let mut is_through = false;
         let result: Deferred<()> = maybe_deferred(|| {
             step().unwrap_or_else(|| {
@@ -604,7 +599,6 @@ impl Task {
                 torsade_deferred::succeed(())
             })
         });
-        self.is_stepping.set(false);
         if self.outcome.get().is_some() {
             // It ended inside its own step, and nobody waits for this.
             return forget(result);
@@ -649,7 +643,9 @@ impl Task {
         }
         self.outcome.set(Some(outcome));
         self.rota.tasks.borrow_mut().remove(&self.number);
-        drop(self.step.take());
+        let step = self.step.take();
+        // A panic in its drop is reported: it must not keep the others from their turn.
+        let _ = panics::catch(|| drop(step));
         if let Some(canceller) = self.waits_for.take() {
             canceller.cancel();
         }

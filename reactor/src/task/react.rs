@@ -11,10 +11,10 @@ use torsade_deferred::{Failure, Interrupted, IntoDeferred, maybe_deferred};
 
 use crate::reactor::Reactor;
 
-/// Makes a reactor, runs `main` in its loop until what it returned has fired, and gives
-/// the exit code. Twisted's `task.react`.
+/// Makes a reactor, calls `main`, runs the loop until what that returned has fired, and
+/// gives the exit code. Twisted's `task.react`.
 ///
-/// `main` returns nothing, a `Result` or a Deferred; an `async` block becomes one with
+/// `main` is called before the loop begins. It returns nothing, a `Result` or a Deferred; an `async` block becomes one with
 /// [`Deferred::from_future`](torsade_deferred::Deferred::from_future).
 ///
 /// # The exit code

@@ -574,6 +574,24 @@ fn a_step_may_do_anything_to_its_own_task() {
 }
 
 #[test]
+fn what_a_step_returns_after_stopping_its_own_task_is_cancelled() {
+    let (reported, _guard) = reports();
+    let (clock, cooperator, _log) = step_by_step();
+    let own = Rc::new(RefCell::new(None::<CooperativeTask>));
+    let (place, found) = (Place::<Trigger<()>>::new(), Rc::clone(&own));
+    let left = place.clone();
+    let task = cooperator.cooperate(iter::repeat_with(move || {
+        found.take().unwrap().stop().unwrap();
+        left.deferred()
+    }));
+    own.replace(Some(task.clone()));
+    clock.advance(SECOND);
+    check_fails_with(&task, TaskError::Stopped);
+    assert!(!place.take().is_open());
+    reported.check([]);
+}
+
+#[test]
 fn a_stopped_cooperator_started_inside_a_step_goes_on_with_new_tasks() {
     let (clock, cooperator, log) = step_by_step();
     let (handle, names) = (cooperator.clone(), log.clone());
@@ -600,6 +618,37 @@ fn a_failure_that_nobody_asked_for_is_reported_and_a_stop_is_not() {
     stopped.stop().unwrap();
     drop(stopped);
     reported.check(["no luck"]);
+}
+
+/// Work that cannot even be dropped in peace.
+struct Bomb;
+
+impl Iterator for Bomb {
+    type Item = ();
+
+    fn next(&mut self) -> Option<()> {
+        None
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("a bomb");
+    }
+}
+
+#[test]
+fn work_whose_drop_panics_is_reported_and_the_others_go_on() {
+    let (reported, _guard) = reports();
+    let (clock, cooperator, log) = step_by_step();
+    let (bomb, stopped) = (cooperator.coiterate(Bomb), cooperator.cooperate(Bomb));
+    let _other = cooperator.cooperate(steps("a", 2, &log));
+    stopped.stop().unwrap();
+    clock.advance(SECOND);
+    value(bomb);
+    check_fails_with(&stopped, TaskError::Stopped);
+    log.check(["a1", "a2"]);
+    assert_eq!(reported.len(), 2);
 }
 
 #[test]

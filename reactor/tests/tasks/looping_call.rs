@@ -605,6 +605,36 @@ fn delay_keeps_to_the_grid_as_long_as_nothing_is_missed() {
 }
 
 #[test]
+fn delay_begins_its_new_grid_once() {
+    let clock = ManualClock::new();
+    let log = Log::default();
+    let (called, watch) = (log.adds_time(&clock), clock.clone());
+    let mut takes = [2500, 300, 300, 300].into_iter();
+    let looping = LoopingCall::new(&clock, move || {
+        called();
+        watch.advance(millis(takes.next().unwrap_or(0)));
+    });
+    looping.set_missed_ticks(MissedTicks::Delay);
+    let _ended = looping.start(SECOND);
+    clock.advance(millis(3500));
+    log.check(["0ns", "3.5s", "4.5s", "5.5s"]);
+}
+
+#[test]
+fn burst_has_nothing_to_make_up_for_an_interval_of_zero() {
+    let clock = LateClock::new();
+    let (looping, log) = late(&clock);
+    looping.set_missed_ticks(MissedTicks::Burst);
+    let _ended = looping.start(Duration::ZERO);
+    clock.jump(5 * SECOND);
+    looping.set_interval(SECOND);
+    clock.jump(Duration::ZERO);
+    clock.jump(Duration::ZERO);
+    clock.jump(SECOND);
+    log.check(["0ns 1", "5s 1", "5s 1", "6s 1"]);
+}
+
+#[test]
 fn a_thousand_calls_add_up_to_no_error() {
     let clock = ManualClock::new();
     let (looping, log) = logging(&clock);

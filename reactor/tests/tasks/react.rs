@@ -186,6 +186,26 @@ fn a_stop_cancels_what_main_waits_for() {
 }
 
 #[test]
+fn a_program_that_was_stopped_does_not_keep_its_reactor() {
+    let (reactor, held) = (virtual_time_reactor(), Rc::new(()));
+    let kept = Rc::clone(&held);
+    let code = react_with(&reactor, move |reactor| {
+        reactor.stop();
+        let (trigger, deferred) = Deferred::<()>::new();
+        // It does not answer the cancellation, and waits in the reactor.
+        trigger.forward_cancel(|| ());
+        reactor.call_later(SECOND, move || {
+            drop(kept);
+            trigger.callback(());
+        });
+        deferred
+    });
+    assert_eq!(code, ExitCode::SUCCESS);
+    drop(reactor);
+    assert_eq!(Rc::strong_count(&held), 1);
+}
+
+#[test]
 fn a_main_that_panics_has_failed() {
     let reactor = virtual_time_reactor();
     let code = react_with(&reactor, |_| panic!("out of luck") as ());
