@@ -50,6 +50,14 @@ fn programs() {
                 sleep(&handle, 9 * SECOND)
             })
         }),
+        Ok("signal") => react(|reactor| {
+            reactor.call_later(millis(1), || {
+                let own = rustix::process::getpid();
+                let sent = rustix::process::kill_process(own, rustix::process::Signal::TERM);
+                sent.expect("a process may signal itself");
+            });
+            sleep(reactor, 3600 * SECOND)
+        }),
         _ => return,
     };
     exit_with(code);
@@ -160,6 +168,7 @@ fn a_result_that_comes_after_the_stop_stops_nothing() {
 #[test]
 fn a_stop_before_main_is_done_is_code_zero() {
     check_program("stopped", 0, "");
+    check_program("signal", 0, "");
 }
 
 #[test]
