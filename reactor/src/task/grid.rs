@@ -136,3 +136,80 @@ fn remainder(of: Duration, interval: Duration) -> Duration {
     // Both fit: the remainder is below `interval`, which is a `Duration`.
     Duration::new((nanos / SECOND) as u64, (nanos % SECOND) as u32)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::os;
+
+    const NANO: Duration = Duration::from_nanos(1);
+
+    /// Numbers that are the same in each run.
+    fn numbers(below: u64) -> impl FnMut() -> u64 {
+        let mut state = 1_u64;
+        move || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        }
+    }
+
+    /// Walks the slots one by one, where the grid divides.
+    fn first_slot_after(elapsed: Duration, interval: Duration) -> Duration {
+        let mut slot = Duration::ZERO;
+        while slot <= elapsed {
+            slot += interval;
+        }
+        slot
+    }
+
+    #[test]
+    fn skip_plans_the_first_slot_to_come_as_if_it_had_walked_there() {
+        let start = os::now();
+        let mut number = numbers(5_000);
+        for _ in 0..200 {
+            let interval = Duration::from_nanos(1 + number() % 1_000);
+            let mut grid = Grid::from_now(start, interval, MissedTicks::Skip);
+            let mut elapsed = Duration::ZERO;
+            for _ in 0..20 {
+                elapsed += Duration::from_nanos(number());
+                let due = elapsed + grid.plan(start + elapsed);
+                assert_eq!(due, first_slot_after(elapsed, interval));
+            }
+        }
+    }
+
+    #[test]
+    fn counts_add_up_to_the_slots_that_have_passed() {
+        let start = os::now();
+        let mut number = numbers(3_000);
+        for missed in [MissedTicks::Skip, MissedTicks::Delay] {
+            let interval = Duration::from_nanos(997);
+            let mut grid = Grid::from_next(start, interval, missed);
+            let (mut elapsed, mut sum) = (Duration::ZERO, 0);
+            for _ in 0..500 {
+                elapsed += grid.plan(start + elapsed);
+                sum += grid.count(start + elapsed);
+                if missed == MissedTicks::Skip {
+                    let slots = elapsed.as_nanos() / interval.as_nanos();
+                    assert_eq!(u128::from(sum), slots);
+                }
+                // The call takes this long.
+                elapsed += Duration::from_nanos(number());
+            }
+            assert!(sum > 500, "some were missed");
+        }
+    }
+
+    #[test]
+    fn burst_plans_every_slot_and_delay_a_whole_interval_after_a_late_call() {
+        let (start, interval) = (os::now(), 10 * NANO);
+        let mut burst = Grid::from_now(start, interval, MissedTicks::Burst);
+        let plans = [0, 25, 25, 25, 31].map(|elapsed| burst.plan(start + elapsed * NANO));
+        assert_eq!(plans, [10, 0, 5, 15, 19].map(|nanos| nanos * NANO));
+        let mut delay = Grid::from_now(start, interval, MissedTicks::Delay);
+        let plans = [3, 15, 25, 45, 58].map(|elapsed| delay.plan(start + elapsed * NANO));
+        assert_eq!(plans, [7, 5, 5, 10, 7].map(|nanos| nanos * NANO));
+    }
+}

@@ -15,7 +15,7 @@ use crate::support::{Log, NoLuck, Place, SECOND, millis};
 /// Set in a second process of this binary: which program it is to be.
 const PROGRAM: &str = "TORSADE_TEST_REACT";
 
-/// Runs a program of [`programs`] in a process of its own.
+/// Runs a program of [`a_second_process_is_one_of_the_programs`] in a process of its own.
 struct Outcome {
     code: Option<i32>,
     said: String,
@@ -25,7 +25,11 @@ fn run(program: &str) -> Outcome {
     let tests = env::current_exe().expect("a running program has a path");
     let output = Command::new(tests)
         .env(PROGRAM, program)
-        .args(["--exact", "react::programs", "--nocapture"])
+        .args([
+            "--exact",
+            "react::a_second_process_is_one_of_the_programs",
+            "--nocapture",
+        ])
         .output()
         .expect("it starts, for it runs now");
     Outcome {
@@ -36,7 +40,7 @@ fn run(program: &str) -> Outcome {
 
 /// The programs. As a test of this process there is nothing to do.
 #[test]
-fn programs() {
+fn a_second_process_is_one_of_the_programs() {
     let code = match env::var(PROGRAM).as_deref() {
         Ok("success") => react(|reactor| sleep(reactor, millis(1))),
         Ok("immediate") => react(|_reactor| ()),
