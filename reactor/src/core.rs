@@ -14,8 +14,10 @@
 //!   │    │ wait           one system call; not at all if there is   │
 //!   │    │                something to do already                   │
 //!   │    ├──────────────────────────────────────────────────────────┤
+//!   │    │ signals        each watcher whose signal came            │
 //!   │    │ events         each socket that changed                  │
-//!   │    │ left over      sockets that had more than a turn's share │
+//!   │    │ left over      channels, and sockets that had more than  │
+//!   │    │                a turn's share                            │
 //!   │    └──────────────────────────────────────────────────────────┘
 //!   └──────────── until stopped
 //! ```
@@ -48,6 +50,7 @@ use crate::panics;
 use crate::reactor::{Owner, Reactor};
 use crate::remote::{Ending, Mailbox};
 use crate::resolver::Lookups;
+use crate::signals::Watchers;
 use crate::slab::{Slab, Token};
 use crate::threads::{Errands, ThreadPool};
 use crate::timers::Timers;
@@ -138,6 +141,7 @@ pub(crate) struct Core {
     /// The loop is to be left at the end of the turn.
     pub(crate) leaving: Cell<bool>,
     pub(crate) stop_on_signals: Cell<bool>,
+    pub(crate) signals: Watchers,
     winding_up: Cell<bool>,
 }
 
@@ -174,12 +178,13 @@ impl Core {
             stopping: Cell::new(false),
             leaving: Cell::new(false),
             stop_on_signals: Cell::new(true),
+            signals: Watchers::default(),
             winding_up: Cell::new(false),
         })
     }
 
     /// One turn of the loop; the module's page has the picture.
-    pub(crate) fn turn(&self, pause: Pause) -> io::Result<()> {
+    pub(crate) fn turn(self: &Rc<Self>, pause: Pause) -> io::Result<()> {
         self.settle();
         let calls_before = self.calls_made.get();
         let posted = self.begin();
@@ -193,6 +198,7 @@ impl Core {
             Pause::UnlessBusy(limit) | Pause::Wait(limit) => limit,
         })?;
         self.run_hooks(&self.check);
+        self.run_signal_calls();
         let events = self.dispatch();
         self.run_left_over(left_over);
         self.stop_watch
@@ -257,6 +263,13 @@ impl Core {
             // The panic has been reported; a hook is called again all the same.
             let _ = panics::catch(hook);
             self.settle();
+        });
+    }
+
+    fn run_signal_calls(self: &Rc<Self>) {
+        self.signals.run(self, |call| {
+            self.run_user_code(call);
+            self.lap(&"a watcher of a signal");
         });
     }
 
@@ -485,6 +498,7 @@ impl Core {
             let starting = self.when_running.take();
             let (lookups, errands) = (self.lookups.take(), self.errands.take());
             let _ = panics::catch(|| self.clear_hooks());
+            let _ = panics::catch(|| self.signals.clear());
             // The panics have been reported.
             let _ = panics::catch(|| drop((timers, soon)));
             let _ = panics::catch(|| errands.cancel_all());

@@ -23,9 +23,9 @@
 //! # The turn
 //!
 //! ```text
-//! thread calls ─▶ due calls ─▶ soon calls ─▶ wait ─▶ events ─▶ left over ─┐
-//!      ▲                                                                  │
-//!      └──────────────────────────────────────────────────────────────────┘
+//! thread calls ─▶ due calls ─▶ soon calls ─▶ wait ─▶ signals ─▶ events ─▶ left over ─┐
+//!      ▲                                                                             │
+//!      └─────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! One turn runs what was queued when it began, waits for the kernel, and tells the
@@ -47,6 +47,8 @@ mod descriptor;
 mod driver;
 mod error;
 mod flow;
+#[cfg(doctest)]
+mod forbidden;
 mod futures;
 mod guest;
 mod hooks;
@@ -56,6 +58,7 @@ mod protocol;
 mod reactor;
 mod remote;
 mod resolver;
+mod signals;
 mod slab;
 mod stream;
 mod sys;
@@ -79,6 +82,7 @@ pub use crate::inspect::{Dump, SlowCallback, Statistics};
 pub use crate::protocol::{Built, Factory, Protocol};
 pub use crate::reactor::Reactor;
 pub use crate::remote::{BlockingCallError, ReactorGone, Remote, RemoteFailure};
+pub use crate::signals::{Signal, SignalError, SignalWatcher};
 pub use crate::stream::{Receiver, Stream};
 pub use crate::tcp::Port;
 pub use crate::threads::{Job, PoolError, PoolLimits, PoolStatistics, Refused, ThreadPool};

@@ -112,16 +112,13 @@ impl Reactor {
         let core = self.core();
         let _running = core.enter()?;
         core.start();
-        let signals = if core.stop_on_signals.get() {
-            Some(core.driver().watch_stop_signals()?)
+        let _signals = if core.stop_on_signals.get() {
+            Some(core.signals.stop_on_signals(core)?)
         } else {
             None
         };
         loop {
             core.turn(Pause::Wait(None))?;
-            if signals.as_ref().is_some_and(|signals| signals.take()) {
-                core.stop();
-            }
             if core.leave() {
                 return Ok(());
             }

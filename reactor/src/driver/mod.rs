@@ -28,6 +28,7 @@ use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::descriptor::{Interest, Mode, Readiness};
@@ -85,9 +86,11 @@ pub(crate) trait Driver {
     /// listening.
     fn names(&self) -> Box<dyn Names>;
 
-    /// Routes SIGINT and SIGTERM here while the result lives, if nobody else catches
-    /// them.
-    fn watch_stop_signals(&self) -> io::Result<Box<dyn StopSignals>>;
+    /// A place where signals are noted, none to begin with. Those that come end a `wait`.
+    fn watch_signals(&self) -> io::Result<Rc<dyn SignalSource>>;
+
+    /// Whether a signal has its default effect, save for what `watch_signals` gave.
+    fn is_signal_default(&self, signal: i32) -> bool;
 }
 
 /// Something happened to the socket that was watched under this token.
@@ -142,8 +145,12 @@ pub(crate) trait Names: Send {
     fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
 }
 
-/// Tells whether the process was asked to stop.
-pub(crate) trait StopSignals {
-    /// Whether a signal has come since the last call.
-    fn take(&self) -> bool;
+/// Notes signals while it lives.
+pub(crate) trait SignalSource {
+    fn add(&self, signal: i32) -> io::Result<()>;
+
+    fn remove(&self, signal: i32);
+
+    /// Those that have come since the last call, each once, in ascending order.
+    fn take(&self) -> Vec<i32>;
 }

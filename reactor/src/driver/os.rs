@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
 use crate::descriptor::{Interest, Mode};
-use crate::driver::{Driver, Event, ListeningSocket, Names, StopSignals, StreamSocket, WakeUp};
+use crate::driver::{Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp};
 use crate::slab::Token;
 use crate::sys::poller::{Poller, Watched};
 use crate::sys::queue;
@@ -126,13 +126,12 @@ impl Driver for OsDriver {
         Box::new(SystemNames)
     }
 
-    fn watch_stop_signals(&self) -> io::Result<Box<dyn StopSignals>> {
-        let uncaught: Vec<libc::c_int> = [libc::SIGINT, libc::SIGTERM]
-            .into_iter()
-            .filter(|&signal| signals::is_default(signal))
-            .collect();
-        let watch = SignalWatch::new(&uncaught, self.wake.shared())?;
-        Ok(Box::new(watch))
+    fn watch_signals(&self) -> io::Result<Rc<dyn SignalSource>> {
+        Ok(Rc::new(SignalWatch::new(&[], self.wake.shared())?))
+    }
+
+    fn is_signal_default(&self, signal: i32) -> bool {
+        signals::is_default(signal)
     }
 }
 
@@ -151,9 +150,17 @@ impl WakeUp for WakeFd {
     }
 }
 
-impl StopSignals for SignalWatch {
-    fn take(&self) -> bool {
-        !self.take_pending().is_empty()
+impl SignalSource for SignalWatch {
+    fn add(&self, signal: i32) -> io::Result<()> {
+        Self::add(self, signal)
+    }
+
+    fn remove(&self, signal: i32) {
+        Self::remove(self, signal);
+    }
+
+    fn take(&self) -> Vec<i32> {
+        self.take_pending().into_iter().collect()
     }
 }
 

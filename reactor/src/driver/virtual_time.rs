@@ -4,10 +4,13 @@ use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::descriptor::{Interest, Mode};
-use crate::driver::{Driver, Event, ListeningSocket, Names, StopSignals, StreamSocket, WakeUp, os};
+use crate::driver::{
+    Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp, os,
+};
 use crate::slab::Token;
 
 /// A driver without sockets, whose clock jumps to whatever is waited for.
@@ -90,8 +93,12 @@ impl Driver for VirtualTime {
         Box::new(Nameless)
     }
 
-    fn watch_stop_signals(&self) -> io::Result<Box<dyn StopSignals>> {
-        Ok(Box::new(Undisturbed))
+    fn watch_signals(&self) -> io::Result<Rc<dyn SignalSource>> {
+        Ok(Rc::new(Undisturbed))
+    }
+
+    fn is_signal_default(&self, _signal: i32) -> bool {
+        true
     }
 }
 
@@ -127,8 +134,14 @@ impl Names for Nameless {
 
 struct Undisturbed;
 
-impl StopSignals for Undisturbed {
-    fn take(&self) -> bool {
-        false
+impl SignalSource for Undisturbed {
+    fn add(&self, _signal: i32) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove(&self, _signal: i32) {}
+
+    fn take(&self) -> Vec<i32> {
+        Vec::new()
     }
 }

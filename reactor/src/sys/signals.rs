@@ -29,6 +29,7 @@
 //! and must not write to a descriptor whose number has been reused by then: it
 //! counts itself in before it looks, and the drop waits until nobody is in.
 
+use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -44,7 +45,7 @@ use libc::c_int;
 pub(crate) struct SignalWatch {
     slot: &'static Slot,
     /// The signals that this watch has installed.
-    installed: SignalSet,
+    installed: Cell<SignalSet>,
     /// What the handler writes to. The slot knows only its number: this keeps
     /// the number ours.
     _wake: Arc<OwnedFd>,
@@ -67,20 +68,51 @@ impl SignalWatch {
         for &signal in signals {
             check_watchable(signal)?;
         }
-        let mut watch = Self {
+        let watch = Self {
             slot: Slot::claim(&SLOTS, wake.as_raw_fd())?,
-            installed: SignalSet::EMPTY,
+            installed: Cell::new(SignalSet::EMPTY),
             _wake: wake,
         };
         for &signal in signals {
-            if !watch.installed.contains(signal) {
-                // Order: wanted before installed, or the first one is missed.
-                watch.slot.wanted.fetch_or(bit(signal), Ordering::SeqCst);
-                install(signal)?;
-                watch.installed = SignalSet(watch.installed.0 | bit(signal));
-            }
+            watch.add(signal)?;
         }
         Ok(watch)
+    }
+
+    /// Watches one more signal. Does nothing if it is being watched.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Self::new).
+    pub(crate) fn add(&self, signal: c_int) -> io::Result<()> {
+        check_watchable(signal)?;
+        let installed = self.installed.get();
+        if installed.contains(signal) {
+            return Ok(());
+        }
+        // Order: wanted before installed, or the first one is missed.
+        self.slot.wanted.fetch_or(bit(signal), Ordering::SeqCst);
+        if let Err(error) = install(signal) {
+            self.slot.wanted.fetch_and(!bit(signal), Ordering::SeqCst);
+            return Err(error);
+        }
+        self.installed.set(SignalSet(installed.0 | bit(signal)));
+        Ok(())
+    }
+
+    /// Watches one signal less. What has come of it and was not taken is forgotten.
+    pub(crate) fn remove(&self, signal: c_int) {
+        let installed = self.installed.get();
+        if !installed.contains(signal) {
+            return;
+        }
+        // Order: as in `drop`.
+        uninstall(signal);
+        self.installed.set(SignalSet(installed.0 & !bit(signal)));
+        self.slot.wanted.fetch_and(!bit(signal), Ordering::SeqCst);
+        // A handler that is at work in this slot may note it once more. That is a spurious
+        // event for whoever adds the signal again, no lost one.
+        self.slot.pending.fetch_and(!bit(signal), Ordering::SeqCst);
     }
 
     /// Returns which signals have come since the last time.
@@ -88,7 +120,12 @@ impl SignalWatch {
     /// Empty the descriptor before, not after: a signal in between would stay
     /// pending with nothing to wake the loop.
     pub(crate) fn take_pending(&self) -> SignalSet {
-        SignalSet(self.slot.pending.swap(0, Ordering::AcqRel))
+        let pending = &self.slot.pending;
+        // Seldom anything; looking costs less than taking.
+        if pending.load(Ordering::Relaxed) == 0 {
+            return SignalSet::EMPTY;
+        }
+        SignalSet(pending.swap(0, Ordering::AcqRel))
     }
 }
 
@@ -96,7 +133,7 @@ impl Drop for SignalWatch {
     fn drop(&mut self) {
         // Order: the old disposition first. What comes after that is not for
         // us, and does not get lost in a slot that nobody reads.
-        for signal in self.installed {
+        for signal in self.installed.get() {
             uninstall(signal);
         }
         self.slot.release();
@@ -113,11 +150,6 @@ impl SignalSet {
     /// Whether the signal is in the set.
     pub(crate) fn contains(self, signal: c_int) -> bool {
         (1..=SIGNAL_MAX).contains(&signal) && self.0 & bit(signal) != 0
-    }
-
-    /// Whether the set has no signal.
-    pub(crate) fn is_empty(self) -> bool {
-        self == Self::EMPTY
     }
 }
 
@@ -144,10 +176,20 @@ impl Iterator for Signals {
     }
 }
 
-/// Whether the signal has its default disposition: nobody has asked for it, or
-/// for it to be ignored. False for a number that is no signal.
+/// Whether the signal has its default disposition, but for our own watches: nobody
+/// else has asked for it, or for it to be ignored. False for a number that is no
+/// signal.
 pub(crate) fn is_default(signal: c_int) -> bool {
-    disposition(signal).is_ok_and(|action| action.sa_sigaction == libc::SIG_DFL)
+    // Held throughout: a watch that comes or goes changes both.
+    let installed = installed();
+    let Ok(action) = disposition(signal) else {
+        return false;
+    };
+    let beneath = match installed.get(signal as usize) {
+        Some(Some(ours)) if action.sa_sigaction == our_action().sa_sigaction => ours.old,
+        _ => action,
+    };
+    beneath.sa_sigaction == libc::SIG_DFL
 }
 
 /// Runs `spawn` with all signals blocked, so that a thread started by it is
@@ -302,7 +344,7 @@ fn uninstall(signal: c_int) {
 }
 
 /// Refuses what can be watched only in theory, with the signal's name.
-fn check_watchable(signal: c_int) -> io::Result<()> {
+pub(crate) fn check_watchable(signal: c_int) -> io::Result<()> {
     let reason = match UNWATCHABLE.iter().find(|(refused, _)| *refused == signal) {
         Some((_, name)) => format!("{name} cannot be watched"),
         None if (1..=SIGNAL_MAX).contains(&signal) => return Ok(()),
@@ -468,6 +510,11 @@ mod tests {
         watch.take_pending().into_iter().collect()
     }
 
+    fn is_ours(signal: c_int) -> bool {
+        let action = disposition(signal).expect("it is a signal");
+        action.sa_sigaction == our_action().sa_sigaction
+    }
+
     fn is_blocked(signal: c_int) -> bool {
         let mut mask = empty_set();
         // SAFETY: without a new mask, `pthread_sigmask` only writes the
@@ -485,7 +532,7 @@ mod tests {
         raise(libc::SIGUSR1);
         assert_eq!(drain(&wake), Some(1));
         assert_eq!(pending(&watch), [libc::SIGUSR1]);
-        assert!(watch.take_pending().is_empty());
+        assert!(pending(&watch).is_empty());
         assert_eq!(drain(&wake), None);
     }
 
@@ -508,25 +555,60 @@ mod tests {
     #[test]
     fn disposition_is_restored_with_the_last_watch() {
         let (first_wake, second_wake) = (wake(), wake());
-        assert!(is_default(libc::SIGWINCH));
+        assert!(!is_ours(libc::SIGWINCH));
         let watch = |wake| SignalWatch::new(&[libc::SIGWINCH], wake).expect("watched");
         let first = watch(Arc::clone(&first_wake));
         let second = watch(Arc::clone(&second_wake));
-        assert!(!is_default(libc::SIGWINCH));
+        assert!(is_ours(libc::SIGWINCH));
         raise(libc::SIGWINCH);
         assert_eq!(pending(&first), [libc::SIGWINCH]);
         assert_eq!(pending(&second), [libc::SIGWINCH]);
         drop(first);
-        assert!(!is_default(libc::SIGWINCH));
+        assert!(is_ours(libc::SIGWINCH));
         raise(libc::SIGWINCH);
         assert_eq!(drain(&first_wake), Some(1));
         assert_eq!(drain(&second_wake), Some(2));
         drop(second);
-        assert!(is_default(libc::SIGWINCH));
+        assert!(!is_ours(libc::SIGWINCH));
         raise(libc::SIGWINCH);
         assert_eq!(drain(&second_wake), None);
         // The slot that was given back remembers nothing.
-        assert!(watch(wake()).take_pending().is_empty());
+        assert_eq!(pending(&watch(wake())), []);
+    }
+
+    #[test]
+    fn signals_are_added_and_removed_one_by_one() {
+        let wake = wake();
+        let watch = SignalWatch::new(&[], Arc::clone(&wake)).expect("nothing is watched");
+        watch.add(libc::SIGXCPU).expect("watched");
+        watch.add(libc::SIGXCPU).expect("watched already");
+        watch.add(libc::SIGXFSZ).expect("watched");
+        raise(libc::SIGXCPU);
+        raise(libc::SIGXFSZ);
+        watch.remove(libc::SIGXCPU);
+        watch.remove(libc::SIGXCPU);
+        assert_eq!(pending(&watch), [libc::SIGXFSZ]);
+        assert!(!is_ours(libc::SIGXCPU));
+        assert!(is_ours(libc::SIGXFSZ));
+        watch.add(libc::SIGKILL).expect_err("the kernel keeps it");
+        drop(watch);
+        assert!(!is_ours(libc::SIGXFSZ));
+    }
+
+    #[test]
+    fn what_we_watch_counts_as_default_if_it_was() {
+        assert!(is_default(libc::SIGTSTP));
+        let watch = SignalWatch::new(&[libc::SIGTSTP], wake()).expect("watched");
+        assert!(is_default(libc::SIGTSTP));
+        drop(watch);
+        let mut ignore = default_action();
+        ignore.sa_sigaction = libc::SIG_IGN;
+        exchange_action(libc::SIGTSTP, Some(&ignore)).expect("ignored");
+        let watch = SignalWatch::new(&[libc::SIGTSTP], wake()).expect("watched");
+        assert!(!is_default(libc::SIGTSTP));
+        drop(watch);
+        exchange_action(libc::SIGTSTP, Some(&default_action())).expect("default again");
+        assert!(!is_default(0) && !is_default(-1) && !is_default(1000));
     }
 
     #[test]

@@ -12,5 +12,6 @@ mod portable;
 mod reentrancy;
 mod remote;
 mod running;
+mod signals;
 mod threads;
 mod transport;
