@@ -12,14 +12,17 @@
 //! No socket and no time of day. Everything is built from what a user has as well: a
 //! clock and Deferreds.
 
+mod cooperative_task;
 mod cooperator;
 mod grid;
 mod looping_call;
 mod react;
+mod rota;
 mod sleep;
 mod timekeeper;
 
-pub use self::cooperator::{CooperativeTask, Cooperator, TaskError};
+pub use self::cooperative_task::{CooperativeTask, TaskError};
+pub use self::cooperator::Cooperator;
 pub use self::grid::MissedTicks;
 pub use self::looping_call::{AlreadyRunning, LoopingCall};
 pub use self::react::{react, react_with};
