@@ -516,6 +516,11 @@ impl fmt::Debug for Canceller {
 ///
 /// Implemented for these three alone, so that type inference finds the error
 /// type of a closure even through `?`.
+#[diagnostic::on_unimplemented(
+    message = "a callback cannot return `{Self}`",
+    label = "returns `{Self}`",
+    note = "it returns `()`, a `Result`, or another `Deferred`; for a plain value there is `map`"
+)]
 pub trait IntoDeferred<E: ChainError = Failure> {
     /// What the next callback of the chain gets.
     type Value;

@@ -76,7 +76,7 @@ impl From<SocketAddr> for TcpAddress {
 }
 
 /// A text that is not the address of a TCP port.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not an address: expected HOST:PORT, {problem}")]
 pub struct AddressError {
     text: String,

@@ -1,9 +1,12 @@
 //! How connections end, and what can go wrong before they begin.
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use torsade_deferred::{Failure, Interrupted};
+
+use crate::address::AddressError;
 
 /// Why a connection is no more. Given to `connection_lost`, exactly once.
 ///
@@ -71,7 +74,7 @@ impl ConnectionLost {
 }
 
 /// Why a connection was not made.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// Nobody listens there.
@@ -98,7 +101,7 @@ pub enum ConnectError {
     },
     /// The text is not an address.
     #[error("cannot connect: {0}")]
-    Address(#[from] crate::address::AddressError),
+    Address(#[from] AddressError),
     /// The system refused for another reason.
     #[error("cannot connect to {address}: {source}")]
     Io {
@@ -113,7 +116,7 @@ pub enum ConnectError {
 }
 
 /// Why a port does not listen.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
     /// Another socket listens there.
@@ -138,7 +141,7 @@ pub enum ListenError {
     },
     /// The text is not an address.
     #[error("cannot listen: {0}")]
-    Address(#[from] crate::address::AddressError),
+    Address(#[from] AddressError),
     /// The system refused for another reason.
     #[error("cannot listen on {address}: {source}")]
     Io {
@@ -150,7 +153,7 @@ pub enum ListenError {
 }
 
 /// Why the loop does not run.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
     /// It runs already: called from inside one of its own callbacks.
@@ -172,3 +175,16 @@ impl From<RunError> for io::Error {
         }
     }
 }
+
+/// The text, as for `Display`: it is what a `main` that returns the error prints.
+macro_rules! debug_as_display {
+    ($($error:ty),*) => {$(
+        impl fmt::Debug for $error {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    )*};
+}
+
+debug_as_display!(AddressError, ConnectError, ListenError, RunError);

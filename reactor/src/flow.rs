@@ -19,9 +19,9 @@ pub struct Limits {
     pub unsent_high: usize,
     /// At this many unsent bytes both go on: 16 KiB.
     pub unsent_low: usize,
-    /// A write while more than this is unsent ends the connection with
-    /// [`ConnectionLost::Overrun`](crate::ConnectionLost::Overrun): 16 MiB. (So one write
-    /// may be larger, if the peer keeps up.)
+    /// A write to a connection that had more than this unsent before the callback at hand
+    /// ends it with [`ConnectionLost::Overrun`](crate::ConnectionLost::Overrun): 16 MiB. What
+    /// one callback writes may be larger, if the peer then takes it.
     pub unsent_max: usize,
     /// How long a connection that is being lost may take to send the rest: 30 s. Then
     /// it is aborted.

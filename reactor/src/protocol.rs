@@ -22,6 +22,10 @@ use crate::transport::Transport;
 /// [`ConnectionLost::Panicked`], and nothing else.
 ///
 /// Twisted's `IProtocol`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a protocol",
+    note = "implement `Protocol` for it; a `LineReceiver` becomes a protocol as `Lines::new(..)`"
+)]
 pub trait Protocol: Sized + 'static {
     /// Called once, before anything else, when the connection stands.
     fn connection_made(&mut self, transport: &Transport<Self>) {
@@ -48,7 +52,9 @@ pub trait Protocol: Sized + 'static {
     /// Called when more than the high mark is unsent: the peer reads more slowly than
     /// this protocol writes.
     ///
-    /// Always followed by [`write_resumed`](Protocol::write_resumed), or by the end.
+    /// Comes when the callback in which it happened has returned, and what could be sent
+    /// then was sent. Always followed by [`write_resumed`](Protocol::write_resumed), or by
+    /// the end; the other never comes without this one.
     /// Between the two, nothing is read from the peer of an accepted connection either: who
     /// takes no answers gets to ask no more.
     fn write_paused(&mut self, transport: &Transport<Self>) {
@@ -98,6 +104,10 @@ where
 }
 
 /// What a factory closure may return: a protocol, or an `Option` of one.
+#[diagnostic::on_unimplemented(
+    message = "a factory builds protocols, and `{Self}` is none",
+    note = "return a `Protocol`, or an `Option` of one; a `LineReceiver` becomes a protocol as `Lines::new(..)`"
+)]
 pub trait Built {
     /// The protocol.
     type Protocol: Protocol;

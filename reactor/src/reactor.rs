@@ -132,6 +132,7 @@ impl Reactor {
     ///
     /// The failure of `deferred`; or, made from a [`RunError`]: the reactor runs already,
     /// was stopped (which cancels `deferred`), or cannot wait.
+    #[track_caller]
     pub fn run_until<T: 'static, E>(&self, deferred: Deferred<T, E>) -> Result<T, E>
     where
         E: ChainError + From<RunError>,
@@ -422,6 +423,7 @@ impl Reactor {
     /// # Errors
     ///
     /// [`ListenError`], which names the address.
+    #[track_caller]
     pub fn listen_tcp(
         &self,
         address: impl ToTcpAddress,
@@ -478,6 +480,7 @@ impl Reactor {
     /// # Cancellation
     ///
     /// Gives the attempt up; `build` is not called.
+    #[track_caller]
     pub fn connect_tcp<P: Protocol>(
         &self,
         address: impl ToTcpAddress,

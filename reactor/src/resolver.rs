@@ -34,6 +34,7 @@ pub(crate) struct Lookups {
 ///
 /// Fails with an [`Interrupted::TimedOut`] inside the `io::Error` after
 /// [`LOOKUP_LIMIT`].
+#[track_caller]
 pub(crate) fn resolve(
     core: &Rc<Core>,
     host: &str,

@@ -51,6 +51,14 @@ pub trait Stream: 'static {
     /// How many bytes were written and are not yet with the system.
     fn unsent(&self) -> usize;
 
+    /// Whether more than the high mark is unsent, so that who answers requests had better
+    /// look at no further one. It may sink again without a word; if it does not,
+    /// [`write_paused`](Receiver::write_paused) and in time
+    /// [`write_resumed`](Receiver::write_resumed) follow. Never, for a stream without marks.
+    fn is_congested(&self) -> bool {
+        false
+    }
+
     /// Sets this stream's limits; they hold from now on.
     fn set_limits(&self, limits: Limits);
 
@@ -63,8 +71,8 @@ pub trait Stream: 'static {
     /// The reactor that drives it.
     fn reactor(&self) -> Reactor;
 
-    /// Sends small writes at once instead of waiting for more (`TCP_NODELAY`); nothing,
-    /// where that means nothing.
+    /// Whether small writes are sent at once (`TCP_NODELAY`), as they are by default;
+    /// nothing, where that means nothing.
     fn set_nodelay(&self, on: bool);
 
     /// Gives what comes in to `receiver` from now on, in place of the one before.

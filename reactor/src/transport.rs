@@ -129,13 +129,22 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         self.seat.stream.unsent()
     }
 
+    /// Whether more than [`Limits::unsent_high`] is unsent at this moment. For who answers
+    /// many requests in one callback: stop there, and go on when
+    /// [`write_resumed`](Protocol::write_resumed) is called, or in a later turn.
+    #[must_use]
+    pub fn is_congested(&self) -> bool {
+        self.seat.stream.is_congested()
+    }
+
     /// Sets this connection's limits; they hold from now on.
     pub fn set_limits(&self, limits: Limits) {
         self.seat.stream.set_limits(limits);
     }
 
-    /// Sends small writes at once instead of waiting for more (`TCP_NODELAY`). Off by
-    /// default: the writes of one callback leave together anyway.
+    /// Whether small writes are sent at once (`TCP_NODELAY`) instead of waiting for the
+    /// peer to acknowledge the ones before. They are, by default: the writes of one callback
+    /// leave together anyway, and two answers in two turns must not take 40 ms.
     pub fn set_nodelay(&self, on: bool) {
         self.seat.stream.set_nodelay(on);
     }
@@ -152,7 +161,8 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         self.seat.stream.host()
     }
 
-    /// The reactor that drives the connection.
+    /// The reactor that drives the connection. (After that one's end: one with nothing in
+    /// it.)
     #[must_use]
     pub fn reactor(&self) -> Reactor {
         self.seat.stream.reactor()

@@ -335,6 +335,59 @@ fn the_marks_of_the_stream_below_reach_the_receiver() {
 }
 
 #[test]
+fn a_peer_that_asks_much_in_one_chunk_and_reads_gets_every_answer_within_the_marks() {
+    const LINES: usize = 60_000;
+    const ANSWER: [u8; 1000] = [b'v'; 1000];
+
+    struct Answers {
+        most_unsent: Rc<Cell<usize>>,
+    }
+    impl LineReceiver for Answers {
+        fn line_received(&mut self, transport: &LineTransport<Self>, _: &[u8]) {
+            transport.send_line(ANSWER);
+            let unsent = transport.unsent();
+            self.most_unsent.set(self.most_unsent.get().max(unsent));
+        }
+    }
+
+    struct Asks {
+        left: usize,
+        done: Option<Trigger<()>>,
+    }
+    impl Protocol for Asks {
+        fn connection_made(&mut self, transport: &Transport<Self>) {
+            transport.write(vec![b'\n'; LINES]);
+        }
+
+        fn data_received(&mut self, _: &Transport<Self>, data: &[u8]) {
+            self.left -= data.len();
+            if let Some(done) = self.done.take_if(|_| self.left == 0) {
+                done.callback(());
+            }
+        }
+    }
+
+    let reactor = Reactor::new().expect("a reactor");
+    let most_unsent = Rc::new(Cell::new(0));
+    let most = Rc::clone(&most_unsent);
+    let port = reactor.listen_tcp("127.0.0.1:0", move |_: &Address| {
+        let most_unsent = Rc::clone(&most);
+        Lines::new(Answers { most_unsent }).delimiter(Delimiter::LineFeed)
+    });
+    let address = port.expect("a free port").address();
+    let (trigger, done) = Deferred::new();
+    let left = LINES * (ANSWER.len() + 1);
+    let client = reactor.connect_tcp(address, move |_| Asks {
+        left,
+        done: Some(trigger),
+    });
+    reactor.run_until(client).expect("it listens");
+    reactor.run_until(done).expect("every answer comes");
+    let marks = Limits::default();
+    assert!(most_unsent.get() < 2 * marks.unsent_high, "{most_unsent:?}");
+}
+
+#[test]
 fn a_connection_can_be_handed_on_with_the_bytes_that_are_not_used() {
     struct Next(Rc<Log>);
     impl Protocol for Next {

@@ -57,6 +57,8 @@ impl<H: LineReceiver> Delivery<H> {
             Some(successor) => successor.write_resumed(),
             None => self.transport.call(H::write_resumed),
         }
+        self.transport.stream().look_for_congestion();
+        self.deliver_kept();
     }
 
     pub(super) fn connection_lost(&self, reason: ConnectionLost) {
@@ -109,7 +111,7 @@ impl<H: LineReceiver> Delivery<H> {
                 deliver_next(receiver, transport, &mut rest);
             });
             match visited {
-                Visited::Made => {}
+                Visited::Made => stream.look_for_congestion(),
                 // It has left, or it panicked: nobody wants the rest.
                 Visited::Over => rest = &[],
                 // It is busy, in a method that this data came from inside of.
@@ -120,13 +122,20 @@ impl<H: LineReceiver> Delivery<H> {
             }
         }
         stream.set_delivering(false);
+        if stream.is_held_up() {
+            // What is unsent may be sent as soon as this callback returns; if it is not, the
+            // stream below says so, and says when.
+            stream.schedule();
+        }
         data.len() - rest.len()
     }
 }
 
 impl<H: LineReceiver> GoOn for Delivery<H> {
     fn go_on(self: Rc<Self>) {
-        self.transport.stream().set_scheduled(false);
+        let stream = self.transport.stream();
+        stream.set_scheduled(false);
+        stream.look_for_congestion();
         self.deliver_kept();
     }
 }

@@ -46,6 +46,8 @@ struct Flags {
     paused: Cell<bool>,
     /// The stream below was paused, too, and has not been resumed.
     below_paused: Cell<bool>,
+    /// More is unsent than the high mark: the lines at hand wait.
+    congested: Cell<bool>,
     /// The loop that delivers is on the stack.
     delivering: Cell<bool>,
     /// A call that goes on delivering is scheduled; nothing is delivered before.
@@ -166,7 +168,24 @@ impl LineStream {
 
     /// Whether the next event may be delivered now.
     pub(super) fn is_flowing(&self) -> bool {
-        !self.flags.paused.get() && !self.flags.scheduled.get() && self.below.is_connected()
+        let waits =
+            self.flags.paused.get() || self.flags.scheduled.get() || self.flags.congested.get();
+        !waits && self.below.is_connected()
+    }
+
+    /// Looks whether the answers to what was delivered so far have left. If not, nothing
+    /// more is delivered, nor read, until they have: a peer that asks much in one chunk and
+    /// takes no answers would otherwise fill the memory from that one chunk.
+    pub(super) fn look_for_congestion(&self) {
+        let congested = self.below.is_congested();
+        self.flags.congested.set(congested);
+        if congested && !self.flags.below_paused.replace(true) {
+            self.below.pause_reading();
+        }
+    }
+
+    pub(super) fn is_held_up(&self) -> bool {
+        self.flags.congested.get()
     }
 
     /// Whether the bytes at hand are the next to be split.
@@ -302,6 +321,10 @@ impl Stream for LineStream {
 
     fn unsent(&self) -> usize {
         self.below.unsent()
+    }
+
+    fn is_congested(&self) -> bool {
+        self.below.is_congested()
     }
 
     fn set_limits(&self, limits: Limits) {

@@ -97,6 +97,8 @@ struct Flags {
     paused: Cell<bool>,
     /// More is unsent than the high mark, and the writer has been told.
     choked: Cell<bool>,
+    /// More was unsent than the limit when the last callback returned.
+    overfull: Cell<bool>,
     /// Nothing is read while it is choked: a peer that does not take answers gets to ask
     /// no more. So it is for accepted connections, and not for those made from here: two
     /// ends that both stop reading while they write would wait for each other for ever.
@@ -316,6 +318,7 @@ impl Connection {
     /// not any more.
     fn mind_the_marks(&self) {
         let (unsent, limits) = (self.outgoing.borrow().len(), self.limits());
+        self.flags.overfull.set(unsent > limits.unsent_max);
         let choked = self.flags.choked.get();
         if !choked && unsent > limits.unsent_high {
             self.flags.choked.set(true);
@@ -497,7 +500,8 @@ impl Stream for Connection {
             rest = self.write_direct(&mut outgoing, data);
         }
         let limit = self.limits().unsent_max;
-        if outgoing.len() > limit {
+        // Not what this callback alone has written: the peer had no chance to take that.
+        if outgoing.len() > limit && self.flags.overfull.get() {
             return self.doom(ConnectionLost::Overrun { limit });
         }
         outgoing.push(rest, || self.core.lend_buffer());
@@ -538,6 +542,10 @@ impl Stream for Connection {
 
     fn unsent(&self) -> usize {
         self.outgoing.borrow().len()
+    }
+
+    fn is_congested(&self) -> bool {
+        self.outgoing.borrow().len() > self.limits().unsent_high
     }
 
     fn set_limits(&self, limits: Limits) {

@@ -28,6 +28,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
 /// Connects, tries the addresses of a name one after the other, and seats the
 /// protocol.
+#[track_caller]
 pub(crate) fn connect<P: Protocol>(
     core: &Rc<Core>,
     address: &impl ToTcpAddress,
