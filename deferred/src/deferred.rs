@@ -1,15 +1,16 @@
 //! The waiting end: a result that is here or will come, and what to do with it.
 
-use std::any::TypeId;
+use std::any::Any;
 use std::cell::OnceCell;
 use std::fmt;
 use std::mem;
 use std::panic::Location;
 use std::rc::Rc;
 
-use crate::chain::{self, Cursor, Innermost, Link, Node, Outcome, Output, Root, Taken};
+use crate::chain::{self, Cursor, Innermost, Link, Node, Outcome, Output, Returned, Root, Taken};
 use crate::error::{ChainError, Interrupted};
 use crate::failure::{Failure, into_type};
+use crate::links::Links;
 use crate::pause::{Gate, Paused};
 use crate::trigger::Trigger;
 use crate::unhandled::Trail;
@@ -83,8 +84,8 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     {
         let place = Location::caller();
         self.chain(place, move |result| match result {
-            Ok(value) => callback(value).into_deferred(),
-            Err(error) => Deferred::fired(Outcome::new(Err(error), Trail::begin(place))),
+            Ok(value) => Returned::of(callback(value)),
+            Err(error) => Returned::Result(Err(error)),
         })
     }
 
@@ -99,8 +100,8 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     {
         let place = Location::caller();
         self.chain(place, move |result| match result {
-            Ok(value) => Self::fired(Outcome::new(Ok(value), Trail::begin(place))),
-            Err(error) => errback(error).into_deferred(),
+            Ok(value) => Returned::Result(Ok(value)),
+            Err(error) => Returned::of(errback(error)),
         })
     }
 
@@ -117,8 +118,8 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         S: IntoDeferred<E, Value = R::Value>,
     {
         self.chain(Location::caller(), move |result| match result {
-            Ok(value) => callback(value).into_deferred(),
-            Err(error) => errback(error).into_deferred(),
+            Ok(value) => Returned::of(callback(value)),
+            Err(error) => Returned::of(errback(error)),
         })
     }
 
@@ -132,34 +133,31 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         R: IntoDeferred<E, Value: 'static>,
     {
         self.chain(Location::caller(), move |result| {
-            callback(result).into_deferred()
+            Returned::of(callback(result))
         })
     }
 
     /// Turns the value into another, plainly: no failure, no waiting.
     #[track_caller]
     pub fn map<U: 'static>(self, convert: impl FnOnce(T) -> U + 'static) -> Deferred<U, E> {
-        let place = Location::caller();
-        self.chain(place, move |result| {
-            Deferred::fired(Outcome::new(result.map(convert), Trail::begin(place)))
+        self.chain(Location::caller(), move |result| {
+            Returned::Result(result.map(convert))
         })
     }
 
     /// Turns the error into another, also one of another type.
     #[track_caller]
     pub fn map_err<F: ChainError>(self, convert: impl FnOnce(E) -> F + 'static) -> Deferred<T, F> {
-        let place = Location::caller();
-        self.chain(place, move |result| {
-            Deferred::fired(Outcome::new(result.map_err(convert), Trail::begin(place)))
+        self.chain(Location::caller(), move |result| {
+            Returned::Result(result.map_err(convert))
         })
     }
 
     /// Turns the error into one that can be made from it, as `?` does.
     #[track_caller]
     pub fn err_into<F: ChainError + From<E>>(self) -> Deferred<T, F> {
-        let place = Location::caller();
-        self.chain(place, move |result| {
-            Deferred::fired(Outcome::new(result.map_err(F::from), Trail::begin(place)))
+        self.chain(Location::caller(), move |result| {
+            Returned::Result(result.map_err(F::from))
         })
     }
 
@@ -328,39 +326,63 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         self.point_cursor();
     }
 
-    fn chain<U, F, C>(mut self, place: &'static Location<'static>, callback: C) -> Deferred<U, F>
+    #[inline]
+    fn chain<U, F, C>(self, place: &'static Location<'static>, callback: C) -> Deferred<U, F>
     where
         U: 'static,
         F: ChainError,
-        C: FnOnce(Result<T, E>) -> Deferred<U, F> + 'static,
+        C: FnOnce(Result<T, E>) -> Returned<U, F> + 'static,
     {
+        let (state, cursor) = self.into_parts();
         // A callback that leaves the types as they are hangs on the node that is there. The
-        // compiler knows which kind this is, and keeps one of the two branches. `self` is
-        // moved on whole: taken apart and put together, it took longer than all the rest.
-        let same = TypeId::of::<Self>() == TypeId::of::<Deferred<U, F>>();
-        if same
-            && let State::Waiting(node) = &self.state
-            && let Some(links) = node.links()
-            && links.is_open()
-        {
-            links.push(place, |result| same_type(callback(result)));
-            return same_type(self);
-        }
+        // compiler knows which kind this is, and keeps one of the two branches. What is moved
+        // here is the node alone: a whole Deferred has room for a result, and to move that
+        // took longer than all the rest.
+        let state = match state {
+            State::Waiting(node) => {
+                if let Some(links) = node.links()
+                    && links.is_open()
+                    && let Some(links) = (links as &dyn Any).downcast_ref::<Links<U, F>>()
+                {
+                    links.push(place, callback);
+                    let state = State::Waiting(same_type(node));
+                    return Deferred { state, cursor };
+                }
+                State::Waiting(node)
+            }
+            other => other,
+        };
+        Self { state, cursor }.chain_anyhow(place, callback)
+    }
+
+    /// Adds a callback, whatever there is to add it to.
+    #[inline(never)]
+    fn chain_anyhow<U, F, C>(
+        mut self,
+        place: &'static Location<'static>,
+        callback: C,
+    ) -> Deferred<U, F>
+    where
+        U: 'static,
+        F: ChainError,
+        C: FnOnce(Result<T, E>) -> Returned<U, F> + 'static,
+    {
         match self.take_outcome() {
             Awaited::Outcome(outcome) => self.go_on(outcome, place, callback),
-            Awaited::Pending(source) => match source.links() {
-                Some(links) if same => {
-                    links.push(place, |result| same_type(callback(result)));
+            Awaited::Pending(source) => {
+                if let Some(links) = source.links()
+                    && let Some(links) = (links as &dyn Any).downcast_ref::<Links<U, F>>()
+                {
+                    links.push(place, callback);
                     self.wait_for(source);
-                    same_type(self)
+                    return same_type(self);
                 }
-                _ => Deferred::waiting(Link::after(source, place, callback))
-                    .with_cursor_of(&mut self),
-            },
+                Deferred::waiting(Link::after(source, place, callback)).with_cursor_of(&mut self)
+            }
             Awaited::Gone => {
                 let (trigger, rest) = Self::new_at(place);
                 drop(trigger);
-                rest.chain(place, callback)
+                rest.chain_anyhow(place, callback)
             }
         }
     }
@@ -375,28 +397,36 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     where
         U: 'static,
         F: ChainError,
-        C: FnOnce(Result<T, E>) -> Deferred<U, F> + 'static,
+        C: FnOnce(Result<T, E>) -> Returned<U, F> + 'static,
     {
         self.point_cursor();
         let trail = outcome.trail.then(place);
-        let mut next = chain::call(callback, outcome.claim(), trail);
+        let mut next = chain::call(callback, outcome.claim()).into_deferred(trail);
         if let State::Fired(outcome) = &mut next.state {
             outcome.trail = trail;
         }
         next.with_cursor_of(&mut self)
     }
 
-    /// The result, if it is here and nothing need be asked for it; the Deferred is
-    /// then empty.
+    /// The result, if it is here and nobody but the caller has to do with this Deferred.
     #[inline]
-    pub(crate) fn take_fired(&mut self) -> Option<Outcome<T, E>> {
-        match mem::replace(&mut self.state, State::Taken) {
-            State::Fired(outcome) => Some(outcome),
-            other => {
-                self.state = other;
-                None
-            }
+    pub(crate) fn into_fired(self) -> Result<Result<T, E>, Self> {
+        match self.into_parts() {
+            (State::Fired(outcome), cursor) if cursor.get().is_none() => Ok(outcome.claim()),
+            (state, cursor) => Err(Self { state, cursor }),
         }
+    }
+
+    /// What it is made of. Its drop is not for these.
+    #[inline]
+    fn into_parts(mut self) -> (State<T, E>, OnceCell<Rc<Cursor>>) {
+        let parts = (
+            mem::replace(&mut self.state, State::Taken),
+            mem::take(&mut self.cursor),
+        );
+        // Nothing is left to drop, and so it need not be looked for.
+        mem::forget(self);
+        parts
     }
 
     /// Takes over the cancellers of what this one stands behind.
@@ -576,5 +606,5 @@ where
     E: ChainError,
 {
     let trail = Trail::begin(Location::caller());
-    chain::call(|()| function().into_deferred(), (), trail)
+    chain::call(|()| Returned::Deferred(function().into_deferred()), ()).into_deferred(trail)
 }

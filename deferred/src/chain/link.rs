@@ -4,8 +4,7 @@ use std::cell::Cell;
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::{Node, Outcome, Output, Pulled, Step, Taken, Upstream, call, peek, pull};
-use crate::deferred::Deferred;
+use super::{Node, Outcome, Output, Pulled, Returned, Step, Taken, Upstream, call, peek, pull};
 use crate::error::{ChainError, Interrupted};
 use crate::links::{Driven, Links};
 use crate::unhandled::Trail;
@@ -38,7 +37,7 @@ where
     IE: ChainError,
     T: 'static,
     E: ChainError,
-    F: FnOnce(Result<I, IE>) -> Deferred<T, E> + 'static,
+    F: FnOnce(Result<I, IE>) -> Returned<T, E> + 'static,
 {
     /// Puts a callback behind a pending node: the one allocation of a link.
     pub(crate) fn after(
@@ -60,7 +59,7 @@ where
 
     /// Goes on with what the callback returned: through the callbacks that hang here, to
     /// whoever waits.
-    fn drive(self: &Rc<Self>, returned: Deferred<T, E>) -> Option<Rc<dyn Step>> {
+    fn drive(self: &Rc<Self>, returned: Returned<T, E>) -> Option<Rc<dyn Step>> {
         match self.links.drive(returned, self, self.trail) {
             Driven::Outcome(outcome) => {
                 self.state.set(LinkState::Done(outcome));
@@ -85,7 +84,7 @@ where
     IE: ChainError,
     T: 'static,
     E: ChainError,
-    F: FnOnce(Result<I, IE>) -> Deferred<T, E> + 'static,
+    F: FnOnce(Result<I, IE>) -> Returned<T, E> + 'static,
 {
     fn upstream(&self) -> Upstream {
         let state = self.state.replace(LinkState::Taken);
@@ -120,7 +119,7 @@ where
     IE: ChainError,
     T: 'static,
     E: ChainError,
-    F: FnOnce(Result<I, IE>) -> Deferred<T, E> + 'static,
+    F: FnOnce(Result<I, IE>) -> Returned<T, E> + 'static,
 {
     fn take(&self) -> Taken<T, E> {
         match self.state.replace(LinkState::Taken) {
@@ -152,21 +151,21 @@ where
     IE: ChainError,
     T: 'static,
     E: ChainError,
-    F: FnOnce(Result<I, IE>) -> Deferred<T, E> + 'static,
+    F: FnOnce(Result<I, IE>) -> Returned<T, E> + 'static,
 {
     fn run(self: Rc<Self>) -> Option<Rc<dyn Step>> {
         let this = Rc::clone(&self) as Rc<dyn Step>;
         match self.state.replace(LinkState::Running) {
             LinkState::Input(source, callback) => match pull(source, &this) {
                 // Detach, then call: the callback is on the stack, the node says so.
-                Pulled::Outcome(outcome) => self.drive(call(callback, outcome.claim(), self.trail)),
+                Pulled::Outcome(outcome) => self.drive(call(callback, outcome.claim())),
                 Pulled::Waiting(source) => {
                     self.state.set(LinkState::Input(source, callback));
                     None
                 }
             },
             LinkState::Inner(source) => match pull(source, &this) {
-                Pulled::Outcome(outcome) => self.drive(Deferred::fired(outcome)),
+                Pulled::Outcome(outcome) => self.drive(Returned::Result(outcome.claim())),
                 Pulled::Waiting(source) => {
                     self.state.set(LinkState::Inner(source));
                     None

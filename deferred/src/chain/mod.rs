@@ -41,12 +41,13 @@ mod root;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 
-use crate::deferred::Deferred;
+use crate::deferred::{Deferred, IntoDeferred};
 use crate::error::{ChainError, Interrupted};
 use crate::links::Links;
 use crate::unhandled::{self, Trail};
@@ -125,6 +126,7 @@ pub(crate) struct Outcome<T, E: ChainError> {
 }
 
 impl<T, E: ChainError> Outcome<T, E> {
+    #[inline]
     pub(crate) fn new(result: Result<T, E>, trail: Trail) -> Self {
         Self {
             result: Some(result),
@@ -132,10 +134,12 @@ impl<T, E: ChainError> Outcome<T, E> {
         }
     }
 
+    #[inline]
     pub(crate) fn claim(mut self) -> Result<T, E> {
-        self.result
-            .take()
-            .expect("an outcome is claimed once, by value")
+        let result = self.result.take();
+        // Nothing is left to drop or to report.
+        mem::forget(self);
+        result.expect("an outcome is claimed once, by value")
     }
 
     pub(crate) fn peek(&self) -> &Result<T, E> {
@@ -153,23 +157,42 @@ impl<T, E: ChainError> Drop for Outcome<T, E> {
     }
 }
 
+/// What a callback returned.
+pub(crate) enum Returned<T, E: ChainError> {
+    Result(Result<T, E>),
+    /// To be waited for, or more than its result.
+    Deferred(Deferred<T, E>),
+}
+
+impl<T: 'static, E: ChainError> Returned<T, E> {
+    #[inline]
+    pub(crate) fn of(value: impl IntoDeferred<E, Value = T>) -> Self {
+        match value.into_deferred().into_fired() {
+            Ok(result) => Self::Result(result),
+            Err(deferred) => Self::Deferred(deferred),
+        }
+    }
+
+    /// A Deferred of it; `trail` is for a mere result.
+    pub(crate) fn into_deferred(self, trail: Trail) -> Deferred<T, E> {
+        match self {
+            Self::Result(result) => Deferred::fired(Outcome::new(result, trail)),
+            Self::Deferred(deferred) => deferred,
+        }
+    }
+}
+
 /// Calls back into user code; a panic becomes the failure of the chain.
 ///
 /// It goes down the chain, to whoever waits for the result, and not up to the
 /// firer, who may be a stranger: the lock that was released, the connection
 /// whose data happened to complete somebody else's request.
 pub(crate) fn call<I, T: 'static, E: ChainError>(
-    callback: impl FnOnce(I) -> Deferred<T, E>,
+    callback: impl FnOnce(I) -> Returned<T, E>,
     input: I,
-    trail: Trail,
-) -> Deferred<T, E> {
-    match catch_unwind(AssertUnwindSafe(|| callback(input))) {
-        Ok(deferred) => deferred,
-        Err(payload) => {
-            let error = Interrupted::from_panic(&*payload).into();
-            Deferred::fired(Outcome::new(Err(error), trail))
-        }
-    }
+) -> Returned<T, E> {
+    catch_unwind(AssertUnwindSafe(|| callback(input)))
+        .unwrap_or_else(|payload| Returned::Result(Err(Interrupted::from_panic(&*payload).into())))
 }
 
 /// The last step of a chain that a future waits for.

@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 
 use super::{
-    Node, Outcome, Output, Pulled, Step, Taken, Upstream, peek, pull, run, run_soon, waits_for,
+    Node, Outcome, Output, Pulled, Returned, Step, Taken, Upstream, peek, pull, run, run_soon,
+    waits_for,
 };
-use crate::deferred::Deferred;
 use crate::error::{ChainError, Interrupted};
 use crate::links::{Driven, Links};
 use crate::unhandled::Trail;
@@ -177,8 +177,11 @@ impl<T: 'static, E: ChainError> Root<T, E> {
 }
 
 impl<T: 'static, E: ChainError> Root<T, E> {
-    fn drive(self: &Rc<Self>, result: Deferred<T, E>) -> Option<Rc<dyn Step>> {
-        match self.links.drive(result, self, self.trail) {
+    fn drive(self: &Rc<Self>, outcome: Outcome<T, E>) -> Option<Rc<dyn Step>> {
+        match self
+            .links
+            .drive(Returned::Result(outcome.claim()), self, self.trail)
+        {
             Driven::Outcome(outcome) => {
                 self.state.set(RootState::Done(outcome));
                 self.pass_on()
@@ -299,9 +302,9 @@ impl<T: 'static, E: ChainError> Output<T, E> for Root<T, E> {
 impl<T: 'static, E: ChainError> Step for Root<T, E> {
     fn run(self: Rc<Self>) -> Option<Rc<dyn Step>> {
         match self.state.replace(RootState::Running) {
-            RootState::Done(outcome) => self.drive(Deferred::fired(outcome)),
+            RootState::Done(outcome) => self.drive(outcome),
             RootState::Linked(source) => match pull(source, &(Rc::clone(&self) as Rc<dyn Step>)) {
-                Pulled::Outcome(outcome) => self.drive(Deferred::fired(outcome)),
+                Pulled::Outcome(outcome) => self.drive(outcome),
                 Pulled::Waiting(source) => {
                     self.state.set(RootState::Linked(source));
                     None
