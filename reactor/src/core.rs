@@ -442,6 +442,14 @@ impl Core {
         self.run_phase(&self.shutdown, Phase::Before);
     }
 
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get() || self.shutting_down.borrow().is_some()
+    }
+
+    pub(crate) fn is_starting(&self) -> bool {
+        self.starting.get()
+    }
+
     fn is_shutdown_due(&self) -> bool {
         self.shutting_down.borrow().is_some() && !self.shutdown.is_waiting()
     }
@@ -454,6 +462,11 @@ impl Core {
         self.run_phase(&self.shutdown, Phase::During);
         self.run_phase(&self.shutdown, Phase::After);
         self.mailbox.end(Ending::Stopped);
+        // Whoever asked again meanwhile has what they asked for; and a start that was under
+        // way is over.
+        self.stopping.set(false);
+        self.startup.give_up();
+        self.starting.set(false);
     }
 
     pub(crate) fn set_shutdown_limit(&self, limit: Duration) {
@@ -478,7 +491,8 @@ impl Core {
             .map(|(_, source)| Rc::clone(source))
             .collect();
         for source in sources {
-            source.stop();
+            // The panic of a drop has been reported; the others go all the same.
+            let _ = panics::catch(|| source.stop());
             self.settle();
         }
     }
@@ -583,6 +597,12 @@ impl Core {
     pub(crate) fn later(&self, delay: Duration) -> Instant {
         let now = self.now();
         now.checked_add(delay).unwrap_or_else(|| now + FAR_FUTURE)
+    }
+
+    #[track_caller]
+    pub(crate) fn call_soon(&self, call: impl FnOnce() + 'static) {
+        let call = Call::new(call);
+        self.soon.borrow_mut().push(call);
     }
 
     #[track_caller]

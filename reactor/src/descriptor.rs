@@ -56,6 +56,10 @@ pub struct Readiness {
     /// The other end has ended its stream, or the descriptor is broken. Comes with the
     /// others, whatever the interest.
     pub hangup: bool,
+    /// Both directions are gone, or there is an error to be asked for.
+    pub(crate) broken: bool,
+    /// There is urgent data, in front of which a read stops short.
+    pub(crate) urgent: bool,
 }
 
 impl Readiness {
@@ -63,6 +67,8 @@ impl Readiness {
         readable: true,
         writable: true,
         hangup: false,
+        broken: false,
+        urgent: false,
     };
 }
 

@@ -141,16 +141,24 @@ impl Reactor {
         let _running = core.enter()?;
         let result = Rc::new(Cell::new(None));
         let canceller = deferred.canceller();
-        let (slot, weak) = (Rc::clone(&result), Rc::downgrade(core));
+        let (slot, weak) = (Rc::downgrade(&result), Rc::downgrade(core));
         drop(deferred.add_both(move |fired| {
+            // Nobody waits any more: the next run is not this one's to end, and a failure is
+            // nobody's but the report's.
+            let Some((slot, core)) = slot.upgrade().zip(weak.upgrade()) else {
+                return fired.map(drop);
+            };
             slot.set(Some(fired));
-            if let Some(core) = weak.upgrade() {
-                core.leaving.set(true);
-            }
+            core.leaving.set(true);
+            Ok(())
         }));
         loop {
             if let Some(result) = result.take() {
                 core.leaving.set(false);
+                // A stop that has begun is brought to its end.
+                while core.is_stopping() && !core.leave() {
+                    core.turn(Pause::Wait(None)).map_err(RunError::Io)?;
+                }
                 return result;
             }
             core.turn(Pause::Wait(None)).map_err(RunError::Io)?;
@@ -159,6 +167,7 @@ impl Reactor {
                 result.set(fired);
             } else if core.leave() {
                 canceller.cancel();
+                core.leaving.set(false);
                 // What cancelling made of it, if it is a value after all.
                 return result
                     .take()
@@ -342,7 +351,7 @@ impl Reactor {
     /// thing in the next run. Twisted's, but never from inside this.
     #[track_caller]
     pub fn call_when_running(&self, call: impl FnOnce() + 'static) {
-        if self.is_running() {
+        if self.is_running() && !self.core().is_starting() {
             self.call_soon(call);
         } else {
             self.core().when_running.borrow_mut().push(Call::new(call));

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use torsade_deferred::{Canceller, ChainError, Deferred, Failure, Interrupted};
@@ -15,6 +14,7 @@ use crate::flow::Limits;
 use crate::panics;
 use crate::protocol::Protocol;
 use crate::reactor::Reactor;
+use crate::slab::Slab;
 use crate::stream::{Receiver, Stream};
 
 /// A protocol's connection: a cheap clone, to keep, to store, to hand around.
@@ -47,9 +47,12 @@ struct Seat<P: 'static, S: Stream + ?Sized> {
     /// A callback panicked: only `connection_lost` is still to come.
     broken: Cell<bool>,
     /// What `when` has tied to this connection and has not fired.
-    ties: RefCell<Ties>,
+    ties: RefCell<Slab<Canceller>>,
     stream: Rc<S>,
 }
+
+/// Visits made in a row before the loop goes on with something else.
+const VISITS_AT_ONCE: usize = 1000;
 
 type WaitingVisit<P, S> = Box<dyn FnOnce(&mut Option<P>, &Transport<P, S>)>;
 
@@ -61,7 +64,7 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
             protocol: RefCell::new(Some(protocol)),
             waiting: RefCell::default(),
             broken: Cell::new(false),
-            ties: RefCell::default(),
+            ties: RefCell::new(Slab::new()),
             stream,
         };
         Self {
@@ -96,7 +99,8 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
 
     /// Closes the connection now: what is unsent is dropped, the peer sees a reset.
     ///
-    /// `connection_lost`, with [`ConnectionLost::Aborted`], comes in the next turn.
+    /// `connection_lost`, with [`ConnectionLost::Aborted`], comes when the callback at hand
+    /// has returned; outside of one, in the next turn.
     pub fn abort_connection(&self) {
         self.seat.stream.abort_connection();
     }
@@ -184,7 +188,7 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     pub fn call(&self, visit: impl FnOnce(&mut P, &Self) + 'static) {
         if let Visited::Busy(visit) = self.visit(visit) {
             self.wait_for_seat(Box::new(|protocol, transport| {
-                if let Some(protocol) = protocol {
+                if let Some(protocol) = protocol.as_mut().filter(|_| !transport.seat.broken.get()) {
                     visit(protocol, transport);
                 }
             }));
@@ -202,11 +206,13 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         deferred: Deferred<T, E>,
         callback: impl FnOnce(&mut P, &Self, Result<T, E>) + 'static,
     ) {
-        let tie = self.seat.ties.borrow_mut().tie(deferred.canceller());
+        let tie = self.seat.ties.borrow_mut().insert(deferred.canceller());
         let transport = self.clone();
         // Dropped: the callback returns nothing that could fail.
         drop(deferred.add_both(move |result| {
-            transport.seat.ties.borrow_mut().untie(tie);
+            // After the end there is nothing to untie.
+            let untied = transport.seat.ties.borrow_mut().remove(tie);
+            drop(untied);
             transport.call(move |protocol, transport| callback(protocol, transport, result));
         }));
         if self.is_over() {
@@ -218,6 +224,10 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     /// need not be copied when the protocol is free, which it is unless an event arises
     /// inside its own call.
     pub fn visit<F: FnOnce(&mut P, &Self)>(&self, visit: F) -> Visited<F> {
+        // Who waits comes first, also when the protocol is free for a moment.
+        if !self.seat.waiting.borrow().is_empty() {
+            return Visited::Busy(visit);
+        }
         let Ok(mut protocol) = self.seat.protocol.try_borrow_mut() else {
             return Visited::Busy(visit);
         };
@@ -270,8 +280,10 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         self.seat.waiting.borrow_mut().push_back(visit);
     }
 
+    /// Makes the visits that wait, within bounds: a protocol that calls itself again and
+    /// again must not keep the loop.
     fn let_waiting_in(&self) {
-        loop {
+        for _ in 0..VISITS_AT_ONCE {
             // Detach, then call: the queue is free again before the visit begins.
             let Some(visit) = self.seat.waiting.borrow_mut().pop_front() else {
                 return;
@@ -290,6 +302,10 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
                 return self.leave(|_| {});
             }
         }
+        if !self.seat.waiting.borrow().is_empty() {
+            let transport = self.clone();
+            self.reactor().call_soon(move || transport.let_waiting_in());
+        }
     }
 
     fn broke(&self, panicked: &Interrupted) {
@@ -300,8 +316,11 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
 
 impl<P: 'static, S: Stream + ?Sized> Seat<P, S> {
     fn cancel_ties(&self) {
-        let ties = self.ties.take();
-        ties.cancel();
+        let ties = self.ties.replace(Slab::new());
+        for (_, canceller) in ties.iter() {
+            // `cancel` does not panic, but the drop of what it sets free may: reported.
+            let _ = panics::catch(|| canceller.cancel());
+        }
     }
 }
 
@@ -396,42 +415,5 @@ impl<P: Protocol> Transport<P> {
             .set_receiver(Rc::clone(&transport.seat) as Rc<dyn Receiver>);
         transport.call(P::connection_made);
         transport
-    }
-}
-
-/// The Deferreds that go when the connection goes.
-#[derive(Default)]
-struct Ties {
-    cancellers: Vec<Option<Canceller>>,
-}
-
-impl Ties {
-    fn tie(&mut self, canceller: Canceller) -> usize {
-        // A handful at most, so the first free place is near.
-        let free = self
-            .cancellers
-            .iter()
-            .position(Option::is_none)
-            .unwrap_or(self.cancellers.len());
-        if free == self.cancellers.len() {
-            self.cancellers.push(Some(canceller));
-        } else {
-            self.cancellers[free] = Some(canceller);
-        }
-        free
-    }
-
-    fn untie(&mut self, tie: usize) {
-        // After `cancel` the place is gone, and there is nothing to do.
-        if let Some(place) = self.cancellers.get_mut(tie) {
-            *place = None;
-        }
-    }
-
-    fn cancel(self) {
-        for canceller in self.cancellers.into_iter().flatten() {
-            // `cancel` does not panic, but the drop of what it sets free may.
-            let _ = catch_unwind(AssertUnwindSafe(|| canceller.cancel()));
-        }
     }
 }

@@ -73,8 +73,8 @@ impl Driver for OsDriver {
         let fd = stream_socket(address)?;
         // A server that restarts must not wait for the old one's connections to time out.
         sockopt::set_socket_reuseaddr(&fd, true)?;
-        // The accepted sockets inherit it: no system call for each.
-        sockopt::set_tcp_nodelay(&fd, true)?;
+        // The accepted sockets inherit what is set here: no system call for each.
+        set_options(&fd)?;
         net::bind(&fd, &address)?;
         net::listen(&fd, BACKLOG)?;
         let bound = SocketAddr::try_from(net::getsockname(&fd)?)?;
@@ -86,7 +86,7 @@ impl Driver for OsDriver {
 
     fn connect(&self, peer: SocketAddr) -> io::Result<Box<dyn StreamSocket>> {
         let fd = stream_socket(peer)?;
-        sockopt::set_tcp_nodelay(&fd, true)?;
+        set_options(&fd)?;
         match net::connect(&fd, &peer) {
             // Interrupted or not, the attempt goes on in the kernel.
             Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => {}
@@ -188,6 +188,12 @@ fn stream_socket(address: SocketAddr) -> io::Result<OwnedFd> {
         flags,
         Some(ipproto::TCP),
     )?)
+}
+
+fn set_options(fd: &OwnedFd) -> io::Result<()> {
+    sockopt::set_tcp_nodelay(fd, true)?;
+    // Urgent data is data: a read that stopped in front of it would look like the last one.
+    Ok(sockopt::set_socket_oobinline(fd, true)?)
 }
 
 struct TcpListening {

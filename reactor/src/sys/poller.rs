@@ -112,7 +112,7 @@ impl Poller {
     fn add(&self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
         if self.is_epoll() {
             use epoll::EventFlags as Flags;
-            let flags = Flags::IN | Flags::OUT | Flags::RDHUP | Flags::ET;
+            let flags = Flags::IN | Flags::OUT | Flags::RDHUP | Flags::PRI | Flags::ET;
             return Ok(epoll::add(
                 &self.poller,
                 fd,
@@ -239,9 +239,11 @@ fn from_epoll(event: &epoll::Event) -> Event {
     use epoll::EventFlags as Flags;
     let flags = event.flags;
     let readiness = Readiness {
-        readable: flags.intersects(Flags::IN | Flags::RDHUP | Flags::HUP | Flags::ERR),
+        readable: flags.intersects(Flags::IN | Flags::PRI | Flags::RDHUP | Flags::HUP | Flags::ERR),
         writable: flags.intersects(Flags::OUT | Flags::HUP | Flags::ERR),
         hangup: flags.intersects(Flags::RDHUP | Flags::HUP | Flags::ERR),
+        broken: flags.intersects(Flags::HUP | Flags::ERR),
+        urgent: flags.intersects(Flags::PRI),
     };
     Event {
         token: Token::from_u64(event.data.u64()),
@@ -254,6 +256,8 @@ fn from_polling(event: &PollEvent) -> Event {
         readable: event.readable,
         writable: event.writable,
         hangup: false,
+        broken: event.is_interrupt() || event.is_err().unwrap_or(false),
+        urgent: event.is_priority(),
     };
     Event {
         token: Token::from_u64(event.key as u64),

@@ -37,6 +37,7 @@ use crate::descriptor::Readiness;
 use crate::driver::StreamSocket;
 use crate::error::ConnectionLost;
 use crate::flow::{Limits, Outgoing};
+use crate::panics;
 use crate::reactor::Reactor;
 use crate::slab::Token;
 use crate::stream::{Receiver, Stream};
@@ -86,8 +87,9 @@ struct Flags {
     readable: Cell<bool>,
     /// The system took everything it was given, as far as we know.
     writable: Cell<bool>,
-    /// The peer's end has been announced: read until it is there.
-    hangup: Cell<bool>,
+    /// The peer's end has been announced, or a read may have stopped in front of urgent data:
+    /// a short read is not the last one.
+    wary: Cell<bool>,
     /// The peer's stream has ended.
     read_ended: Cell<bool>,
     /// Our stream is to end, or has ended, after what is unsent.
@@ -195,6 +197,16 @@ impl Connection {
         self.receiver.borrow().clone()
     }
 
+    /// Calls the receiver. A protocol's seat catches its panics; a layer's own are caught
+    /// here.
+    fn tell(&self, event: impl FnOnce(Rc<dyn Receiver>)) {
+        if let Some(receiver) = self.receiver()
+            && let Err(panicked) = panics::catch(|| event(receiver))
+        {
+            self.doom(ConnectionLost::panicked(&panicked));
+        }
+    }
+
     /// Asks the reactor to come by when the callback at hand has returned.
     fn mark_dirty(&self) {
         if !self.flags.dirty.replace(true) {
@@ -215,6 +227,14 @@ impl Connection {
         self.ending.get() == Ending::Open && !held_back && !flags.read_ended.get()
     }
 
+    fn take_in(&self) {
+        match self.ending.get() {
+            Ending::Open => self.read(),
+            Ending::Closing => self.discard(),
+            Ending::Doomed | Ending::Lost => {}
+        }
+    }
+
     /// Reads what is there, within the bounds of a turn.
     fn read(&self) {
         if !self.flags.readable.get() || !self.is_reading() {
@@ -230,20 +250,16 @@ impl Connection {
                 Ok(0) => {
                     self.flags.readable.set(false);
                     self.flags.read_ended.set(true);
-                    if let Some(receiver) = self.receiver() {
-                        receiver.read_connection_lost();
-                    }
+                    self.tell(|receiver| receiver.read_connection_lost());
                 }
                 Ok(count) => {
                     if count < buffer.len()
-                        && !self.flags.hangup.get()
+                        && !self.flags.wary.get()
                         && self.core.short_read_is_dry()
                     {
                         self.flags.readable.set(false);
                     }
-                    if let Some(receiver) = self.receiver() {
-                        receiver.data_received(&buffer[..count]);
-                    }
+                    self.tell(|receiver| receiver.data_received(&buffer[..count]));
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => self.flags.readable.set(false),
@@ -260,6 +276,51 @@ impl Connection {
         self.core.return_read_buffer(buffer);
         if self.flags.readable.get() && self.is_reading() {
             self.mark_again();
+        }
+    }
+
+    /// Throws away what the peer sends while the rest is being sent to it: one that reads
+    /// only when it has written everything would otherwise wait for us, and we for it.
+    fn discard(&self) {
+        if !self.flags.readable.get() || self.flags.read_ended.get() {
+            return;
+        }
+        let mut buffer = self.core.take_read_buffer();
+        for _ in 0..READS_PER_TURN {
+            let received = match self.socket.borrow().as_ref() {
+                Some(socket) => socket.read(&mut buffer),
+                None => break,
+            };
+            match received {
+                Ok(0) => self.flags.read_ended.set(true),
+                Ok(_) => continue,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => self.flags.readable.set(false),
+                    io::ErrorKind::Interrupted => continue,
+                    _ => self.doom(ConnectionLost::Io(error)),
+                },
+            }
+            break;
+        }
+        self.core.return_read_buffer(buffer);
+        let goes_on = self.flags.readable.get() && !self.flags.read_ended.get();
+        if goes_on && self.ending.get() == Ending::Closing {
+            self.mark_again();
+        }
+    }
+
+    /// Asks what has become of a connection of which the system says that it is broken,
+    /// where no read will find out.
+    fn look_for_error(&self) {
+        let error = match self.socket.borrow().as_ref() {
+            Some(socket) => socket.take_error(),
+            None => return,
+        };
+        match error {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                self.doom(ConnectionLost::Io(error));
+            }
+            Ok(()) | Err(_) => {}
         }
     }
 
@@ -322,14 +383,10 @@ impl Connection {
         let choked = self.flags.choked.get();
         if !choked && unsent > limits.unsent_high {
             self.flags.choked.set(true);
-            if let Some(receiver) = self.receiver() {
-                receiver.write_paused();
-            }
+            self.tell(|receiver| receiver.write_paused());
         } else if choked && unsent <= limits.unsent_low {
             self.flags.choked.set(false);
-            if let Some(receiver) = self.receiver() {
-                receiver.write_resumed();
-            }
+            self.tell(|receiver| receiver.write_resumed());
             if self.flags.readable.get() {
                 self.mark_again();
             }
@@ -355,6 +412,9 @@ impl Connection {
             self.ending.set(Ending::Closing);
             self.reason.set(Some(Box::new(reason)));
             self.mark_dirty();
+            if self.flags.readable.get() {
+                self.mark_again();
+            }
         }
     }
 
@@ -395,8 +455,10 @@ impl Connection {
             }
             socket => {
                 self.core.remove_source(self.token);
+                // A stream that is cut off must not look complete to the peer.
+                let cut_off = !in_order && !self.outgoing.borrow().is_empty();
                 if let Some(socket) = socket
-                    && matches!(reason, ConnectionLost::Aborted)
+                    && (cut_off || matches!(reason, ConnectionLost::Aborted))
                 {
                     socket.reset_on_drop();
                 }
@@ -407,15 +469,16 @@ impl Connection {
         // Detach, then call: the receiver is gone from here when it hears of it.
         let receiver = self.receiver.take();
         if let Some(receiver) = receiver {
-            receiver.connection_lost(reason);
+            // The panic has been reported; there is no connection left to lose.
+            let _ = panics::catch(|| receiver.connection_lost(reason));
         }
     }
 }
 
 impl Source for Connection {
     fn ready(self: Rc<Self>, readiness: Readiness) {
-        if readiness.hangup {
-            self.flags.hangup.set(true);
+        if readiness.hangup || readiness.urgent {
+            self.flags.wary.set(true);
         }
         if readiness.writable && !self.flags.writable.replace(true) {
             self.mark_dirty();
@@ -423,13 +486,18 @@ impl Source for Connection {
         }
         if readiness.readable {
             self.flags.readable.set(true);
-            self.read();
+            self.take_in();
+        }
+        if readiness.broken && !self.is_reading() {
+            self.look_for_error();
         }
     }
 
     fn again(self: Rc<Self>) {
-        self.flags.again.set(false);
-        self.read();
+        // An event of this turn may have been faster.
+        if self.flags.again.replace(false) {
+            self.take_in();
+        }
     }
 
     fn settle(self: Rc<Self>) {
@@ -577,6 +645,12 @@ impl Stream for Connection {
     }
 
     fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
+        if self.ending.get() == Ending::Lost {
+            // Too late for this one: it hears of the end, and is not kept.
+            return self
+                .core
+                .call_soon(move || receiver.connection_lost(ConnectionLost::Done));
+        }
         let previous = self.receiver.replace(Some(receiver));
         drop(previous);
     }

@@ -4,6 +4,7 @@ mod channel;
 mod common;
 mod descriptors;
 mod embedding;
+mod endings;
 mod futures;
 mod hooks;
 mod inspection;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use torsade_deferred::{Deferred, Failure, Interrupted, succeed};
 use torsade_reactor::testing::virtual_time_reactor;
-use torsade_reactor::{Reactor, RunError};
+use torsade_reactor::{Phase, Reactor, RunError};
 
 use crate::common::{End, Log, connect, count_unhandled, reactor, run_while};
 
@@ -204,4 +204,118 @@ fn every_reactor_has_its_own_descriptor_and_gives_it_back() {
         let reactor = Reactor::new().unwrap();
         run_while(&reactor, || false);
     }
+}
+
+/// Runs `reactor` until a call that stops it; true if that call was made.
+fn next_run_lasts(reactor: &Reactor) -> bool {
+    let made = Rc::new(Cell::new(false));
+    let (flag, handle) = (Rc::clone(&made), reactor.clone());
+    reactor.call_later(Duration::from_millis(30), move || {
+        flag.set(true);
+        handle.stop();
+    });
+    reactor.run().unwrap();
+    made.get()
+}
+
+#[test]
+fn a_run_after_a_run_until_that_was_stopped_lasts_until_it_is_stopped() {
+    let reactor = reactor();
+    let (_trigger, never) = Deferred::<()>::new();
+    let handle = reactor.clone();
+    reactor.call_soon(move || handle.stop());
+    reactor.run_until(never).unwrap_err();
+    assert!(next_run_lasts(&reactor));
+}
+
+#[test]
+fn a_result_that_comes_after_its_run_until_gave_up_ends_no_other_run() {
+    let reactor = virtual_time_reactor();
+    let (late, waited_for) = Deferred::<()>::new();
+    // Nothing is scheduled: virtual time says so.
+    reactor.run_until(waited_for).unwrap_err();
+    let (trigger, deferred) = Deferred::<u8>::new();
+    reactor.call_later(Duration::from_secs(1), move || late.callback(()));
+    reactor.call_later(Duration::from_secs(2), move || trigger.callback(7));
+    assert_eq!(reactor.run_until(deferred).unwrap(), 7);
+}
+
+#[test]
+fn stopping_again_while_it_stops_does_not_end_the_next_run() {
+    let reactor = reactor();
+    let handle = reactor.clone();
+    // What a client's connection_lost does, as a rule.
+    reactor.on_shutdown(Phase::During, move || handle.stop());
+    let handle = reactor.clone();
+    reactor.call_soon(move || handle.stop());
+    reactor.run().unwrap();
+    assert!(next_run_lasts(&reactor));
+}
+
+#[test]
+fn a_stop_in_the_turn_in_which_the_result_comes_is_a_stop() {
+    let reactor = reactor();
+    let shut_down = Rc::new(Cell::new(false));
+    let flag = Rc::clone(&shut_down);
+    reactor.on_shutdown(Phase::During, move || flag.set(true));
+    let (trigger, deferred) = Deferred::<u8>::new();
+    let handle = reactor.clone();
+    reactor.call_soon(move || {
+        handle.stop();
+        trigger.callback(1);
+    });
+    assert_eq!(reactor.run_until(deferred).unwrap(), 1);
+    assert!(
+        shut_down.get() || next_run_lasts(&reactor),
+        "neither stopped nor forgotten"
+    );
+}
+
+#[test]
+fn a_result_that_comes_while_it_shuts_down_leaves_no_half_done_shutdown() {
+    let reactor = reactor();
+    let (go_on, before) = Deferred::<()>::new();
+    let before = Cell::new(Some(before));
+    reactor.on_shutdown(Phase::Before, move || before.take().unwrap());
+    let (trigger, deferred) = Deferred::<u8>::new();
+    let handle = reactor.clone();
+    reactor.call_soon(move || handle.stop());
+    reactor.call_later(Duration::from_millis(5), move || trigger.callback(1));
+    reactor.call_later(Duration::from_millis(10), move || go_on.callback(()));
+    let _ = reactor.run_until(deferred);
+    assert!(next_run_lasts(&reactor));
+}
+
+#[test]
+fn a_call_for_when_it_runs_waits_for_the_start_also_if_asked_during_it() {
+    let (reactor, log) = (reactor(), Log::default());
+    let (go_on, before) = Deferred::<()>::new();
+    let before = Cell::new(Some(before));
+    reactor.on_startup(Phase::Before, move || before.take().unwrap());
+    reactor.call_when_running(log.adds("asked before"));
+    let (handle, adds) = (reactor.clone(), log.adds("asked during"));
+    reactor.call_soon(move || handle.call_when_running(adds));
+    let adds = log.adds("started");
+    reactor.call_later(Duration::from_millis(10), move || {
+        adds();
+        go_on.callback(());
+    });
+    let handle = reactor.clone();
+    reactor.call_later(Duration::from_millis(30), move || handle.stop());
+    reactor.run().unwrap();
+    log.check(["started", "asked before", "asked during"]);
+}
+
+#[test]
+fn a_start_that_was_stopped_does_not_hold_up_the_next_one() {
+    let (reactor, log) = (reactor(), Log::default());
+    let (_never, before) = Deferred::<()>::new();
+    let before = Cell::new(Some(before));
+    reactor.on_startup(Phase::Before, move || before.take().unwrap());
+    let handle = reactor.clone();
+    reactor.call_soon(move || handle.stop());
+    reactor.run().unwrap();
+    reactor.call_when_running(log.adds("running"));
+    assert!(next_run_lasts(&reactor));
+    log.check(["running"]);
 }

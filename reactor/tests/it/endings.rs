@@ -1,0 +1,240 @@
+//! How connections end when things go wrong: resets, cut-off streams, panics in layers,
+//! and peers that read only when they have written everything.
+
+use std::cell::{Cell, RefCell};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::net::{SendFlags, sockopt};
+use torsade_reactor::{Address, ConnectionLost, Limits, Reactor, Receiver, Transport};
+
+use crate::common::{End, Log, count_unhandled, reactor};
+
+/// A peer that is no reactor's, and the transport of the end that it talks to.
+fn with_plain_peer(reactor: &Reactor, server: End) -> (TcpStream, Transport<End>) {
+    let slot: Rc<RefCell<Option<Transport<End>>>> = Rc::default();
+    let seen = Rc::clone(&slot);
+    let mut end = Some(server);
+    let port = reactor
+        .listen_tcp("127.0.0.1:0", move |_: &Address| {
+            let seen = Rc::clone(&seen);
+            Some(end.take()?.on_made(move |transport| {
+                seen.replace(Some(transport.clone()));
+            }))
+        })
+        .unwrap();
+    let peer = TcpStream::connect(port.address().to_string()).unwrap();
+    for _ in 0..100 {
+        if slot.borrow().is_some() {
+            break;
+        }
+        reactor.turn(Some(Duration::from_millis(50))).unwrap();
+    }
+    drop(port.stop_listening());
+    let transport = slot.take().unwrap();
+    (peer, transport)
+}
+
+fn turns(reactor: &Reactor, mut goes_on: impl FnMut() -> bool) {
+    for _ in 0..100 {
+        if !goes_on() {
+            return;
+        }
+        reactor.turn(Some(Duration::from_millis(20))).unwrap();
+    }
+}
+
+fn reset(peer: TcpStream) {
+    sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
+    drop(peer);
+}
+
+#[test]
+fn a_reset_after_the_peers_end_is_told_to_who_keeps_half_open() {
+    let (reactor, log) = (reactor(), Log::default());
+    let (peer, _transport) = with_plain_peer(&reactor, End::new("server", &log).keeps_half_open());
+    peer.shutdown(Shutdown::Write).unwrap();
+    turns(&reactor, || log.lines().len() < 2);
+    log.check(["server made", "server read lost"]);
+    reset(peer);
+    turns(&reactor, || log.lines().len() < 3);
+    assert_eq!(log.lines().len(), 3, "{:?}", log.lines());
+}
+
+#[test]
+fn a_reset_is_told_also_while_reading_is_paused() {
+    let (reactor, log) = (reactor(), Log::default());
+    let (peer, transport) = with_plain_peer(&reactor, End::new("server", &log));
+    transport.pause_reading();
+    reset(peer);
+    turns(&reactor, || log.lines().len() < 2);
+    assert_eq!(log.lines().len(), 2, "{:?}", log.lines());
+}
+
+#[test]
+fn a_stream_that_was_cut_off_does_not_look_complete_to_the_peer() {
+    let (reactor, log) = (reactor(), Log::default());
+    let (mut peer, transport) = with_plain_peer(&reactor, End::new("server", &log));
+    transport.set_limits(Limits {
+        flush: Duration::from_millis(1),
+        ..Limits::default()
+    });
+    let total = 64 << 20;
+    transport.write(vec![0; total]);
+    transport.lose_connection();
+    turns(&reactor, || log.lines().len() < 2);
+    assert!(log.lines()[1].starts_with("server lost: TimedOut"));
+    let mut all = Vec::new();
+    let outcome = peer.read_to_end(&mut all);
+    assert!(
+        outcome.is_err() || all.len() == total,
+        "{} of {total} bytes, and then an orderly end",
+        all.len()
+    );
+}
+
+#[test]
+fn an_overrun_does_not_look_complete_to_the_peer() {
+    let (reactor, log) = (reactor(), Log::default());
+    let (mut peer, transport) = with_plain_peer(&reactor, End::new("server", &log));
+    transport.write(vec![0; 64 << 20]);
+    turns(&reactor, || log.lines().len() < 2);
+    transport.write("x");
+    turns(&reactor, || log.lines().len() < 3);
+    assert!(log.lines()[2].contains("Overrun"), "{:?}", log.lines());
+    let mut all = Vec::new();
+    let outcome = peer.read_to_end(&mut all);
+    assert!(
+        outcome.is_err(),
+        "{} bytes, and then an orderly end",
+        all.len()
+    );
+}
+
+#[test]
+fn a_protocol_that_panicked_is_not_visited_again() {
+    let (reactor, log) = (reactor(), Log::default());
+    let (_unhandled, _guard) = count_unhandled();
+    let server = End::new("server", &log).on_data(|transport, _| {
+        transport.call(|end, _| end.log.add("visited"));
+        panic!("on purpose");
+    });
+    let (mut peer, _transport) = with_plain_peer(&reactor, server);
+    peer.write_all(b"x").unwrap();
+    turns(&reactor, || log.lines().len() < 2);
+    log.check(["server made", "server lost: panic on purpose"]);
+}
+
+#[test]
+fn urgent_data_is_data_and_what_is_behind_it_is_read() {
+    let (reactor, log) = (reactor(), Log::default());
+    let server = End::new("server", &log);
+    let received = Rc::clone(&server.received);
+    let (mut peer, _transport) = with_plain_peer(&reactor, server);
+    peer.set_nodelay(true).unwrap();
+    rustix::net::send(&peer, b"abc!", SendFlags::OOB).unwrap();
+    peer.write_all(b"def").unwrap();
+    turns(&reactor, || received.borrow().len() < 7);
+    assert_eq!(&*received.borrow(), b"abc!def");
+}
+
+#[test]
+fn a_protocol_seated_on_a_connection_that_is_over_is_told_so_and_freed() {
+    let (reactor, log) = (reactor(), Log::default());
+    let (peer, transport) = with_plain_peer(&reactor, End::new("first", &log));
+    transport.abort_connection();
+    turns(&reactor, || log.lines().len() < 2);
+    let second = End::new("second", &log);
+    let received = Rc::downgrade(&second.received);
+    drop(Transport::connect(second, Rc::clone(transport.stream())));
+    drop(transport);
+    turns(&reactor, || log.lines().len() < 4);
+    drop(reactor);
+    assert_eq!(received.strong_count(), 0, "leaked; {:?}", log.lines());
+    assert_eq!(log.lines().len(), 4, "{:?}", log.lines());
+}
+
+/// A layer with a bug.
+struct Broken;
+impl Receiver for Broken {
+    fn data_received(self: Rc<Self>, _: &[u8]) {
+        panic!("a layer's own panic");
+    }
+    fn read_connection_lost(self: Rc<Self>) {}
+    fn write_paused(self: Rc<Self>) {}
+    fn write_resumed(self: Rc<Self>) {}
+    fn connection_lost(self: Rc<Self>, _: ConnectionLost) {}
+}
+
+#[test]
+fn a_panic_in_a_layer_ends_its_connection_and_nothing_else() {
+    let (reactor, log) = (reactor(), Log::default());
+    let (mut peer, transport) = with_plain_peer(&reactor, End::new("server", &log));
+    transport.stream().set_receiver(Rc::new(Broken));
+    peer.write_all(b"x").unwrap();
+    let (unhandled, _guard) = count_unhandled();
+    turns(&reactor, || transport.is_connected());
+    assert!(!transport.is_connected());
+    assert_eq!(unhandled.get(), 1);
+}
+
+#[test]
+fn a_large_answer_arrives_though_the_peer_sends_on_while_it_is_flushed() {
+    let (reactor, log) = (reactor(), Log::default());
+    let answer = 16 << 20;
+    let of_server = log.clone();
+    let port = reactor
+        .listen_tcp("127.0.0.1:0", move |_: &Address| {
+            End::new("server", &of_server).on_data(move |transport, _| {
+                if transport.is_connected() {
+                    transport.set_limits(Limits {
+                        flush: Duration::from_secs(3),
+                        ..Limits::default()
+                    });
+                    transport.write(vec![b'x'; answer]);
+                    transport.lose_connection();
+                }
+            })
+        })
+        .unwrap();
+    let address = port.address().to_string();
+    // A peer that reads when it has sent everything.
+    let peer = thread::spawn(move || {
+        let mut peer = TcpStream::connect(address).unwrap();
+        let _ = peer.write_all(&vec![b'y'; 32 << 20]);
+        let mut all = Vec::new();
+        let _ = peer.read_to_end(&mut all);
+        all.len()
+    });
+    for _ in 0..1000 {
+        if peer.is_finished() {
+            break;
+        }
+        reactor.turn(Some(Duration::from_millis(20))).unwrap();
+    }
+    assert_eq!(peer.join().unwrap(), answer, "{:?}", log.lines());
+}
+
+#[test]
+fn a_protocol_that_calls_itself_again_and_again_starves_nobody() {
+    fn again(transport: &Transport<End>, left: usize, seen: Rc<Cell<bool>>, log: Log) {
+        transport.call(move |_, transport| {
+            if left == 0 || seen.get() {
+                log.add(format!("ended with {left} left"));
+            } else {
+                again(transport, left - 1, seen, log);
+            }
+        });
+    }
+    let (reactor, log) = (reactor(), Log::default());
+    let pair = crate::common::connect(&reactor, End::new("client", &log), End::new("server", &log));
+    let seen = Rc::new(Cell::new(false));
+    let flag = Rc::clone(&seen);
+    reactor.call_soon(move || flag.set(true));
+    // Outside of the loop and in the loop alike.
+    again(&pair.client, 1_000_000, Rc::clone(&seen), log.clone());
+    assert!(!log.lines().contains(&"ended with 0 left".to_owned()));
+}
