@@ -67,13 +67,15 @@ pub use torsade_reactor as reactor;
 /// Everything that a program with callbacks needs, in one `use`.
 pub mod prelude {
     pub use torsade_deferred::{
-        Canceller, Deferred, Failure, Interrupted, IntoDeferred, Trigger, fail, maybe_deferred,
-        succeed,
+        Canceller, Deferred, DeferredEvent, DeferredLock, DeferredQueue, DeferredSemaphore,
+        Failure, Interrupted, IntoDeferred, TaskGroup, Trigger, deferred_list, fail,
+        gather_results, gather_tuple, maybe_deferred, race, succeed,
     };
     #[cfg(feature = "lines")]
     pub use torsade_protocols::lines::{
         Delimiter, LineReceiver, LineTooLong, LineTransport, Lines,
     };
+    pub use torsade_reactor::task::{Cooperator, LoopingCall, defer_later, react, sleep};
     pub use torsade_reactor::{
         Address, ConnectError, ConnectionLost, DelayedCall, Factory, Limits, ListenError, Port,
         Protocol, Reactor, Remote, RunError, Transport,
@@ -88,4 +90,7 @@ mod documents {
 
     #[doc = include_str!("../docs/first-server.md")]
     struct FirstServer;
+
+    #[doc = include_str!("../docs/how-to.md")]
+    struct HowTo;
 }
