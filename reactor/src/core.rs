@@ -52,7 +52,8 @@ use crate::remote::{Ending, Mailbox};
 use crate::resolver::Lookups;
 use crate::signals::Watchers;
 use crate::slab::{Slab, Token};
-use crate::threads::{Errands, ThreadPool};
+use crate::thread_pool::ThreadPool;
+use crate::threads::Errands;
 use crate::timers::Timers;
 
 /// How much one read takes at most. The reactor owns one such buffer for all of its

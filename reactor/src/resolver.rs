@@ -15,7 +15,7 @@ use torsade_deferred::{Deferred, Failure, Interrupted};
 
 use crate::core::Core;
 use crate::reactor::Reactor;
-use crate::threads::{PoolLimits, ThreadPool};
+use crate::thread_pool::{PoolLimits, ThreadPool};
 
 /// Lookups that may block at the same time.
 const LOOKUPS_AT_ONCE: usize = 4;
