@@ -144,7 +144,7 @@ fn urgent_data_is_data_and_what_is_behind_it_is_read() {
 #[test]
 fn a_protocol_seated_on_a_connection_that_is_over_is_told_so_and_freed() {
     let (reactor, log) = (reactor(), Log::default());
-    let (peer, transport) = with_plain_peer(&reactor, End::new("first", &log));
+    let (_peer, transport) = with_plain_peer(&reactor, End::new("first", &log));
     transport.abort_connection();
     turns(&reactor, || log.lines().len() < 2);
     let second = End::new("second", &log);
