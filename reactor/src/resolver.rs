@@ -68,3 +68,40 @@ fn into_io_error(failure: Failure) -> io::Error {
         .or_else(|failure| failure.trap::<Interrupted>().map(Into::into))
         .unwrap_or_else(|failure| io::Error::other(failure.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing;
+
+    use super::*;
+
+    /// Looks a name up with a pool that never comes to it, and room for so many.
+    #[track_caller]
+    fn check_unanswered(queued_max: usize, expected: io::ErrorKind) {
+        let reactor = testing::virtual_time_reactor();
+        let limits = PoolLimits {
+            threads_max: 0,
+            queued_max,
+            ..PoolLimits::default()
+        };
+        let pool = ThreadPool::with_limits("never", limits);
+        reactor.core().lookups().borrow_mut().pool = Some(pool.clone());
+        let begun = reactor.now();
+        let answer = reactor.run_until(resolve(reactor.core(), "host", 7));
+        let error = answer.expect_err("nobody answers");
+        assert_eq!(error.kind(), expected, "{error}");
+        let passed = reactor.now() - begun;
+        assert_eq!(passed >= LOOKUP_LIMIT, queued_max > 0);
+        assert_eq!(pool.statistics().queued, 0, "it is not left in line");
+    }
+
+    #[test]
+    fn lookup_without_an_answer_fails_at_its_deadline_and_leaves_the_line() {
+        check_unanswered(1, io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn lookup_beyond_the_line_fails_at_once() {
+        check_unanswered(0, io::ErrorKind::Other);
+    }
+}
