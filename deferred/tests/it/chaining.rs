@@ -1,6 +1,6 @@
 //! Returning a Deferred from a callback.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use torsade_deferred::{Deferred, Failure, fail, succeed};
@@ -346,4 +346,152 @@ fn a_deferred_that_was_looked_at_while_it_waits_goes_on_all_the_same() {
     let outer = outer.into_result().expect_err("it waits");
     inner_trigger.callback(1);
     assert_eq!(value(outer), 1);
+}
+
+/// A list of callbacks begins with single ones and goes on in groups: what one does is to be
+/// the same wherever in the list it stands.
+#[test]
+fn each_place_in_a_long_list_may_wait_panic_fail_and_add() {
+    const LINKS: usize = 40;
+    #[derive(Clone, Copy, Debug)]
+    enum Doing {
+        Waits,
+        Panics,
+        Fails,
+        Adds,
+    }
+    for doing in [Doing::Waits, Doing::Panics, Doing::Fails, Doing::Adds] {
+        for place in 0..LINKS {
+            let captured = Rc::new(());
+            let (inner_trigger, inner) = Deferred::<Vec<usize>>::new();
+            let (trigger, mut deferred) = Deferred::<Vec<usize>>::new();
+            let whole = Rc::new(RefCell::new(None));
+            let mut inner = Some(inner);
+            for index in 0..LINKS {
+                let (held, whole) = (Rc::clone(&captured), Rc::clone(&whole));
+                let inner = if index == place { inner.take() } else { None };
+                deferred = deferred.add_both(move |result| {
+                    let _held = held;
+                    let mut seen = result.unwrap_or_default();
+                    seen.push(index);
+                    let Some(inner) = inner else {
+                        return succeed(seen);
+                    };
+                    match doing {
+                        Doing::Waits => inner.map(move |_| seen),
+                        Doing::Panics => panic!("at {place}"),
+                        Doing::Fails => fail(broken("here")),
+                        Doing::Adds => {
+                            let rest: Option<Deferred<Vec<usize>>> = whole.take();
+                            whole.replace(rest.map(|rest| {
+                                (0..LINKS).fold(rest, |rest, more| {
+                                    rest.map(move |mut seen| {
+                                        seen.push(LINKS + more);
+                                        seen
+                                    })
+                                })
+                            }));
+                            succeed(seen)
+                        }
+                    }
+                });
+            }
+            whole.replace(Some(
+                deferred
+                    .add_both(Ok::<_, Failure>)
+                    .map(|seen| seen.unwrap_or_default()),
+            ));
+            trigger.callback(Vec::new());
+            if matches!(doing, Doing::Waits) {
+                assert_eq!(Rc::strong_count(&captured), LINKS - place);
+                inner_trigger.callback(Vec::new());
+            } else {
+                drop(inner_trigger);
+            }
+            assert_eq!(Rc::strong_count(&captured), 1);
+            let seen = value(whole.take().expect("it was put there"));
+            let expected: Vec<usize> = match doing {
+                Doing::Waits => (0..LINKS).collect(),
+                Doing::Panics | Doing::Fails => (place + 1..LINKS).collect(),
+                Doing::Adds => (0..2 * LINKS).collect(),
+            };
+            assert_eq!(seen, expected, "{doing:?} at {place}");
+        }
+    }
+}
+
+#[test]
+fn callbacks_with_and_without_captures_keep_their_order_in_a_long_list() {
+    for first in 0..24 {
+        for second in 0..24 {
+            let captured = Rc::new(());
+            let (trigger, mut deferred) = Deferred::<u32>::new();
+            for links in [first, second, first] {
+                for _ in 0..links {
+                    deferred = deferred.map(|n| n.wrapping_mul(3));
+                }
+                let held = Rc::clone(&captured);
+                deferred = deferred.map(move |n| n + Rc::strong_count(&held) as u32);
+            }
+            trigger.callback(1);
+            assert_eq!(Rc::strong_count(&captured), 1);
+            let mut expected = 1_u32;
+            for (links, held) in [(first, 4), (second, 3), (first, 2)] {
+                for _ in 0..links {
+                    expected = expected.wrapping_mul(3);
+                }
+                expected += held;
+            }
+            assert_eq!(value(deferred), expected);
+        }
+    }
+}
+
+/// What a callback without captures finds in its input.
+#[derive(Default)]
+struct Plan {
+    seen: usize,
+    waits_at: Option<(usize, Deferred<()>)>,
+    panics_at: Option<usize>,
+}
+
+impl Plan {
+    fn step(mut self) -> Deferred<Self> {
+        let place = self.seen;
+        self.seen += 1;
+        assert_ne!(self.panics_at, Some(place), "as planned");
+        match self.waits_at.take() {
+            Some((at, inner)) if at == place => inner.map(|()| self),
+            other => {
+                self.waits_at = other;
+                succeed(self)
+            }
+        }
+    }
+}
+
+#[test]
+fn each_place_among_callbacks_without_captures_may_wait_and_panic() {
+    const LINKS: usize = 24;
+    for place in 0..LINKS {
+        for panics_at in [None, Some(place + 1)] {
+            let (inner_trigger, inner) = Deferred::<()>::new();
+            let (trigger, mut deferred) = Deferred::<Plan>::new();
+            for _ in 0..LINKS {
+                deferred = deferred.add_callback(Plan::step);
+            }
+            trigger.callback(Plan {
+                waits_at: Some((place, inner)),
+                panics_at,
+                seen: 0,
+            });
+            assert!(!deferred.is_fired());
+            inner_trigger.callback(());
+            if place + 1 < LINKS && panics_at.is_some() {
+                assert!(failure(deferred).to_string().contains("as planned"));
+            } else {
+                assert_eq!(value(deferred).seen, LINKS);
+            }
+        }
+    }
 }
