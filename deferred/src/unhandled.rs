@@ -32,10 +32,16 @@ impl Unhandled<'_> {
         self.trail.last_added
     }
 
-    /// Where the error arose, if it is a [`Failure`] and so knows.
+    /// Where the error arose, if it is a [`Failure`] and so knows. Of a panic it does not: the
+    /// panic's own message has told that.
     #[must_use]
     pub fn failed(&self) -> Option<&'static Location<'static>> {
-        self.failure().map(Failure::origin)
+        let is_panic = |failure: &&Failure| {
+            matches!(failure.downcast_ref(), Some(Interrupted::Panicked { .. }))
+        };
+        self.failure()
+            .filter(|failure| !is_panic(failure))
+            .map(Failure::origin)
     }
 
     /// The error, if it is a [`Failure`].
@@ -164,6 +170,13 @@ impl<E: fmt::Display + 'static> ErrorValue for E {
     fn as_any(&self) -> &dyn Any {
         self
     }
+}
+
+/// Reports a failure that belongs to no Deferred, as if it were one's that was `created` there.
+/// For reactors, which catch the panics of the calls that they make.
+#[cold]
+pub fn report_failure(failure: &Failure, created: &'static Location<'static>) {
+    report(failure, Trail::begin(created));
 }
 
 #[cold]

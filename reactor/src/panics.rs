@@ -1,17 +1,24 @@
 //! The one place where a panic in user code is caught.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
-use torsade_deferred::{Deferred, Failure, Interrupted, fail};
+use torsade_deferred::{Failure, Interrupted, unhandled};
 
-/// Calls user code. A panic is reported as an unhandled failure, and given back as
-/// what is left of it.
+/// Calls user code. A panic is reported as an unhandled failure, to the hook that tests
+/// watch, and given back as what is left of it.
+#[track_caller]
 pub(crate) fn catch<T>(call: impl FnOnce() -> T) -> Result<T, Interrupted> {
+    catch_of(Location::caller(), call)
+}
+
+/// Calls user code that was asked for at `origin`, which the report of a panic names.
+pub(crate) fn catch_of<T>(
+    origin: &'static Location<'static>,
+    call: impl FnOnce() -> T,
+) -> Result<T, Interrupted> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|payload| {
         let interrupted = Interrupted::from_panic(&*payload);
-        // A failed Deferred that is dropped is reported to the hook that tests watch.
-        let unhandled: Deferred<()> = fail(Failure::from(interrupted.clone()));
-        drop(unhandled);
+        unhandled::report_failure(&Failure::from(interrupted.clone()), origin);
         interrupted
     })
 }

@@ -182,6 +182,8 @@ fn a_panic_in_a_call_is_reported_and_the_loop_goes_on() {
     let reports = Rc::new(RefCell::new(Vec::new()));
     let seen = Rc::clone(&reports);
     let _guard = torsade_deferred::unhandled::set_hook(move |report| {
+        // The line that scheduled the call, not one of ours.
+        assert!(report.created().file().ends_with("running.rs"), "{report}");
         seen.borrow_mut().push(
             report
                 .failure()
