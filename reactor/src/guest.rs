@@ -11,8 +11,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::error::RunError;
 use crate::reactor::Reactor;
@@ -22,7 +23,8 @@ use crate::sys::wake::WakeFd;
 /// Drives a reactor from a host that can only be posted to.
 ///
 /// Make it on the host's thread; then call [`turn`](Guest::turn) once, and again each
-/// time the host receives what `post` sent. Dropping it ends its thread.
+/// time the host receives what `post` sent. Dropping it ends its thread, which asks for
+/// nothing after that; a post that is under way on the thread at that moment may arrive.
 ///
 /// # Examples
 ///
@@ -55,8 +57,10 @@ pub struct Guest {
     reactor: Reactor,
     /// Until when the helper is to wait; `None` for ever. Closed when the guest leaves.
     waits: Option<Sender<Option<Instant>>>,
-    /// Ends the helper's wait when the guest leaves.
-    leave: WakeFd,
+    /// The other end of `waits`, to take back a wait that the helper has not fetched.
+    unfetched: Receiver<Option<Instant>>,
+    /// Ends the helper's wait when there is a newer one, and when the guest leaves.
+    notice: WakeFd,
 }
 
 impl Guest {
@@ -68,20 +72,21 @@ impl Guest {
     /// The system has no thread or descriptor left.
     pub fn new(reactor: &Reactor, post: impl Fn() + Send + 'static) -> io::Result<Self> {
         let descriptor = reactor.as_fd().try_clone_to_owned()?;
-        let leave = WakeFd::new()?;
-        // The host's turn gives one wait at a time.
+        let notice = WakeFd::new()?;
+        // Only the newest wait counts.
         let (waits, received) = bounded(1);
         let helper = Helper {
             descriptor,
-            leave: leave.clone(),
-            waits: received,
+            notice: notice.clone(),
+            waits: received.clone(),
         };
         let builder = thread::Builder::new().name("torsade-guest".into());
         signals::with_all_signals_blocked(|| builder.spawn(move || helper.run(post)))?;
         Ok(Self {
             reactor: reactor.clone(),
             waits: Some(waits),
-            leave,
+            unfetched: received,
+            notice,
         })
     }
 
@@ -97,11 +102,12 @@ impl Guest {
     pub fn turn(&self) -> Result<(), RunError> {
         let outcome = self.reactor.turn(Some(Duration::ZERO));
         if let Some(waits) = &self.waits {
-            // Full: the helper has a wait already, and will ask for another turn after it. It
-            // is woken, for the new deadline may be earlier.
-            if waits.try_send(self.reactor.next_deadline()).is_err() {
-                self.leave.notify();
-            }
+            // Empty, if the helper has fetched the wait before this one.
+            let _ = self.unfetched.try_recv();
+            // Never full: this thread alone sends, and there is room for one.
+            let _ = waits.try_send(self.reactor.next_deadline());
+            // It may be waiting for an older deadline, which is perhaps the later one.
+            self.notice.notify();
         }
         outcome
     }
@@ -111,7 +117,7 @@ impl Drop for Guest {
     fn drop(&mut self) {
         // The helper ends when there is nobody to wait for; it is not waited for.
         self.waits = None;
-        self.leave.notify();
+        self.notice.notify();
     }
 }
 
@@ -124,7 +130,7 @@ impl fmt::Debug for Guest {
 /// What waits in the host's stead, on a thread of its own.
 struct Helper {
     descriptor: OwnedFd,
-    leave: WakeFd,
+    notice: WakeFd,
     waits: Receiver<Option<Instant>>,
 }
 
@@ -133,12 +139,43 @@ impl Helper {
         // Detach, then call: the host is asked outside of everything. Its next turn brings
         // the next wait.
         while let Ok(deadline) = self.waits.recv() {
-            self.wait_until(deadline);
+            if !self.wait_until(deadline) {
+                return;
+            }
             post();
         }
     }
 
-    fn wait_until(&self, deadline: Option<Instant>) {
+    /// Waits until there is something to do; false if the guest has left.
+    fn wait_until(&self, mut deadline: Option<Instant>) -> bool {
+        loop {
+            let is_readable = self.poll(deadline);
+            // Order: first calm, then look. What was sent before a notice that is forgotten
+            // here is seen below, and so is the end; what comes later has its own notice.
+            self.notice.calm();
+            let mut newer = None;
+            let nothing_more = loop {
+                match self.waits.try_recv() {
+                    Ok(wait) => newer = Some(wait),
+                    Err(nothing_more) => break nothing_more,
+                }
+            };
+            match (nothing_more, newer) {
+                (TryRecvError::Disconnected, _) => return false,
+                // The host had its turn: what was found before may be done by now.
+                (TryRecvError::Empty, Some(newer)) => deadline = newer,
+                (TryRecvError::Empty, None) => {
+                    let now = crate::driver::os::now();
+                    if is_readable || deadline.is_some_and(|deadline| deadline <= now) {
+                        return true;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits once; true if the reactor's descriptor has something.
+    fn poll(&self, deadline: Option<Instant>) -> bool {
         let limit = deadline.map(|deadline| {
             let limit = deadline.saturating_duration_since(crate::driver::os::now());
             Timespec::try_from(limit).unwrap_or(Timespec {
@@ -148,10 +185,13 @@ impl Helper {
         });
         let mut fds = [
             PollFd::new(&self.descriptor, PollFlags::IN),
-            PollFd::from_borrowed_fd(self.leave.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.notice.as_fd(), PollFlags::IN),
         ];
-        // Interrupted or not: the host gets a turn, and finds out what there is to do.
-        let _ = poll(&mut fds, limit.as_ref());
-        self.leave.calm();
+        match poll(&mut fds, limit.as_ref()) {
+            Ok(_) => !fds[0].revents().is_empty(),
+            Err(Errno::INTR) => false,
+            // The host gets a turn, and finds out.
+            Err(_) => true,
+        }
     }
 }

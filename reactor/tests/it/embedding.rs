@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -121,6 +121,65 @@ fn an_echo_with_delays_and_threads_runs_as_a_guest() {
     let thread = thread::spawn(move || remote.stop());
     posted_host(&reactor, || !stopped.get());
     thread.join().unwrap();
+}
+
+/// As good as never, for what is to come at once; and long enough to see that nothing comes.
+const LONG: Duration = Duration::from_secs(20);
+const WHILE: Duration = Duration::from_millis(50);
+
+/// A guest that was turned once and has nothing to do.
+fn idle_guest(reactor: &Reactor) -> (Guest, mpsc::Receiver<()>) {
+    let (post, posts) = mpsc::channel();
+    let guest = Guest::new(reactor, move || post.send(()).unwrap_or_default()).unwrap();
+    guest.turn().unwrap();
+    // The helper waits by now, for ever.
+    assert_eq!(posts.recv_timeout(WHILE), Err(RecvTimeoutError::Timeout));
+    (guest, posts)
+}
+
+#[test]
+fn a_guest_that_is_turned_between_posts_hears_of_the_new_deadline() {
+    let reactor = reactor();
+    let (guest, posts) = idle_guest(&reactor);
+    for delay in [10, 1, 0] {
+        let made = Rc::new(Cell::new(false));
+        let flag = Rc::clone(&made);
+        reactor.call_later(Duration::from_millis(delay), move || flag.set(true));
+        guest.turn().unwrap();
+        while !made.get() {
+            posts
+                .recv_timeout(LONG)
+                .expect("stalled: the call is due and nobody was asked to make it");
+            guest.turn().unwrap();
+        }
+        // The latest deadline counts, also if it is later than the one before.
+        let call = reactor.call_later(Duration::from_millis(10), || ());
+        guest.turn().unwrap();
+        call.cancel();
+        guest.turn().unwrap();
+        while posts.recv_timeout(WHILE).is_ok() {
+            assert!(call.is_active(), "asked to come by for nothing");
+        }
+    }
+}
+
+#[test]
+fn the_helper_of_a_guest_that_leaves_ends_however_often_it_was_turned() {
+    for turns in 0..4 {
+        let reactor = reactor();
+        let (guest, posts) = idle_guest(&reactor);
+        reactor.call_later(LONG, || ());
+        for _ in 0..turns {
+            guest.turn().unwrap();
+        }
+        drop(guest);
+        // What it posts with is dropped at its end.
+        assert_eq!(
+            posts.recv_timeout(LONG),
+            Err(RecvTimeoutError::Disconnected),
+            "after {turns} turns"
+        );
+    }
 }
 
 #[test]
