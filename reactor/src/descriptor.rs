@@ -76,8 +76,8 @@ impl Readiness {
 /// [`Reactor::watch`](crate::Reactor::watch) and its siblings.
 ///
 /// Cheap to clone; dropping it does not end the watch. The watch owns its source, so
-/// that no descriptor is closed while it is watched; to share one, watch an `Rc` or an
-/// `Arc` of it.
+/// that no descriptor is closed while it is watched; to share one beyond that, watch an
+/// `Rc` or an `Arc` of it.
 ///
 /// # Reentrancy
 ///
@@ -89,8 +89,12 @@ pub struct Watch<S: AsFd + 'static> {
 
 impl<S: AsFd + 'static> Watch<S> {
     /// The source, if the watch has not been removed.
-    pub fn source(&self) -> Option<impl std::ops::Deref<Target = S>> {
-        std::cell::Ref::filter_map(self.watched.source.borrow(), Option::as_ref).ok()
+    ///
+    /// Who holds it keeps it open, also beyond the watch, and keeps
+    /// [`remove`](Watch::remove) from giving it back.
+    #[must_use]
+    pub fn source(&self) -> Option<Rc<S>> {
+        self.watched.source()
     }
 
     /// Changes what is heard of, and when.
@@ -98,14 +102,20 @@ impl<S: AsFd + 'static> Watch<S> {
     /// # Errors
     ///
     /// What the system says, for instance that it cannot tell about such a descriptor.
+    /// Nothing has changed then.
     pub fn set_interest(&self, interest: Interest, mode: Mode) -> io::Result<()> {
-        self.watched.interest.set(interest);
-        self.watched.mode.set(mode);
-        if self.watched.state.get() == State::Enabled {
-            self.watched.register()
-        } else {
-            Ok(())
+        let watched = &self.watched;
+        let before = (
+            watched.interest.replace(interest),
+            watched.mode.replace(mode),
+        );
+        if watched.state.get() != State::Enabled {
+            return Ok(());
         }
+        watched.register().inspect_err(|_| {
+            watched.interest.set(before.0);
+            watched.mode.set(before.1);
+        })
     }
 
     /// Rests: nothing is heard until [`enable`](Watch::enable).
@@ -126,8 +136,9 @@ impl<S: AsFd + 'static> Watch<S> {
         }
     }
 
-    /// Ends the watch and gives the source back; `None` if that was done before. The
-    /// callback is dropped, at the latest when it returns.
+    /// Ends the watch and gives the source back; `None` if that was done before, or if
+    /// somebody holds what [`source`](Watch::source) gave. The callback is dropped, at the
+    /// latest when it returns.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn remove(&self) -> Option<S> {
         self.watched.remove()
@@ -169,8 +180,10 @@ type Callback<S> = Box<dyn FnMut(&Watch<S>, Readiness)>;
 
 struct Watched<S: AsFd + 'static> {
     core: Rc<Core>,
-    token: Token,
-    source: RefCell<Option<S>>,
+    /// Of the last registration. Each has its own, so that an event that was fetched under
+    /// an earlier one finds nobody.
+    token: Cell<Option<Token>>,
+    source: RefCell<Option<Rc<S>>>,
     /// Taken out while it runs.
     callback: Cell<Option<Callback<S>>>,
     interest: Cell<Interest>,
@@ -181,6 +194,8 @@ struct Watched<S: AsFd + 'static> {
     registered: Cell<bool>,
     /// The system has no readiness for it, as for a regular file: it is always ready.
     always_ready: Cell<bool>,
+    /// It is always ready, and has asked to be called in the next turn.
+    queued: Cell<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,19 +217,18 @@ pub(crate) fn watch<S: AsFd + 'static>(
     callback: impl FnMut(&Watch<S>, Readiness) + 'static,
 ) -> Result<Watch<S>, WatchError<S>> {
     let origin = Location::caller();
-    let watched = core.add_source(|token| {
-        Rc::new(Watched {
-            core: Rc::clone(core),
-            token,
-            source: RefCell::new(Some(source)),
-            callback: Cell::new(Some(Box::new(callback))),
-            interest: Cell::new(interest),
-            mode: Cell::new(mode),
-            state: Cell::new(State::Resting),
-            origin,
-            registered: Cell::new(false),
-            always_ready: Cell::new(false),
-        })
+    let watched = Rc::new(Watched {
+        core: Rc::clone(core),
+        token: Cell::new(None),
+        source: RefCell::new(Some(Rc::new(source))),
+        callback: Cell::new(Some(Box::new(callback))),
+        interest: Cell::new(interest),
+        mode: Cell::new(mode),
+        state: Cell::new(State::Resting),
+        origin,
+        registered: Cell::new(false),
+        always_ready: Cell::new(false),
+        queued: Cell::new(false),
     });
     match watched.register() {
         Ok(()) => Ok(Watch { watched }),
@@ -244,29 +258,63 @@ impl<S> fmt::Debug for WatchError<S> {
 }
 
 impl<S: AsFd + 'static> Watched<S> {
-    fn register(&self) -> io::Result<()> {
-        let source = self.source.borrow();
-        let Some(source) = source.as_ref() else {
+    fn source(&self) -> Option<Rc<S>> {
+        self.source.borrow().clone()
+    }
+
+    fn register(self: &Rc<Self>) -> io::Result<()> {
+        let Some(source) = self.source() else {
             return Ok(());
         };
-        let (driver, interest, mode) = (self.core.driver(), self.interest.get(), self.mode.get());
         if self.always_ready.get() {
-            self.core.ready_again(self.token);
-        } else if self.registered.get() {
-            driver.rewatch_fd(source.as_fd(), self.token, interest, mode)?;
+            self.state.set(State::Enabled);
+            self.queue();
+            return Ok(());
+        }
+        let (driver, interest, mode) = (self.core.driver(), self.interest.get(), self.mode.get());
+        let (token, fd) = (self.new_token(), source.as_fd());
+        let outcome = if self.registered.get() {
+            driver.rewatch_fd(fd, token, interest, mode)
         } else {
-            match driver.watch_fd(source.as_fd(), self.token, interest, mode) {
-                Ok(()) => self.registered.set(true),
-                // epoll_ctl(2): EPERM, the file does not support epoll.
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    self.always_ready.set(true);
-                    self.core.ready_again(self.token);
-                }
-                Err(error) => return Err(error),
+            driver.watch_fd(fd, token, interest, mode)
+        };
+        match outcome {
+            Ok(()) => self.registered.set(true),
+            // epoll_ctl(2): EPERM, the file does not support epoll.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                self.always_ready.set(true);
+            }
+            Err(error) => {
+                self.core.remove_source(token);
+                return Err(error);
             }
         }
+        if let Some(earlier) = self.token.replace(Some(token)) {
+            self.core.remove_source(earlier);
+        }
         self.state.set(State::Enabled);
+        if self.always_ready.get() {
+            self.queue();
+        }
         Ok(())
+    }
+
+    fn new_token(self: &Rc<Self>) -> Token {
+        let mut own = None;
+        self.core.add_source(|token| {
+            own = Some(token);
+            Rc::clone(self)
+        });
+        own.expect("add_source calls what it is given")
+    }
+
+    /// Has an always ready source called in the next turn, once.
+    fn queue(&self) {
+        if let Some(token) = self.token.get()
+            && !self.queued.replace(true)
+        {
+            self.core.ready_again(token);
+        }
     }
 
     fn disable(&self) {
@@ -278,7 +326,7 @@ impl<S: AsFd + 'static> Watched<S> {
 
     /// A hang-up is reported even to a watch without interest, so rest is to be unknown.
     fn unregister(&self) {
-        if let Some(source) = self.source.borrow().as_ref()
+        if let Some(source) = self.source()
             && self.registered.replace(false)
         {
             self.core.driver().unwatch_fd(source.as_fd());
@@ -288,11 +336,22 @@ impl<S: AsFd + 'static> Watched<S> {
     fn remove(&self) -> Option<S> {
         self.unregister();
         self.state.set(State::Removed);
-        self.core.remove_source(self.token);
-        // Detach, then drop: the callback may own anything. On the stack, it drops itself.
+        if let Some(token) = self.token.take() {
+            self.core.remove_source(token);
+        }
+        let source = self.source.take();
+        // Detach, then drop: the callback may own anything. On the stack, it is dropped when
+        // it returns. A panic has been reported, and the source is given back all the same.
         let callback = self.callback.take();
-        drop(callback);
-        self.source.take()
+        let _ = panics::catch(|| drop(callback));
+        source.and_then(Rc::into_inner)
+    }
+
+    /// Removes it, whatever its source does when it is dropped.
+    fn remove_and_drop(&self) {
+        let source = self.remove();
+        // The panic has been reported.
+        let _ = panics::catch(|| drop(source));
     }
 
     fn call(self: &Rc<Self>, readiness: Readiness) {
@@ -308,6 +367,12 @@ impl<S: AsFd + 'static> Watched<S> {
         let watch = Watch {
             watched: Rc::clone(self),
         };
+        let interest = self.interest.get();
+        let readiness = Readiness {
+            readable: readiness.readable && interest.is_read(),
+            writable: readiness.writable && interest.is_write(),
+            ..readiness
+        };
         let outcome = panics::catch(|| callback(&watch, readiness));
         if self.state.get() == State::Removed {
             let _ = panics::catch(|| drop(callback));
@@ -316,10 +381,10 @@ impl<S: AsFd + 'static> Watched<S> {
         }
         if outcome.is_err() {
             // Reported; a callback that panics at every turn would do so for ever.
-            drop(self.remove());
+            self.remove_and_drop();
         }
         if self.always_ready.get() && self.state.get() == State::Enabled {
-            self.core.ready_again(self.token);
+            self.queue();
         }
     }
 }
@@ -330,20 +395,16 @@ impl<S: AsFd + 'static> Source for Watched<S> {
     }
 
     fn again(self: Rc<Self>) {
+        self.queued.set(false);
         if self.always_ready.get() {
-            let interest = self.interest.get();
-            self.call(Readiness {
-                readable: interest.is_read(),
-                writable: interest.is_write(),
-                ..Readiness::EVERYTHING
-            });
+            self.call(Readiness::EVERYTHING);
         }
     }
 
     fn settle(self: Rc<Self>) {}
 
     fn stop(self: Rc<Self>) {
-        drop(self.remove());
+        self.remove_and_drop();
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -65,13 +65,13 @@ impl Reactor {
     /// As for [`Reactor::watch`].
     pub fn async_fd<S: AsFd + 'static>(&self, source: S) -> Result<AsyncFd<S>, WatchError<S>> {
         let waiting = Rc::new(RefCell::new(Waiting::default()));
-        let woken = Rc::clone(&waiting);
+        let woken = AbandonedWhenDropped(Rc::clone(&waiting));
         let watch = self.watch(
             source,
             Interest::Read,
             Mode::OneShot,
             move |watch, readiness| {
-                wake(watch, &woken, readiness);
+                wake(watch, &woken.0, readiness);
             },
         )?;
         // Nobody waits yet.
@@ -106,6 +106,18 @@ impl Waiting {
     }
 }
 
+/// Who waits, as the watch's callback holds them. It is dropped when the watch ends: nothing
+/// will ever be ready then.
+struct AbandonedWhenDropped(Rc<RefCell<Waiting>>);
+
+impl Drop for AbandonedWhenDropped {
+    fn drop(&mut self) {
+        // Detach, then drop: who is abandoned may do anything.
+        let waiting = self.0.take();
+        drop(waiting);
+    }
+}
+
 impl<S: AsFd + 'static> AsyncFd<S> {
     /// Fires when a read will not block. Any number may wait.
     ///
@@ -127,13 +139,16 @@ impl<S: AsFd + 'static> AsyncFd<S> {
         self.wait(|waiting| &mut waiting.writers)
     }
 
-    /// The source, unless the reactor has stopped.
+    /// The source, unless the reactor has stopped. May be held across an `await`; who holds
+    /// it keeps it open.
     #[must_use]
-    pub fn source(&self) -> Option<impl std::ops::Deref<Target = S>> {
+    pub fn source(&self) -> Option<Rc<S>> {
         self.watch.source()
     }
 
-    /// Ends the watch and gives the source back. Who still waits fails with `Abandoned`.
+    /// Ends the watch and gives the source back; `None` if the reactor has stopped, or if
+    /// somebody holds what [`source`](AsyncFd::source) gave. Who still waits fails with
+    /// `Abandoned`.
     #[must_use]
     pub fn into_source(self) -> Option<S> {
         self.watch.remove()
@@ -159,6 +174,7 @@ impl<S: AsFd + 'static> AsyncFd<S> {
 impl<S: AsFd + 'static> Drop for AsyncFd<S> {
     fn drop(&mut self) {
         self.watch.remove();
+        // The callback does the same, but it may be on the stack.
         let waiting = self.waiting.take();
         drop(waiting);
     }

@@ -6,6 +6,8 @@ use std::rc::{Rc, Weak};
 
 use torsade_deferred::{Deferred, Failure, IntoDeferred};
 
+use crate::panics;
+
 /// A place in the turn; see [`Reactor::add_hook`](crate::Reactor::add_hook).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -114,7 +116,10 @@ impl TurnHooks {
                 continue;
             };
             call(&mut callback);
-            if !hook.removed.get() {
+            if hook.removed.get() {
+                // The panic has been reported.
+                let _ = panics::catch(|| drop(callback));
+            } else {
                 hook.callback.set(Some(callback));
             }
         }

@@ -207,3 +207,15 @@ pub(crate) fn small_limits() -> Limits {
         ..Limits::default()
     }
 }
+
+/// What panics when it is dropped, once a test has gone well.
+pub(crate) struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        // A second panic would end the process.
+        if !std::thread::panicking() {
+            panic!("in a drop");
+        }
+    }
+}

@@ -3,13 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{ErrorKind, PipeReader, Read, Write, pipe};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
 use torsade_reactor::{Interest, Mode, Reactor, Watch};
 
-use crate::common::{Log, count_unhandled, reactor, run_while};
+use crate::common::{End, Log, PanicsWhenDropped, connect, count_unhandled, reactor, run_while};
 
 fn turns(reactor: &Reactor, count: usize) {
     for _ in 0..count {
@@ -289,4 +290,164 @@ fn a_panic_in_a_watch_removes_it_and_nothing_else() {
     assert!(!broken.is_enabled());
     assert_eq!(unhandled.get(), 1);
     log.check(["heard", "heard", "heard"]);
+}
+
+#[test]
+fn a_watch_may_be_removed_while_its_source_is_in_use() {
+    let reactor = reactor();
+    let (unhandled, _guard) = count_unhandled();
+    let (end, other) = UnixStream::pair().unwrap();
+    drop(other);
+    let watch = reactor
+        .add_reader(end, |watch| {
+            // The usual way to write this.
+            if let Some(source) = watch.source()
+                && (&*source).read(&mut [0; 8]).unwrap() == 0
+            {
+                assert!(watch.remove().is_none(), "the source is held here");
+            }
+        })
+        .unwrap();
+    turns(&reactor, 1);
+    assert_eq!(unhandled.get(), 0, "the callback panicked");
+    assert!(watch.source().is_none());
+}
+
+#[test]
+fn a_source_that_somebody_holds_stays_open_and_is_not_given_back() {
+    let reactor = reactor();
+    let (reader, mut writer) = pipe().unwrap();
+    let watch = reactor.add_reader(reader, |_| ()).unwrap();
+    let held = watch.source().unwrap();
+    assert!(watch.remove().is_none());
+    writer.write_all(b"abc").unwrap();
+    let mut text = [0; 3];
+    (&*held).read_exact(&mut text).unwrap();
+    assert_eq!(&text, b"abc");
+}
+
+#[test]
+fn what_is_always_ready_is_heard_once_a_turn_whatever_is_asked_of_its_watch() {
+    let reactor = reactor();
+    let file = File::open(std::env::current_exe().unwrap()).unwrap();
+    let count = Rc::new(Cell::new(0));
+    let counter = Rc::clone(&count);
+    let watch = reactor
+        .add_reader(file, move |watch| {
+            counter.set(counter.get() + 1);
+            watch.set_interest(Interest::Read, Mode::Level).unwrap();
+            watch.disable();
+            watch.enable().unwrap();
+        })
+        .unwrap();
+    for _ in 0..8 {
+        watch.disable();
+        watch.enable().unwrap();
+        turns(&reactor, 1);
+    }
+    assert!((7..=8).contains(&count.get()), "{}", count.get());
+}
+
+#[test]
+fn an_event_that_was_fetched_before_a_watch_was_enabled_anew_is_not_delivered_after() {
+    type Anew = fn(&Watch<UnixStream>);
+    let ways: [(&str, Anew); 2] = [
+        ("enable", |watch| {
+            watch.disable();
+            watch.enable().unwrap();
+        }),
+        ("set_interest", |watch| {
+            watch.enable().unwrap();
+            watch.set_interest(Interest::Read, Mode::OneShot).unwrap();
+        }),
+    ];
+    for (name, anew) in ways {
+        let (reactor, log) = (reactor(), Log::default());
+        let watches = Rc::new(RefCell::new(Vec::<Watch<UnixStream>>::new()));
+        let mut writers = Vec::new();
+        for _ in 0..2 {
+            let (end, mut writer) = UnixStream::pair().unwrap();
+            end.set_nonblocking(true).unwrap();
+            writer.write_all(b"x").unwrap();
+            writers.push(writer);
+            let (all, seen) = (Rc::clone(&watches), log.clone());
+            let watch = reactor
+                .watch(end, Interest::Read, Mode::OneShot, move |_, _| {
+                    // Takes what both got, and has both wait for the next.
+                    for watch in all.borrow().iter() {
+                        let source = watch.source().unwrap();
+                        let outcome = (&*source).read(&mut [0; 8]);
+                        seen.add(outcome.map_err(|error| error.kind()).unwrap_or(0));
+                        anew(watch);
+                    }
+                })
+                .unwrap();
+            watches.borrow_mut().push(watch);
+        }
+        turns(&reactor, 3);
+        assert_eq!(log.lines(), ["1", "1"], "{name}");
+        for writer in &mut writers {
+            writer.write_all(b"x").unwrap();
+        }
+        turns(&reactor, 3);
+        assert_eq!(log.lines(), ["1"; 4], "{name}");
+        watches.take();
+    }
+}
+
+#[test]
+fn a_watch_hears_only_of_what_it_is_interested_in() {
+    let (reactor, log) = (reactor(), Log::default());
+    let (end, other) = UnixStream::pair().unwrap();
+    let seen = log.clone();
+    let _watch = reactor
+        .watch(end, Interest::Read, Mode::OneShot, move |_, readiness| {
+            seen.add(format!("{} {}", readiness.readable, readiness.writable));
+        })
+        .unwrap();
+    // The system then says that it is ready for everything.
+    drop(other);
+    turns(&reactor, 2);
+    log.check(["true false"]);
+}
+
+#[test]
+fn a_panic_in_the_drop_of_a_watch_leaves_the_loop_alone_and_spares_nobody_else() {
+    let (reactor, log) = (reactor(), Log::default());
+    let (unhandled, _guard) = count_unhandled();
+    let (first, _first_writer) = pipe().unwrap();
+    let bomb = PanicsWhenDropped;
+    reactor
+        .add_reader(first, move |_| drop_at_the_end(&bomb))
+        .unwrap();
+    let (second, mut second_writer) = pipe().unwrap();
+    second_writer.write_all(b"x").unwrap();
+    let bomb = PanicsWhenDropped;
+    reactor
+        .add_reader(second, move |_| {
+            drop_at_the_end(&bomb);
+            panic!("on purpose");
+        })
+        .unwrap();
+    let (third, _third_writer) = pipe().unwrap();
+    reactor
+        .add_reader(Explosive(third, PanicsWhenDropped), |_| ())
+        .unwrap();
+    let pair = connect(&reactor, End::new("client", &log), End::new("server", &log));
+    reactor.stop();
+    reactor.run().unwrap();
+    assert_eq!(log.lines().len(), 4, "{:?}", log.lines());
+    assert_eq!(unhandled.get(), 4);
+    drop(pair);
+}
+
+fn drop_at_the_end(_bomb: &PanicsWhenDropped) {}
+
+/// A source whose end is a panic.
+struct Explosive(PipeReader, PanicsWhenDropped);
+
+impl AsFd for Explosive {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use torsade_deferred::{Deferred, Failure, Interrupted};
 use torsade_reactor::testing::virtual_time_reactor;
 
-use crate::common::reactor;
+use crate::common::{reactor, run_while};
 
 #[test]
 fn a_future_awaits_deferreds_of_the_loop() {
@@ -144,4 +144,27 @@ fn readiness_that_was_given_up_or_cut_off_leaves_nothing_behind() {
     assert!(near.into_source().is_some());
     let error = waiting.into_result().unwrap().unwrap_err();
     assert!(error.to_string().starts_with("abandoned"), "{error}");
+}
+
+#[test]
+fn a_source_may_be_held_across_an_await_also_when_the_reactor_stops() {
+    let reactor = reactor();
+    let (near, mut far) = UnixStream::pair().unwrap();
+    let near = reactor.async_fd(near).unwrap();
+    let (told, seen) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0)));
+    let (flag, count) = (Rc::clone(&told), Rc::clone(&seen));
+    let future = reactor.spawn(async move {
+        let source = near.source().expect("the reactor has not stopped");
+        near.readable().await?;
+        count.set((&*source).read(&mut [0; 8])?);
+        let outcome = near.readable().await;
+        flag.set(outcome.is_err_and(|error| error.to_string().starts_with("abandoned")));
+        Ok::<_, Failure>(())
+    });
+    far.write_all(b"abc").unwrap();
+    run_while(&reactor, || seen.get() == 0);
+    reactor.stop();
+    reactor.run().unwrap();
+    assert!(told.get(), "who waits is told that it is for nothing");
+    future.into_result().unwrap().unwrap();
 }

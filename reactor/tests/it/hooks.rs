@@ -8,7 +8,7 @@ use torsade_deferred::{Deferred, Failure};
 use torsade_reactor::testing::virtual_time_reactor;
 use torsade_reactor::{Hook, Phase, Place};
 
-use crate::common::{Log, count_unhandled};
+use crate::common::{Log, PanicsWhenDropped, count_unhandled};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -170,4 +170,21 @@ fn a_failed_hook_is_reported_and_the_others_are_called() {
     reactor.run().unwrap();
     log.check(["called"]);
     assert_eq!(unhandled.get(), 2);
+}
+
+#[test]
+fn a_panic_in_the_drop_of_a_hook_that_removes_itself_is_reported_and_no_more() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let (unhandled, _guard) = count_unhandled();
+    let own = Rc::new(RefCell::new(None::<Hook>));
+    let (found, bomb) = (Rc::clone(&own), PanicsWhenDropped);
+    let hook = reactor.add_hook(Place::Prepare, move || {
+        let _ = &bomb;
+        found.take().unwrap().remove();
+    });
+    own.replace(Some(hook));
+    reactor.add_hook(Place::Prepare, log.adds("the next"));
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    log.check(["the next"]);
+    assert_eq!(unhandled.get(), 1);
 }
