@@ -107,6 +107,8 @@ pub(crate) fn listen<F: Factory>(
             address,
             socket: RefCell::new(Some(socket)),
             factory: Cell::new(Some(Box::new(factory))),
+            resting: Cell::new(false),
+            queued: Cell::new(false),
         })
     });
     let watched = listening
@@ -135,10 +137,17 @@ struct Accepting<F: Factory> {
     socket: RefCell<Option<Box<dyn ListeningSocket>>>,
     /// Taken out while it builds.
     factory: Cell<Option<Box<F>>>,
+    /// The system is out of something; a timer ends this.
+    resting: Cell<bool>,
+    /// It has asked to be called in the next turn.
+    queued: Cell<bool>,
 }
 
 impl<F: Factory> Accepting<F> {
     fn accept(self: &Rc<Self>) {
+        if self.resting.get() {
+            return;
+        }
         for _ in 0..ACCEPTS_PER_TURN {
             let accepted = match self.socket.borrow().as_ref() {
                 Some(socket) => socket.accept(),
@@ -153,7 +162,14 @@ impl<F: Factory> Accepting<F> {
                 },
             }
         }
-        self.core.ready_again(self.token);
+        self.queue();
+    }
+
+    /// Has itself called in the next turn, once.
+    fn queue(&self) {
+        if !self.queued.replace(true) {
+            self.core.ready_again(self.token);
+        }
     }
 
     fn welcome(&self, socket: Box<dyn StreamSocket>, peer: SocketAddr) {
@@ -186,11 +202,13 @@ impl<F: Factory> Accepting<F> {
     /// The system is out of something: it is not asked again for a while.
     fn rest(self: &Rc<Self>, error: &io::Error) {
         tracing::warn!(target: "torsade", address = %self.address, %error, "accepting rests");
+        self.resting.set(true);
         let this = Rc::downgrade(self);
         // Not cancelled when the port stops: it then finds nothing to do.
         drop(self.core.call_later(REST_WHEN_EXHAUSTED, move || {
             if let Some(accepting) = this.upgrade() {
-                accepting.core.ready_again(accepting.token);
+                accepting.resting.set(false);
+                accepting.queue();
             }
         }));
     }
@@ -231,6 +249,7 @@ impl<F: Factory> Source for Accepting<F> {
     }
 
     fn again(self: Rc<Self>) {
+        self.queued.set(false);
         self.accept();
     }
 
@@ -250,7 +269,7 @@ enum Verdict {
     NoMore,
     /// Something was wrong with that one peer.
     Next,
-    /// Something is wrong with this machine.
+    /// Something is wrong with this machine, and may be so for a while.
     Rest,
 }
 
@@ -265,10 +284,23 @@ fn verdict(error: &io::Error) -> Verdict {
     };
     match errno {
         Errno::WOULDBLOCK => Verdict::NoMore,
-        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => Verdict::Rest,
         // accept(2): errors of the network that are already pending on the new socket, and
         // a firewall's refusal.
-        _ => Verdict::Next,
+        Errno::CONNABORTED
+        | Errno::CONNRESET
+        | Errno::HOSTDOWN
+        | Errno::HOSTUNREACH
+        | Errno::INTR
+        | Errno::NETDOWN
+        | Errno::NETUNREACH
+        | Errno::NONET
+        | Errno::NOPROTOOPT
+        | Errno::OPNOTSUPP
+        | Errno::PERM
+        | Errno::PROTO
+        | Errno::TIMEDOUT => Verdict::Next,
+        // Out of something, or broken: to ask again at once would be to ask for ever.
+        _ => Verdict::Rest,
     }
 }
 
@@ -277,5 +309,26 @@ fn listen_error(address: String, source: io::Error) -> ListenError {
         io::ErrorKind::AddrInUse => ListenError::InUse { address },
         io::ErrorKind::PermissionDenied => ListenError::NotPermitted { address },
         _ => ListenError::Io { address, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn an_error_that_lasts_makes_a_port_rest_and_a_peers_own_does_not() {
+        for errno in [Errno::INVAL, Errno::BADF, Errno::MFILE, Errno::ACCESS] {
+            assert!(matches!(verdict(&errno.into()), Verdict::Rest), "{errno}");
+        }
+        for errno in [Errno::CONNABORTED, Errno::PROTO, Errno::PERM, Errno::INTR] {
+            assert!(matches!(verdict(&errno.into()), Verdict::Next), "{errno}");
+        }
+        assert!(matches!(
+            verdict(&Errno::WOULDBLOCK.into()),
+            Verdict::NoMore
+        ));
     }
 }
