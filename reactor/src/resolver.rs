@@ -6,12 +6,11 @@
 //! lookups wait in line, each for at most [`LOOKUP_LIMIT`] with its answer. They share
 //! nothing with any other pool: a slow name server delays names and nothing else.
 
-use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use torsade_deferred::{Deferred, Failure, Interrupted};
+use torsade_deferred::Deferred;
 
 use crate::core::Core;
 use crate::reactor::Reactor;
@@ -32,21 +31,16 @@ pub(crate) struct Lookups {
 /// Looks a name up. Cancelling gives the answer up; a thread that asks already cannot
 /// be interrupted, its answer is thrown away.
 ///
-/// Fails with an [`Interrupted::TimedOut`] inside the `io::Error` after
-/// [`LOOKUP_LIMIT`].
+/// Fails with the resolver's `io::Error`; with an [`Interrupted::TimedOut`](torsade_deferred::Interrupted::TimedOut) after
+/// [`LOOKUP_LIMIT`]; with a [`PoolError`](crate::PoolError) if there is no thread for it.
 #[track_caller]
-pub(crate) fn resolve(
-    core: &Rc<Core>,
-    host: &str,
-    port: u16,
-) -> Deferred<Vec<SocketAddr>, io::Error> {
+pub(crate) fn resolve(core: &Rc<Core>, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
     let pool = core.lookups().borrow_mut().pool();
     let (names, host) = (core.driver().names(), host.to_owned());
     let reactor = Reactor::of(core);
     reactor
         .defer_to_thread_pool(&pool, move || names.resolve(&host, port))
         .add_timeout(LOOKUP_LIMIT, &reactor)
-        .map_err(into_io_error)
 }
 
 impl Lookups {
@@ -62,22 +56,20 @@ impl Lookups {
     }
 }
 
-fn into_io_error(failure: Failure) -> io::Error {
-    failure
-        .trap::<io::Error>()
-        .or_else(|failure| failure.trap::<Interrupted>().map(Into::into))
-        .unwrap_or_else(|failure| io::Error::other(failure.to_string()))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
+
+    use torsade_deferred::Interrupted;
+
     use crate::testing;
+    use crate::thread_pool::PoolError;
 
     use super::*;
 
     /// Looks a name up with a pool that never comes to it, and room for so many.
     #[track_caller]
-    fn check_unanswered(queued_max: usize, expected: io::ErrorKind) {
+    fn check_unanswered<E: Error + 'static>(queued_max: usize) {
         let reactor = testing::virtual_time_reactor();
         let limits = PoolLimits {
             threads_max: 0,
@@ -88,8 +80,8 @@ mod tests {
         reactor.core().lookups().borrow_mut().pool = Some(pool.clone());
         let begun = reactor.now();
         let answer = reactor.run_until(resolve(reactor.core(), "host", 7));
-        let error = answer.expect_err("nobody answers");
-        assert_eq!(error.kind(), expected, "{error}");
+        let failure = answer.expect_err("nobody answers");
+        assert!(failure.check::<E>(), "{failure}");
         let passed = reactor.now() - begun;
         assert_eq!(passed >= LOOKUP_LIMIT, queued_max > 0);
         assert_eq!(pool.statistics().queued, 0, "it is not left in line");
@@ -97,11 +89,11 @@ mod tests {
 
     #[test]
     fn lookup_without_an_answer_fails_at_its_deadline_and_leaves_the_line() {
-        check_unanswered(1, io::ErrorKind::TimedOut);
+        check_unanswered::<Interrupted>(1);
     }
 
     #[test]
     fn lookup_beyond_the_line_fails_at_once() {
-        check_unanswered(0, io::ErrorKind::Other);
+        check_unanswered::<PoolError>(0);
     }
 }

@@ -21,6 +21,7 @@ use crate::resolver;
 use crate::slab::Token;
 use crate::stream::Stream;
 use crate::tcp::Connection;
+use crate::thread_pool::PoolError;
 use crate::transport::Transport;
 
 /// How long a peer has to accept, and a resolver to answer: Twisted's 30 s.
@@ -39,23 +40,13 @@ pub(crate) fn connect<P: Protocol>(
         Err(error) => return fail(ConnectError::from(error)),
     };
     let addresses = match &address.host {
-        Host::Literal(literal) => Ok(vec![*literal]).into_deferred(),
+        Host::Literal(literal) => Ok::<_, Failure>(vec![*literal]).into_deferred(),
         Host::Name(name) => resolver::resolve(core, name, address.port),
     };
     let (core, shown) = (Rc::clone(core), address.to_string());
     let unknown = shown.clone();
     addresses
-        .map_err(move |source: io::Error| match source.kind() {
-            io::ErrorKind::TimedOut => ConnectError::TimedOut {
-                address: unknown,
-                limit: resolver::LOOKUP_LIMIT,
-            },
-            _ => ConnectError::UnknownHost {
-                address: unknown,
-                source,
-            },
-        })
-        .err_into::<Failure>()
+        .map_err(move |failure| lookup_error(unknown, failure))
         .add_callback(move |peers| try_each(&core, peers.into_iter(), shown, None, Box::new(build)))
 }
 
@@ -79,8 +70,9 @@ fn try_each<P: Protocol>(
     let (core, spare) = (Rc::clone(core), Rc::clone(&build));
     attempt(&core, peer, address.clone(), build).add_errback(move |failure| {
         match (failure.trap::<ConnectError>(), spare.take()) {
+            // The reactor stopped: no further attempt.
+            (Ok(error @ ConnectError::Interrupted(_)), _) | (Ok(error), None) => fail(error),
             (Ok(error), Some(build)) => try_each(&core, peers, address, Some(error), build),
-            (Ok(error), None) => fail(error),
             // Cancelled: no further attempt.
             (Err(failure), _) => fail(failure),
         }
@@ -189,7 +181,8 @@ impl<P: Protocol> Attempt<P> {
             Connection::connected(Rc::clone(&self.core), self.token, socket, self.peer);
         self.core
             .replace_source(self.token, Rc::clone(&connection) as Rc<dyn Source>);
-        // A panic in `build` or in `connection_made` is this attempt's failure.
+        // A panic in `build` is this attempt's failure. One in `connection_made` is the
+        // connection's, which is lost for it; the attempt has made it.
         let stream = Rc::clone(&connection) as Rc<dyn Stream>;
         let address = self.peer.into();
         match panics::catch(|| build(&address)) {
@@ -242,9 +235,100 @@ impl<P: Protocol> Source for Attempt<P> {
     }
 }
 
+/// What the attempt fails with when its lookup has: only what the resolver said is an
+/// unknown host.
+fn lookup_error(address: String, failure: Failure) -> Failure {
+    let failure = match failure.trap::<Interrupted>() {
+        Ok(Interrupted::TimedOut(limit)) => {
+            return ConnectError::TimedOut { address, limit }.into();
+        }
+        // Cancelled, as an attempt after its lookup would be.
+        Ok(interrupted) => return interrupted.into(),
+        Err(failure) => failure,
+    };
+    match failure.trap::<io::Error>() {
+        Ok(source) => ConnectError::UnknownHost { address, source }.into(),
+        // The line of lookups is full, or there is no thread.
+        Err(failure) => {
+            let source = match failure.trap::<PoolError>() {
+                Ok(error) => io::Error::other(error),
+                Err(failure) => io::Error::other(failure.to_string()),
+            };
+            ConnectError::Io { address, source }.into()
+        }
+    }
+}
+
 fn connect_error(address: String, source: io::Error) -> ConnectError {
     match source.kind() {
         io::ErrorKind::ConnectionRefused => ConnectError::Refused { address },
         _ => ConnectError::Io { address, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use crate::reactor::Reactor;
+
+    use super::*;
+
+    struct Quiet;
+
+    impl Protocol for Quiet {
+        fn data_received(&mut self, _transport: &Transport<Self>, _data: &[u8]) {}
+    }
+
+    #[test]
+    fn stop_ends_an_attempt_for_good_though_the_name_has_more_addresses() {
+        let reactor = Reactor::new().expect("the system has descriptors left");
+        let core = reactor.core();
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("it is free"));
+        let peers = listeners.map(|listener| listener.local_addr().expect("it is bound"));
+        let peers = Vec::from(peers).into_iter();
+        let attempt = try_each(core, peers, "two".into(), None, Box::new(|_| Quiet));
+        let sources: Vec<_> = core
+            .sources
+            .borrow()
+            .iter()
+            .map(|(_, source)| Rc::clone(source))
+            .collect();
+        assert_eq!(sources.len(), 1);
+        for source in sources {
+            source.stop();
+        }
+        assert!(core.sources.borrow().is_empty(), "the next is tried");
+        let outcome = attempt.map(drop).into_result();
+        let failure = outcome.expect("it has fired").expect_err("nobody is there");
+        assert!(matches!(
+            failure.trap::<ConnectError>(),
+            Ok(ConnectError::Interrupted(Interrupted::Cancelled))
+        ));
+    }
+
+    #[test]
+    fn only_what_the_resolver_says_is_an_unknown_host() {
+        let check = |failure: Failure| lookup_error("x".into(), failure).trap::<ConnectError>();
+        let unknown = io::Error::from(io::ErrorKind::NotFound);
+        assert!(matches!(
+            check(unknown.into()),
+            Ok(ConnectError::UnknownHost { .. })
+        ));
+        let overloaded = PoolError::Overloaded {
+            pool: "names".into(),
+            queued_max: 1,
+        };
+        assert!(matches!(
+            check(overloaded.into()),
+            Ok(ConnectError::Io { .. })
+        ));
+        let limit = Duration::from_secs(1);
+        assert!(matches!(
+            check(Interrupted::TimedOut(limit).into()),
+            Ok(ConnectError::TimedOut { limit: told, .. }) if told == limit
+        ));
+        let cancelled = check(Interrupted::Cancelled.into()).expect_err("no ConnectError");
+        assert!(cancelled.check::<Interrupted>());
     }
 }

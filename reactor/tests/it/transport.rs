@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use torsade_deferred::{Deferred, Failure};
+use torsade_deferred::{Deferred, Failure, Interrupted};
 use torsade_reactor::{Address, ConnectError, Limits, ListenError, Protocol, Transport};
 
 use crate::common::{End, Log, connect, count_unhandled, reactor, run_while, small_limits};
@@ -489,4 +489,16 @@ fn a_factory_refuses_with_none_and_survives_its_own_panic() {
     assert!(ends.borrow()[2].is_connected() && !ends.borrow()[0].is_connected());
     assert!(log.lines().contains(&"server made".to_string()));
     assert_eq!(unhandled.get(), 1);
+}
+
+#[test]
+fn cancelling_while_the_name_is_looked_up_is_cancelling_and_no_unknown_host() {
+    let (reactor, log) = (reactor(), Log::default());
+    let seen = log.clone();
+    let attempt = reactor.connect_tcp("no-such-host.invalid:80", move |_| End::new("never", &seen));
+    let canceller = attempt.canceller();
+    let outcome = attempt.map(drop);
+    canceller.cancel();
+    let failure = outcome.into_result().unwrap().unwrap_err();
+    assert!(failure.check::<Interrupted>(), "{failure}");
 }
