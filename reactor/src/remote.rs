@@ -31,6 +31,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use torsade_deferred::{Failure, Interrupted, IntoDeferred, maybe_deferred};
 
 use crate::driver::WakeUp;
+use crate::panics;
 use crate::reactor::Reactor;
 use crate::slab::Slab;
 
@@ -66,18 +67,23 @@ impl Remote {
         &self,
         call: impl FnOnce(&Reactor) + Send + 'static,
     ) -> Result<(), ReactorGone> {
-        let call: Post = Box::new(call);
-        if self.shared.gone.load(Ordering::Acquire) {
-            return Err(ReactorGone { call });
-        }
-        self.post(call)
+        self.post(Box::new(call))
     }
 
     fn post(&self, call: Post) -> Result<(), ReactorGone> {
+        let shared = &self.shared;
+        if shared.gone.load(Ordering::Acquire) {
+            return Err(ReactorGone { call });
+        }
         self.posts
             .send(call)
             .map_err(|unsent| ReactorGone { call: unsent.0 })?;
-        self.shared.wake_sleeper();
+        shared.wake_sleeper();
+        // Order: after the fence in `wake_sleeper`. A reactor that goes meanwhile finds the
+        // post, or this finds it gone.
+        if shared.gone.load(Ordering::Relaxed) {
+            shared.drop_posts();
+        }
         Ok(())
     }
 
@@ -261,6 +267,7 @@ impl Error for RemoteFailure {}
 pub(crate) type Post = Box<dyn FnOnce(&Reactor) + Send>;
 
 struct Shared {
+    received: Receiver<Post>,
     asleep: AtomicBool,
     wake_up: Box<dyn WakeUp>,
     thread: ThreadId,
@@ -293,6 +300,15 @@ impl From<Ending> for BlockingCallError {
 }
 
 impl Shared {
+    /// The reactor is gone, and nobody will make these calls. They are `Send`: whichever
+    /// thread comes first may drop them.
+    fn drop_posts(&self) {
+        while let Ok(post) = self.received.try_recv() {
+            // Detach, then drop. The panic has been reported.
+            let _ = panics::catch(|| drop(post));
+        }
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         // Nothing that could panic leaves the table half changed.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
@@ -309,7 +325,6 @@ impl Shared {
 
 /// The reactor's end.
 pub(crate) struct Mailbox {
-    received: Receiver<Post>,
     remote: Remote,
     ended: Cell<bool>,
 }
@@ -318,6 +333,7 @@ impl Mailbox {
     pub(crate) fn new(wake_up: Box<dyn WakeUp>) -> Self {
         let (posts, received) = unbounded();
         let shared = Arc::new(Shared {
+            received,
             asleep: AtomicBool::new(false),
             wake_up,
             thread: thread::current().id(),
@@ -328,7 +344,6 @@ impl Mailbox {
             }),
         });
         Self {
-            received,
             remote: Remote { posts, shared },
             ended: Cell::new(false),
         }
@@ -341,28 +356,29 @@ impl Mailbox {
     /// How many calls are there to be made.
     pub(crate) fn len(&self) -> usize {
         // To count costs more than to look, and there is seldom anything.
-        if self.received.is_empty() {
+        let received = &self.remote.shared.received;
+        if received.is_empty() {
             0
         } else {
-            self.received.len()
+            received.len()
         }
     }
 
     pub(crate) fn take(&self) -> Option<Post> {
-        self.received.try_recv().ok()
+        self.remote.shared.received.try_recv().ok()
     }
 
     /// Before a wait: true if the loop may sleep, false if there is post.
     pub(crate) fn fall_asleep(&self) -> bool {
         // Who has post does not say that it sleeps: nobody would write for nothing.
-        if !self.received.is_empty() {
+        if !self.remote.shared.received.is_empty() {
             return false;
         }
         let asleep = &self.remote.shared.asleep;
         asleep.store(true, Ordering::Relaxed);
         // Order: the flag is visible before the mailbox is looked into.
         fence(Ordering::SeqCst);
-        if self.received.is_empty() {
+        if self.remote.shared.received.is_empty() {
             return true;
         }
         asleep.store(false, Ordering::Relaxed);
@@ -375,13 +391,23 @@ impl Mailbox {
         let shared = &self.remote.shared;
         if matches!(ending, Ending::Gone) {
             shared.gone.store(true, Ordering::Release);
+            // Order: gone before the last look; see `Remote::post`.
+            fence(Ordering::SeqCst);
+            shared.drop_posts();
         }
         let callers = {
             let mut waiting = shared.waiting();
             waiting.ended = Some(ending);
-            std::mem::replace(&mut waiting.callers, Slab::new())
+            // One by one: a new table would give the same tokens to the callers of the next
+            // run, and calls that are still posted would take theirs for these.
+            let tokens: Vec<_> = waiting.callers.iter().map(|(token, _)| token).collect();
+            let callers: Vec<_> = tokens
+                .into_iter()
+                .filter_map(|token| waiting.callers.remove(token))
+                .collect();
+            callers
         };
-        for (_, give_up) in callers.iter() {
+        for give_up in callers {
             give_up(ending);
         }
     }

@@ -3,13 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::env;
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use torsade_deferred::{Deferred, Failure, Interrupted, Trigger};
-use torsade_reactor::{BlockingCallError, Reactor, Remote};
+use torsade_reactor::{BlockingCallError, Phase, Reactor, Remote};
 
-use crate::common::{count_unhandled, reactor};
+use crate::common::{End, count_unhandled, reactor};
 
 #[test]
 fn a_call_from_a_thread_wakes_the_sleeping_loop() {
@@ -296,4 +297,80 @@ fn blocking_call_that_has_not_begun_when_its_reactor_stops_is_never_made() {
     reactor.turn(None).unwrap();
     assert_eq!(reactor.dump().thread_calls, 0);
     assert_eq!(count.get(), 0);
+}
+
+#[test]
+fn what_is_posted_to_a_reactor_that_is_gone_is_dropped_though_a_port_is_kept() {
+    let reactor = reactor();
+    let remote = reactor.remote();
+    let port = reactor
+        .listen_tcp("127.0.0.1:0", |_: &_| None::<End>)
+        .unwrap();
+    // Some before it goes, some while it does, some after.
+    let (answer, answered) = mpsc::channel::<()>();
+    let posting = thread::spawn(move || {
+        for _ in 0..1000 {
+            let answer = answer.clone();
+            remote.call_from_thread(move |_| drop(answer));
+        }
+    });
+    thread::yield_now();
+    drop(reactor);
+    posting.join().unwrap();
+    assert_eq!(
+        answered.try_recv(),
+        Err(mpsc::TryRecvError::Disconnected),
+        "posts are still held"
+    );
+    drop(port);
+}
+
+/// Waits until so many calls are posted, which nobody takes meanwhile.
+fn wait_for_posts(remote: &Remote, count: usize) {
+    while format!("{remote:?}") != format!("Remote({count} calls posted)") {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn blocking_call_whose_caller_was_told_of_the_stop_is_not_made_for_the_next_runs_caller() {
+    type Caller = thread::JoinHandle<Result<u8, BlockingCallError>>;
+    let reactor = reactor();
+    let made = Arc::new(AtomicBool::new(false));
+    let first = Rc::new(RefCell::new(None::<Caller>));
+    let (remote, flag, slot) = (reactor.remote(), Arc::clone(&made), Rc::clone(&first));
+    // The last moment of the first run.
+    reactor.on_shutdown(Phase::After, move || {
+        let (caller, flag) = (remote.clone(), Arc::clone(&flag));
+        slot.replace(Some(thread::spawn(move || {
+            caller.blocking_call(move |_| {
+                flag.store(true, Ordering::Relaxed);
+                Ok(1)
+            })
+        })));
+        wait_for_posts(&remote, 1);
+    });
+    reactor.stop();
+    reactor.run().unwrap();
+    let told = first.take().unwrap().join().unwrap();
+    assert!(matches!(told, Err(BlockingCallError::Stopped)), "{told:?}");
+    // The first moment of the second.
+    let second = Rc::new(RefCell::new(None::<Caller>));
+    let (remote, slot) = (reactor.remote(), Rc::clone(&second));
+    reactor.on_startup(Phase::Before, move || {
+        let caller = remote.clone();
+        slot.replace(Some(thread::spawn(move || {
+            let answer = caller.blocking_call(|_| Ok(2));
+            caller.stop();
+            answer
+        })));
+        wait_for_posts(&remote, 2);
+    });
+    reactor.run().unwrap();
+    let answer = second.take().unwrap().join().unwrap();
+    assert!(matches!(answer, Ok(2)), "{answer:?}");
+    assert!(
+        !made.load(Ordering::Relaxed),
+        "made after its caller was told that it will not be"
+    );
 }
