@@ -321,3 +321,15 @@ fn a_start_that_was_stopped_does_not_hold_up_the_next_one() {
     assert!(next_run_lasts(&reactor));
     log.check(["running"]);
 }
+
+#[test]
+fn a_turn_may_be_given_any_length() {
+    let reactor = virtual_time_reactor();
+    reactor.turn(Some(Duration::MAX)).unwrap();
+    reactor.turn(Some(Duration::MAX)).unwrap();
+    let reactor = crate::common::reactor();
+    let remote = reactor.remote();
+    let thread = std::thread::spawn(move || remote.call_from_thread(|_| ()));
+    reactor.turn(Some(Duration::MAX)).unwrap();
+    thread.join().unwrap();
+}
