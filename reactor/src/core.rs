@@ -291,7 +291,7 @@ impl Core {
         if self.stop_watch.is_running()
             && let Some(took) = self.stop_watch.lap(self.driver.now())
         {
-            // The panic of a hook has been reported.
+            // A hook that has been replaced is dropped there; the panic has been reported.
             let _ = panics::catch(|| self.stop_watch.report(what, took));
         }
     }
@@ -412,6 +412,9 @@ impl Core {
         }
         self.mailbox.begin();
         self.mailbox.wake();
+        if self.stop_watch.is_running() {
+            self.stop_watch.enters(self.driver.now());
+        }
         Ok(Running { core: self })
     }
 
@@ -571,6 +574,7 @@ impl Core {
         for hooks in [&self.startup, &self.shutdown] {
             hooks.clear();
         }
+        self.stop_watch.clear();
     }
 
     pub(crate) fn driver(&self) -> &dyn Driver {
@@ -712,6 +716,9 @@ pub(crate) struct Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.core.running.set(false);
+        if self.core.stop_watch.is_running() {
+            self.core.stop_watch.leaves(self.core.driver.now());
+        }
         // From here on a post makes the descriptor readable; one that is there already makes
         // the deadline pass.
         self.core.mailbox.fall_asleep();

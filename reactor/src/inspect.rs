@@ -5,6 +5,8 @@ use std::fmt;
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
+use crate::panics;
+
 /// What a reactor has done since it was made; see
 /// [`Reactor::statistics`](crate::Reactor::statistics).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,6 +101,8 @@ pub(crate) struct StopWatch {
     mark: Cell<Option<Instant>>,
     /// When the turn's work began.
     woke: Cell<Option<Instant>>,
+    /// How long the turn's work took before the loop was left in the midst of it.
+    worked: Cell<Duration>,
     statistics: RefCell<Statistics>,
 }
 
@@ -109,6 +113,14 @@ impl StopWatch {
         drop(previous);
         self.mark.set(None);
         self.woke.set(None);
+        self.worked.set(Duration::ZERO);
+    }
+
+    /// Drops the hook, which may hold anything.
+    pub(crate) fn clear(&self) {
+        self.threshold.set(None);
+        let hook = self.hook.take();
+        drop(hook);
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -126,10 +138,24 @@ impl StopWatch {
         statistics.calls += calls;
     }
 
+    /// The loop is entered. What its host did meanwhile is none of its work.
+    pub(crate) fn enters(&self, now: Instant) {
+        self.mark.set(Some(now));
+        self.woke.set(Some(now));
+    }
+
+    /// The loop is left, perhaps in the midst of its work.
+    pub(crate) fn leaves(&self, now: Instant) {
+        if let Some(woke) = self.woke.take() {
+            let worked = now.saturating_duration_since(woke);
+            self.worked.set(self.worked.get() + worked);
+        }
+    }
+
     /// The loop is about to wait.
     pub(crate) fn falls_asleep(&self, now: Instant) {
         if let Some(woke) = self.woke.take() {
-            let busy = now.saturating_duration_since(woke);
+            let busy = self.worked.take() + now.saturating_duration_since(woke);
             let mut statistics = self.statistics.borrow_mut();
             statistics.busy += busy;
             let micros = u64::try_from(busy.as_micros()).unwrap_or(u64::MAX);
@@ -162,7 +188,8 @@ impl StopWatch {
         let Some(mut hook) = hook else {
             return;
         };
-        hook(&SlowCallback { what, took });
+        // The panic has been reported; a hook is called again all the same.
+        let _ = panics::catch(|| hook(&SlowCallback { what, took }));
         let mut place = self.hook.borrow_mut();
         if place.is_none() && self.threshold.get().is_some() {
             *place = Some(hook);

@@ -4,9 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use torsade_reactor::Place;
 use torsade_reactor::testing::virtual_time_reactor;
 
-use crate::common::{End, Log, connect, reactor};
+use crate::common::{End, Log, connect, count_unhandled, reactor};
 
 #[test]
 fn a_dump_names_everything_that_is_held() {
@@ -130,4 +131,62 @@ fn a_hook_may_switch_the_reports_off_from_inside() {
     reactor.turn(Some(Duration::ZERO)).unwrap();
     assert!(count.get() <= 1);
     let _: Option<Instant> = reactor.next_deadline();
+}
+
+#[test]
+fn the_hosts_time_between_turns_is_nobodys_slow_callback_and_no_lag() {
+    let (reactor, reports) = (virtual_time_reactor(), Rc::new(Cell::new(0)));
+    let counter = Rc::clone(&reports);
+    reactor.watch_slow_callbacks(Some(Duration::from_millis(100)), move |_| {
+        counter.set(counter.get() + 1);
+    });
+    let turn = || reactor.turn(Some(Duration::ZERO)).unwrap();
+    turn();
+    // A frame is drawn.
+    block(&reactor, Duration::from_secs(1));
+    let handle = reactor.clone();
+    reactor.add_hook(Place::Check, move || {
+        block(&handle, Duration::from_micros(2))
+    });
+    let handle = reactor.clone();
+    reactor.call_soon(move || block(&handle, Duration::from_micros(3)));
+    turn();
+    block(&reactor, Duration::from_secs(1));
+    turn();
+    assert_eq!(reports.get(), 0);
+    let statistics = reactor.statistics();
+    assert_eq!(statistics.busy, Duration::from_micros(5));
+    assert_eq!(statistics.waited, Duration::ZERO);
+    assert_eq!(statistics.lag[..3].iter().sum::<u64>(), 3);
+}
+
+#[test]
+fn a_hook_for_slow_callbacks_that_panics_is_called_again() {
+    let (reactor, count) = (virtual_time_reactor(), Rc::new(Cell::new(0)));
+    let (unhandled, _guard) = count_unhandled();
+    let counter = Rc::clone(&count);
+    reactor.watch_slow_callbacks(Some(Duration::from_secs(1)), move |_| {
+        counter.set(counter.get() + 1);
+        panic!("on purpose");
+    });
+    for _ in 0..2 {
+        let slow = reactor.clone();
+        reactor.call_soon(move || block(&slow, Duration::from_secs(2)));
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+    }
+    assert_eq!((count.get(), unhandled.get()), (2, 2));
+}
+
+#[test]
+fn a_hook_for_slow_callbacks_that_holds_a_port_keeps_nothing_alive() {
+    let (reactor, held) = (reactor(), Rc::new(()));
+    let weak = Rc::downgrade(&held);
+    let port = reactor
+        .listen_tcp("127.0.0.1:0", |_: &_| None::<End>)
+        .unwrap();
+    reactor.watch_slow_callbacks(Some(Duration::from_secs(1)), move |_| {
+        let _ = (&held, &port);
+    });
+    drop(reactor);
+    assert_eq!(weak.strong_count(), 0);
 }
