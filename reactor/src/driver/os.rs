@@ -286,3 +286,33 @@ impl StreamSocket for TcpSocket {
         Ok(sockopt::set_tcp_nodelay(&self.watched, on)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn small_writes_are_not_delayed_on_accepted_sockets_nor_on_those_that_connect() {
+        let fd = stream_socket(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a socket");
+        assert!(
+            !sockopt::tcp_nodelay(&fd).expect("it is TCP"),
+            "the system does not delay anyway"
+        );
+        set_options(&fd).expect("it is TCP");
+        assert!(sockopt::tcp_nodelay(&fd).expect("it is TCP"));
+        // What is accepted inherits it.
+        net::bind(&fd, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        net::listen(&fd, BACKLOG).expect("it is bound");
+        let address = SocketAddr::try_from(net::getsockname(&fd).expect("it is bound"));
+        let _peer = TcpStream::connect(address.expect("an IP address")).expect("it listens");
+        let (accepted, _) = loop {
+            match net::acceptfrom_with(&fd, SocketFlags::CLOEXEC) {
+                Err(Errno::WOULDBLOCK) => std::thread::yield_now(),
+                outcome => break outcome.expect("somebody has connected"),
+            }
+        };
+        assert!(sockopt::tcp_nodelay(&accepted).expect("it is TCP"));
+    }
+}
