@@ -19,8 +19,8 @@
 //!
 //! # Bounds
 //!
-//! [`READS_PER_TURN`] reads of [`READ_SIZE`] bytes a turn; then the connection waits
-//! for the next turn. Unsent bytes: [`Limits::unsent_max`].
+//! [`READS_PER_TURN`] reads of [`READ_SIZE`] bytes for an event, and as many for what an
+//! earlier turn left over; then the connection waits for the next turn. Unsent bytes: [`Limits::unsent_max`].
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
@@ -494,10 +494,8 @@ impl Source for Connection {
     }
 
     fn again(self: Rc<Self>) {
-        // An event of this turn may have been faster.
-        if self.flags.again.replace(false) {
-            self.take_in();
-        }
+        self.flags.again.set(false);
+        self.take_in();
     }
 
     fn settle(self: Rc<Self>) {
