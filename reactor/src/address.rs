@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 /// The address of one end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -9,6 +10,38 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub enum Address {
     /// An IP address and a TCP port.
     Tcp(SocketAddr),
+    /// A UNIX socket.
+    Unix(UnixAddress),
+    /// An end outside of any network, by its name: memory, a pipe, a process.
+    Named(Box<str>),
+}
+
+/// The address of a UNIX socket.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum UnixAddress {
+    /// None: what connects to a UNIX socket has no address of its own, as a rule.
+    Unnamed,
+    /// A path in the file system.
+    Path(PathBuf),
+    /// A name in Linux's abstract namespace, without the NUL in front.
+    Abstract(Box<[u8]>),
+}
+
+impl fmt::Display for UnixAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unnamed => f.write_str("unix:(unnamed)"),
+            Self::Path(path) => write!(f, "unix:{}", path.display()),
+            Self::Abstract(name) => write!(f, "unix:@{}", name.escape_ascii()),
+        }
+    }
+}
+
+impl From<UnixAddress> for Address {
+    fn from(address: UnixAddress) -> Self {
+        Self::Unix(address)
+    }
 }
 
 impl Address {
@@ -17,6 +50,7 @@ impl Address {
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Tcp(address) => Some(address.ip()),
+            Self::Unix(_) | Self::Named(_) => None,
         }
     }
 
@@ -25,6 +59,7 @@ impl Address {
     pub fn port(&self) -> Option<u16> {
         match self {
             Self::Tcp(address) => Some(address.port()),
+            Self::Unix(_) | Self::Named(_) => None,
         }
     }
 }
@@ -33,6 +68,8 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Unix(address) => address.fmt(f),
+            Self::Named(name) => f.write_str(name),
         }
     }
 }
@@ -135,6 +172,10 @@ impl ToTcpAddress for Address {
     fn to_tcp_address(&self) -> Result<TcpAddress, AddressError> {
         match self {
             Self::Tcp(address) => address.to_tcp_address(),
+            Self::Unix(_) | Self::Named(_) => Err(AddressError {
+                text: self.to_string(),
+                problem: "this is no TCP port",
+            }),
         }
     }
 }

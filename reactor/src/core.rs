@@ -30,7 +30,7 @@
 //!
 //! # Not here
 //!
-//! No platform (see [`driver`](crate::driver)), no byte (see `tcp/`).
+//! No platform (see [`driver`](crate::driver)), no byte (see `sockets/`).
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -52,6 +52,7 @@ use crate::remote::{Ending, Mailbox};
 use crate::resolver::Lookups;
 use crate::signals::Watchers;
 use crate::slab::{Slab, Token};
+use crate::stream::Settle;
 use crate::thread_pool::ThreadPool;
 use crate::threads::Errands;
 use crate::timers::Timers;
@@ -127,6 +128,8 @@ pub(crate) struct Core {
     pub(crate) thread_pool: RefCell<Option<ThreadPool>>,
     /// Sources to settle when the callback at hand has returned.
     dirty: RefCell<Vec<Token>>,
+    /// Layers to settle before that.
+    layers: RefCell<Vec<Rc<dyn Settle>>>,
     /// Sources to call again in the next turn.
     again: RefCell<Vec<Token>>,
     /// Room for the events of one wait; empty between waits.
@@ -168,6 +171,7 @@ impl Core {
             errands: RefCell::default(),
             thread_pool: RefCell::default(),
             dirty: RefCell::default(),
+            layers: RefCell::default(),
             again: RefCell::default(),
             events: Cell::default(),
             read_buffer: Cell::new(None),
@@ -331,6 +335,7 @@ impl Core {
             || (self.starting.get() && !self.startup.is_waiting())
             || (!self.starting.get() && !self.when_running.borrow().is_empty())
             || !self.dirty.borrow().is_empty()
+            || !self.layers.borrow().is_empty()
             || !self.idle.is_empty()
             || self.is_shutdown_due();
         if busy || limit == Some(Duration::ZERO) {
@@ -376,7 +381,11 @@ impl Core {
     /// Sends and closes what the last callback asked for. Closing calls back, so this
     /// goes on until nothing is asked for any more.
     pub(crate) fn settle(&self) {
-        while !self.dirty.borrow().is_empty() {
+        loop {
+            self.settle_layers();
+            if self.dirty.borrow().is_empty() {
+                return;
+            }
             let mut dirty = self.dirty.take();
             for token in dirty.drain(..) {
                 if let Some(source) = self.source(token) {
@@ -386,6 +395,21 @@ impl Core {
             let mut next = self.dirty.borrow_mut();
             if next.is_empty() {
                 *next = dirty;
+            }
+        }
+    }
+
+    /// Layers write to those below, which then want to be settled in their turn.
+    fn settle_layers(&self) {
+        while !self.layers.borrow().is_empty() {
+            let mut layers = self.layers.take();
+            for layer in layers.drain(..) {
+                // The panic has been reported; the layer's own state is the layer's.
+                let _ = panics::catch(|| layer.settle());
+            }
+            let mut next = self.layers.borrow_mut();
+            if next.is_empty() {
+                *next = layers;
             }
         }
     }
@@ -665,6 +689,10 @@ impl Core {
 
     pub(crate) fn settle_later(&self, token: Token) {
         self.dirty.borrow_mut().push(token);
+    }
+
+    pub(crate) fn settle_layer_later(&self, layer: Rc<dyn Settle>) {
+        self.layers.borrow_mut().push(layer);
     }
 
     pub(crate) fn ready_again(&self, token: Token) {

@@ -73,6 +73,12 @@ impl ConnectionLost {
     }
 }
 
+/// What `flush` waited for did not happen: the connection was lost first, for the reason
+/// that `connection_lost` is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the connection was lost before everything was sent")]
+pub struct NotFlushed;
+
 /// Why a connection was not made.
 #[derive(thiserror::Error)]
 #[non_exhaustive]

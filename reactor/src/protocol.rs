@@ -1,7 +1,15 @@
 //! What users implement: protocols, and factories that build them.
 
+use std::cell::Cell;
+use std::fmt;
+use std::rc::Rc;
+
+use torsade_deferred::Failure;
+
 use crate::address::Address;
 use crate::error::ConnectionLost;
+use crate::panics;
+use crate::stream::Stream;
 use crate::transport::Transport;
 
 /// One end of one connection, as callbacks.
@@ -129,5 +137,111 @@ impl<P: Protocol> Built for Option<P> {
 
     fn into_protocol(self) -> Self {
         self
+    }
+}
+
+/// Takes the streams that a port accepts.
+///
+/// What lies between a port and a factory, so that layers can be put there: one that
+/// speaks TLS accepts a stream, and hands a stream on. Implemented for closures;
+/// [`Seating`] makes one of a [`Factory`].
+pub trait Acceptor: 'static {
+    /// Called by the port for each connection, at once when it is accepted. It reads nothing
+    /// before it has a receiver.
+    fn accept(&self, stream: Rc<dyn Stream>);
+
+    /// Called once, before the port accepts.
+    fn start_listening(&self) {}
+
+    /// Called once, when the port has stopped listening.
+    fn stop_listening(&self) {}
+}
+
+impl<F: Fn(Rc<dyn Stream>) + 'static> Acceptor for F {
+    fn accept(&self, stream: Rc<dyn Stream>) {
+        self(stream);
+    }
+}
+
+/// Seats a protocol from a factory on each stream that is accepted.
+pub struct Seating<F: Factory> {
+    /// Taken out while it builds.
+    factory: Cell<Option<Box<F>>>,
+    /// The port has stopped, perhaps while the factory built.
+    stopped: Cell<bool>,
+}
+
+impl<F: Factory> Seating<F> {
+    /// Seats what `factory` builds.
+    pub fn new(factory: F) -> Self {
+        Self {
+            factory: Cell::new(Some(Box::new(factory))),
+            stopped: Cell::new(false),
+        }
+    }
+
+    fn with_factory<T>(&self, call: impl FnOnce(&mut F) -> T) -> Option<T> {
+        // Detach, then call: the factory is out of its place meanwhile.
+        let mut factory = self.factory.take()?;
+        let outcome = panics::catch(|| call(&mut factory));
+        self.factory.set(Some(factory));
+        outcome.ok()
+    }
+
+    fn stop_if_stopped(&self) {
+        if self.stopped.get()
+            && let Some(mut factory) = self.factory.take()
+        {
+            // The panics have been reported, and the factory is dropped either way.
+            let _ = panics::catch(|| factory.stop_factory());
+            let _ = panics::catch(|| drop(factory));
+        }
+    }
+}
+
+impl<F: Factory> Acceptor for Seating<F> {
+    fn accept(&self, stream: Rc<dyn Stream>) {
+        let peer = stream.socket().peer();
+        let built = self.with_factory(|factory| factory.build_protocol(&peer));
+        // It stopped its own port: this was the last it built.
+        self.stop_if_stopped();
+        match built.flatten() {
+            Some(protocol) => drop(Transport::connect(protocol, stream)),
+            // Refused, or panicked.
+            None => stream.lose_connection(ConnectionLost::Done),
+        }
+    }
+
+    fn start_listening(&self) {
+        self.with_factory(F::start_factory);
+    }
+
+    fn stop_listening(&self) {
+        self.stopped.set(true);
+        self.stop_if_stopped();
+    }
+}
+
+impl<F: Factory> fmt::Debug for Seating<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seating").finish_non_exhaustive()
+    }
+}
+
+/// Seats the protocol that `build` makes on a stream that was made from here.
+///
+/// A panic in `build` is the failure of who connects. One in `connection_made` is the
+/// connection's, which is lost for it.
+pub(crate) fn seat<P: Protocol>(
+    stream: Rc<dyn Stream>,
+    build: impl FnOnce(&Address) -> P,
+) -> Result<Transport<P>, Failure> {
+    let peer = stream.socket().peer();
+    match panics::catch(|| build(&peer)) {
+        Ok(protocol) => Ok(Transport::connect(protocol, stream)),
+        Err(panicked) => {
+            stream.abort_connection(ConnectionLost::panicked(&panicked));
+            Err(panicked.into())
+        }
     }
 }

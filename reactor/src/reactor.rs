@@ -20,9 +20,10 @@ use crate::driver::os::OsDriver;
 use crate::error::{ListenError, RunError};
 use crate::hooks::{Hook, Phase, Place};
 use crate::inspect::{Dump, SlowCallback, Statistics};
-use crate::protocol::{Factory, Protocol};
+use crate::protocol::{self, Factory, Protocol, Seating};
 use crate::remote::Remote;
-use crate::tcp::{self, Port};
+use crate::sockets::{self, Port};
+use crate::stream::Settle;
 use crate::transport::Transport;
 
 /// The event loop.
@@ -423,6 +424,12 @@ impl Reactor {
         })
     }
 
+    /// Has `layer` settled when the callback at hand has returned. For layers; to ask
+    /// twice is to be called twice.
+    pub fn settle_later(&self, layer: Rc<dyn Settle>) {
+        self.core().settle_layer_later(layer);
+    }
+
     /// Listens on a TCP address, and seats a protocol from `factory` on every connection.
     ///
     /// `address` is `"127.0.0.1:8007"`, `":8007"` for every interface, `"localhost:8007"`,
@@ -438,7 +445,7 @@ impl Reactor {
         address: impl ToTcpAddress,
         factory: impl Factory,
     ) -> Result<Port, ListenError> {
-        tcp::listen(self.core(), &address, factory)
+        sockets::listen_tcp(self.core(), &address, Seating::new(factory))
     }
 
     /// Connects to a TCP address, and seats the protocol that `build` makes on the
@@ -495,7 +502,8 @@ impl Reactor {
         address: impl ToTcpAddress,
         build: impl FnOnce(&Address) -> P + 'static,
     ) -> Deferred<Transport<P>> {
-        tcp::connect(self.core(), &address, build)
+        sockets::connect_tcp(self.core(), &address)
+            .add_callback(move |stream| protocol::seat(stream, build))
     }
 }
 

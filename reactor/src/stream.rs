@@ -1,13 +1,17 @@
 //! What lies below a transport, and what lies above a stream.
 //!
-//! A [`Stream`] carries bytes to a peer: a TCP connection, memory, or a layer over
-//! another stream. A [`Receiver`] takes what comes out of it: a protocol in its seat,
-//! or a layer. Who only writes protocols needs neither; who writes a layer implements
-//! both.
+//! A [`Stream`] carries bytes to a peer: a connection over a [`Socket`], memory, or a
+//! layer over another stream. A [`Receiver`] takes what comes out of it: a protocol in
+//! its seat, or a layer. Who only writes protocols needs neither; who writes a layer
+//! implements both.
 
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use torsade_deferred::Failure;
+use torsade_deferred::Deferred;
 
 use crate::address::Address;
 use crate::error::ConnectionLost;
@@ -20,19 +24,22 @@ use crate::reactor::Reactor;
 ///
 /// One rule book for every stream. Writes arrive in order. `lose_connection` sends
 /// what was written, then closes; `abort_connection` closes at once. Writes after
-/// either are dropped. No method calls the receiver before it returns.
-pub trait Stream: 'static {
+/// either are dropped; the first reason given is the one that is told. No method calls
+/// the receiver before it returns.
+///
+/// A stream without a receiver reads nothing, and keeps what became of it for the first
+/// that it is given.
+pub trait Stream: Any {
     /// Sends bytes: all of them, later, in order. Never blocks.
     fn write(&self, data: &[u8]);
 
-    /// Closes the connection when everything written has been handed to the system.
-    fn lose_connection(&self);
+    /// Closes the connection when everything written has been handed to the system, and
+    /// tells `connection_lost` this reason.
+    fn lose_connection(&self, reason: ConnectionLost);
 
-    /// Like `lose_connection`, but `connection_lost` is told this reason.
-    fn lose_connection_because(&self, failure: Failure);
-
-    /// Closes the connection now; what is unsent is dropped, the peer sees a reset.
-    fn abort_connection(&self);
+    /// Closes the connection now, with this reason; what is unsent is dropped, and the
+    /// peer sees a reset unless it had everything.
+    fn abort_connection(&self, reason: ConnectionLost);
 
     /// Ends our stream when everything written has been handed to the system; the peer
     /// may go on sending.
@@ -48,39 +55,87 @@ pub trait Stream: 'static {
     /// Whether writes are accepted: neither lost nor being lost.
     fn is_connected(&self) -> bool;
 
-    /// How many bytes were written and are not yet with the system.
+    /// How many bytes were written and are not yet with the system, those of the layers
+    /// below included.
     fn unsent(&self) -> usize;
 
     /// Whether more than the high mark is unsent, so that who answers requests had better
     /// look at no further one. It may sink again without a word; if it does not,
     /// [`write_paused`](Receiver::write_paused) and in time
     /// [`write_resumed`](Receiver::write_resumed) follow. Never, for a stream without marks.
-    fn is_congested(&self) -> bool {
-        false
-    }
+    fn is_congested(&self) -> bool;
+
+    /// Fires when the system has everything that was written before the call; at once, if
+    /// it has. Fails with the reason's text if the connection is lost first.
+    fn flush(&self) -> Deferred<()>;
+
+    /// This stream's limits.
+    fn limits(&self) -> Limits;
 
     /// Sets this stream's limits; they hold from now on.
     fn set_limits(&self, limits: Limits);
 
+    /// Gives what comes in to `receiver` from now on, in place of the one before.
+    fn set_receiver(&self, receiver: Rc<dyn Receiver>);
+
+    /// What it all stands on: addresses, options, the reactor. A layer gives the socket of
+    /// the stream below.
+    fn socket(&self) -> &dyn Socket;
+
+    /// The stream below, if this is a layer.
+    fn below(&self) -> Option<&Rc<dyn Stream>> {
+        None
+    }
+}
+
+impl dyn Stream {
+    /// This stream, or the first of those below it, that is an `S`.
+    ///
+    /// How a protocol that does not care what it runs on asks all the same, for instance
+    /// for the peer's certificate.
+    pub fn find<S: Stream>(&self) -> Option<&S> {
+        let mut stream = self;
+        loop {
+            let any: &dyn Any = stream;
+            match any.downcast_ref() {
+                Some(found) => return Some(found),
+                None => stream = &**stream.below()?,
+            }
+        }
+    }
+}
+
+impl fmt::Debug for dyn Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let socket = self.socket();
+        write!(f, "Stream({} to {})", socket.host(), socket.peer())
+    }
+}
+
+/// The socket at the bottom of a stream, or what stands for one.
+pub trait Socket {
     /// The peer's address. Known also after the end.
     fn peer(&self) -> Address;
 
     /// Our own address. Known also after the end.
     fn host(&self) -> Address;
 
-    /// The reactor that drives it.
+    /// The reactor that drives it. (After that one's end: one with nothing in it.)
     fn reactor(&self) -> Reactor;
 
     /// Whether small writes are sent at once (`TCP_NODELAY`), as they are by default;
     /// nothing, where that means nothing.
     fn set_nodelay(&self, on: bool);
 
-    /// Gives what comes in to `receiver` from now on, in place of the one before.
-    fn set_receiver(&self, receiver: Rc<dyn Receiver>);
-
-    /// Ends the connection because a callback of its protocol panicked. Called by the
-    /// seat of that protocol.
-    fn fail(&self, reason: ConnectionLost);
+    /// The descriptor, a second time: for options that are not offered here. To read or
+    /// write there is at your own risk.
+    ///
+    /// # Errors
+    ///
+    /// There is none, the connection is over, or the process has no more of them.
+    fn duplicate(&self) -> io::Result<OwnedFd> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// Takes what comes out of a stream.
@@ -102,4 +157,14 @@ pub trait Receiver {
 
     /// The end.
     fn connection_lost(self: Rc<Self>, reason: ConnectionLost);
+}
+
+/// A layer with work to do once the callback at hand has returned: what was written
+/// during it becomes one record, one frame, one call.
+///
+/// See [`Reactor::settle_later`].
+pub trait Settle {
+    /// Called once for each `settle_later`, after the callback at hand and before sockets
+    /// send what they have; outside of a callback, in the next turn.
+    fn settle(self: Rc<Self>);
 }

@@ -87,14 +87,15 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     /// that not before this returns. If the peer does not take the rest within
     /// [`Limits::flush`], the connection is aborted.
     pub fn lose_connection(&self) {
-        self.seat.stream.lose_connection();
+        self.seat.stream.lose_connection(ConnectionLost::Done);
     }
 
     /// Closes the connection in order, and gives `connection_lost` this reason, as
     /// [`ConnectionLost::Failed`].
     #[track_caller]
     pub fn lose_connection_because(&self, error: impl Into<Failure>) {
-        self.seat.stream.lose_connection_because(error.into());
+        let reason = ConnectionLost::Failed(error.into());
+        self.seat.stream.lose_connection(reason);
     }
 
     /// Closes the connection now: what is unsent is dropped, the peer sees a reset.
@@ -102,7 +103,7 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     /// `connection_lost`, with [`ConnectionLost::Aborted`], comes when the callback at hand
     /// has returned; outside of one, in the next turn.
     pub fn abort_connection(&self) {
-        self.seat.stream.abort_connection();
+        self.seat.stream.abort_connection(ConnectionLost::Aborted);
     }
 
     /// Ends our stream after what was written; the peer may go on sending.
@@ -141,6 +142,21 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         self.seat.stream.is_congested()
     }
 
+    /// Fires when the system has everything that was written before the call; at once, if
+    /// it has. (That is not yet the peer: a protocol that must know has it answer.)
+    ///
+    /// Fails with [`NotFlushed`](crate::NotFlushed) if the connection is lost first.
+    #[must_use]
+    pub fn flush(&self) -> Deferred<()> {
+        self.seat.stream.flush()
+    }
+
+    /// This connection's limits.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.seat.stream.limits()
+    }
+
     /// Sets this connection's limits; they hold from now on.
     pub fn set_limits(&self, limits: Limits) {
         self.seat.stream.set_limits(limits);
@@ -150,26 +166,26 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     /// peer to acknowledge the ones before. They are, by default: the writes of one callback
     /// leave together anyway, and two answers in two turns must not take 40 ms.
     pub fn set_nodelay(&self, on: bool) {
-        self.seat.stream.set_nodelay(on);
+        self.seat.stream.socket().set_nodelay(on);
     }
 
     /// The peer's address. Known also after the end.
     #[must_use]
     pub fn peer(&self) -> Address {
-        self.seat.stream.peer()
+        self.seat.stream.socket().peer()
     }
 
     /// Our own address. Known also after the end.
     #[must_use]
     pub fn host(&self) -> Address {
-        self.seat.stream.host()
+        self.seat.stream.socket().host()
     }
 
     /// The reactor that drives the connection. (After that one's end: one with nothing in
     /// it.)
     #[must_use]
     pub fn reactor(&self) -> Reactor {
-        self.seat.stream.reactor()
+        self.seat.stream.socket().reactor()
     }
 
     /// The stream below. For layers.
@@ -310,7 +326,8 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
 
     fn broke(&self, panicked: &Interrupted) {
         self.seat.broken.set(true);
-        self.seat.stream.fail(ConnectionLost::panicked(panicked));
+        let reason = ConnectionLost::panicked(panicked);
+        self.seat.stream.abort_connection(reason);
     }
 }
 

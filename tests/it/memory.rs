@@ -4,10 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use torsade::deferred::Failure;
 use torsade::prelude::*;
 use torsade::reactor::testing::virtual_time_reactor;
-use torsade::reactor::{Receiver, Stream};
+use torsade::reactor::{Receiver, Socket, Stream};
 
 /// A stream that keeps what is written, and ends when the test says so.
 pub struct Memory {
@@ -67,16 +66,12 @@ impl Stream for Memory {
         }
     }
 
-    fn lose_connection(&self) {
-        self.lose(ConnectionLost::Done);
+    fn lose_connection(&self, reason: ConnectionLost) {
+        self.lose(reason);
     }
 
-    fn lose_connection_because(&self, failure: Failure) {
-        self.lose(ConnectionLost::Failed(failure));
-    }
-
-    fn abort_connection(&self) {
-        self.lose(ConnectionLost::Aborted);
+    fn abort_connection(&self, reason: ConnectionLost) {
+        self.lose(reason);
     }
 
     fn lose_write_connection(&self) {}
@@ -97,8 +92,30 @@ impl Stream for Memory {
         0
     }
 
+    fn is_congested(&self) -> bool {
+        false
+    }
+
+    fn flush(&self) -> Deferred<()> {
+        succeed(())
+    }
+
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
+
     fn set_limits(&self, _: Limits) {}
 
+    fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
+        self.receiver.replace(Some(receiver));
+    }
+
+    fn socket(&self) -> &dyn Socket {
+        self
+    }
+}
+
+impl Socket for Memory {
     fn peer(&self) -> Address {
         SocketAddr::from(([127, 0, 0, 1], 1)).into()
     }
@@ -112,12 +129,4 @@ impl Stream for Memory {
     }
 
     fn set_nodelay(&self, _: bool) {}
-
-    fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
-        self.receiver.replace(Some(receiver));
-    }
-
-    fn fail(&self, reason: ConnectionLost) {
-        self.lose(reason);
-    }
 }

@@ -14,8 +14,8 @@ use std::fmt;
 use std::ops::Range;
 use std::rc::{Rc, Weak};
 
-use torsade_deferred::Failure;
-use torsade_reactor::{Address, ConnectionLost, Limits, Reactor, Receiver, Stream};
+use torsade_deferred::Deferred;
+use torsade_reactor::{ConnectionLost, Limits, Receiver, Socket, Stream};
 
 use super::delivery::GoOn;
 use super::split::{Delimiter, Splitter};
@@ -127,7 +127,7 @@ impl LineStream {
             return;
         }
         let delivery = self.delivery.borrow().clone();
-        self.below.reactor().call_soon(move || {
+        self.below.socket().reactor().call_soon(move || {
             if let Some(delivery) = delivery.and_then(|delivery| delivery.upgrade()) {
                 delivery.go_on();
             }
@@ -281,16 +281,12 @@ impl Stream for LineStream {
         self.below.write(data);
     }
 
-    fn lose_connection(&self) {
-        self.below.lose_connection();
+    fn lose_connection(&self, reason: ConnectionLost) {
+        self.below.lose_connection(reason);
     }
 
-    fn lose_connection_because(&self, failure: Failure) {
-        self.below.lose_connection_because(failure);
-    }
-
-    fn abort_connection(&self) {
-        self.below.abort_connection();
+    fn abort_connection(&self, reason: ConnectionLost) {
+        self.below.abort_connection(reason);
     }
 
     fn lose_write_connection(&self) {
@@ -327,24 +323,16 @@ impl Stream for LineStream {
         self.below.is_congested()
     }
 
+    fn flush(&self) -> Deferred<()> {
+        self.below.flush()
+    }
+
+    fn limits(&self) -> Limits {
+        self.below.limits()
+    }
+
     fn set_limits(&self, limits: Limits) {
         self.below.set_limits(limits);
-    }
-
-    fn peer(&self) -> Address {
-        self.below.peer()
-    }
-
-    fn host(&self) -> Address {
-        self.below.host()
-    }
-
-    fn reactor(&self) -> Reactor {
-        self.below.reactor()
-    }
-
-    fn set_nodelay(&self, on: bool) {
-        self.below.set_nodelay(on);
     }
 
     /// Hands the connection on: `receiver` gets the bytes as they are, from the first
@@ -356,8 +344,12 @@ impl Stream for LineStream {
         self.give_back(&partial);
     }
 
-    fn fail(&self, reason: ConnectionLost) {
-        self.below.fail(reason);
+    fn socket(&self) -> &dyn Socket {
+        self.below.socket()
+    }
+
+    fn below(&self) -> Option<&Rc<dyn Stream>> {
+        Some(&self.below)
     }
 }
 
@@ -367,8 +359,8 @@ impl fmt::Debug for LineStream {
         write!(
             f,
             "LineStream({} to {}, {kept} bytes kept)",
-            self.host(),
-            self.peer()
+            self.socket().host(),
+            self.socket().peer()
         )
     }
 }

@@ -27,10 +27,11 @@ pub(crate) mod virtual_time;
 use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::address::Address;
 use crate::descriptor::{Interest, Mode, Readiness};
 use crate::slab::Token;
 
@@ -51,10 +52,10 @@ pub(crate) trait Driver {
 
     fn short_read_is_dry(&self) -> bool;
 
-    fn listen(&self, address: SocketAddr) -> io::Result<Box<dyn ListeningSocket>>;
+    fn listen(&self, address: &Address) -> io::Result<Box<dyn ListeningSocket>>;
 
     /// Begins to connect. The outcome is an event, and then `StreamSocket::take_error`.
-    fn connect(&self, peer: SocketAddr) -> io::Result<Box<dyn StreamSocket>>;
+    fn connect(&self, peer: &Address) -> io::Result<Box<dyn StreamSocket>>;
 
     /// Begins to report the readiness of somebody's descriptor, as a level or whatever
     /// `mode` says. Fails with `PermissionDenied` for what is always ready, such as a
@@ -102,11 +103,11 @@ pub(crate) struct Event {
 
 /// A socket that accepts connections.
 pub(crate) trait ListeningSocket {
-    fn address(&self) -> SocketAddr;
+    fn address(&self) -> Address;
 
     fn watch(&self, token: Token) -> io::Result<()>;
 
-    fn accept(&self) -> io::Result<(Box<dyn StreamSocket>, SocketAddr)>;
+    fn accept(&self) -> io::Result<(Box<dyn StreamSocket>, Address)>;
 }
 
 /// A stream of bytes to a peer. Never blocks.
@@ -130,9 +131,11 @@ pub(crate) trait StreamSocket {
     /// What became of `connect`; `WouldBlock` while it goes on.
     fn take_error(&self) -> io::Result<()>;
 
-    fn local_address(&self) -> io::Result<SocketAddr>;
+    fn local_address(&self) -> io::Result<Address>;
 
     fn set_nodelay(&self, on: bool) -> io::Result<()>;
+
+    fn duplicate(&self) -> io::Result<OwnedFd>;
 }
 
 /// Ends a `wait`, from any thread.

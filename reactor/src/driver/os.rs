@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
+use crate::address::Address;
 use crate::descriptor::{Interest, Mode};
 use crate::driver::{Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp};
 use crate::slab::Token;
@@ -69,7 +70,8 @@ impl Driver for OsDriver {
         self.poller.is_epoll()
     }
 
-    fn listen(&self, address: SocketAddr) -> io::Result<Box<dyn ListeningSocket>> {
+    fn listen(&self, address: &Address) -> io::Result<Box<dyn ListeningSocket>> {
+        let address = ip_address(address)?;
         let fd = stream_socket(address)?;
         // A server that restarts must not wait for the old one's connections to time out.
         sockopt::set_socket_reuseaddr(&fd, true)?;
@@ -84,7 +86,8 @@ impl Driver for OsDriver {
         }))
     }
 
-    fn connect(&self, peer: SocketAddr) -> io::Result<Box<dyn StreamSocket>> {
+    fn connect(&self, peer: &Address) -> io::Result<Box<dyn StreamSocket>> {
+        let peer = ip_address(peer)?;
         let fd = stream_socket(peer)?;
         set_options(&fd)?;
         match net::connect(&fd, &peer) {
@@ -175,6 +178,13 @@ impl Names for SystemNames {
     }
 }
 
+fn ip_address(address: &Address) -> io::Result<SocketAddr> {
+    match address {
+        Address::Tcp(address) => Ok(*address),
+        _ => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
 fn stream_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() {
         AddressFamily::INET
@@ -202,15 +212,15 @@ struct TcpListening {
 }
 
 impl ListeningSocket for TcpListening {
-    fn address(&self) -> SocketAddr {
-        self.address
+    fn address(&self) -> Address {
+        self.address.into()
     }
 
     fn watch(&self, token: Token) -> io::Result<()> {
         self.watched.watch(token)
     }
 
-    fn accept(&self) -> io::Result<(Box<dyn StreamSocket>, SocketAddr)> {
+    fn accept(&self) -> io::Result<(Box<dyn StreamSocket>, Address)> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (fd, peer) = net::acceptfrom_with(&self.watched, flags)?;
         // A peer without an address is one that has gone already.
@@ -218,7 +228,7 @@ impl ListeningSocket for TcpListening {
         let socket = TcpSocket {
             watched: Watched::new(fd, Rc::clone(self.watched.poller())),
         };
-        Ok((Box::new(socket), SocketAddr::try_from(peer)?))
+        Ok((Box::new(socket), SocketAddr::try_from(peer)?.into()))
     }
 }
 
@@ -278,12 +288,16 @@ impl StreamSocket for TcpSocket {
         }
     }
 
-    fn local_address(&self) -> io::Result<SocketAddr> {
-        Ok(SocketAddr::try_from(net::getsockname(&self.watched)?)?)
+    fn local_address(&self) -> io::Result<Address> {
+        Ok(SocketAddr::try_from(net::getsockname(&self.watched)?)?.into())
     }
 
     fn set_nodelay(&self, on: bool) -> io::Result<()> {
         Ok(sockopt::set_tcp_nodelay(&self.watched, on)?)
+    }
+
+    fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.watched.as_fd().try_clone_to_owned()
     }
 }
 

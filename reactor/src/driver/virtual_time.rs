@@ -7,6 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::address::Address;
 use crate::descriptor::{Interest, Mode};
 use crate::driver::{
     Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp, os,
@@ -60,11 +61,11 @@ impl Driver for VirtualTime {
         false
     }
 
-    fn listen(&self, _address: SocketAddr) -> io::Result<Box<dyn ListeningSocket>> {
+    fn listen(&self, _address: &Address) -> io::Result<Box<dyn ListeningSocket>> {
         Err(no_network())
     }
 
-    fn connect(&self, _peer: SocketAddr) -> io::Result<Box<dyn StreamSocket>> {
+    fn connect(&self, _peer: &Address) -> io::Result<Box<dyn StreamSocket>> {
         Err(no_network())
     }
 

@@ -8,6 +8,7 @@ mod endings;
 mod futures;
 mod hooks;
 mod inspection;
+mod layers;
 mod ordering;
 mod portable;
 mod reentrancy;

@@ -1,4 +1,4 @@
-//! TCP: ports that listen, attempts that connect, connections.
+//! Sockets: ports that listen, attempts that connect, connections.
 //!
 //! Everything here speaks to a [`Driver`](crate::driver::Driver)'s sockets, never to
 //! the system's; it is the same in every world.
@@ -9,6 +9,6 @@ mod linger;
 mod port;
 
 pub(crate) use self::connection::Connection;
-pub(crate) use self::connector::connect;
+pub(crate) use self::connector::connect_tcp;
 pub use self::port::Port;
-pub(crate) use self::port::listen;
+pub(crate) use self::port::listen_tcp;

@@ -1,4 +1,4 @@
-//! One TCP connection: reading, writing and ending.
+//! One connection over a socket: reading, writing and ending.
 //!
 //! # States
 //!
@@ -25,23 +25,24 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use torsade_deferred::Failure;
+use torsade_deferred::{Deferred, Trigger, fail, succeed};
 
 use crate::address::Address;
 use crate::core::{Core, READ_SIZE, Source};
 use crate::delayed_call::DelayedCall;
 use crate::descriptor::Readiness;
 use crate::driver::StreamSocket;
-use crate::error::ConnectionLost;
+use crate::error::{ConnectionLost, NotFlushed};
 use crate::flow::{Limits, Outgoing};
 use crate::panics;
 use crate::reactor::Reactor;
 use crate::slab::Token;
-use crate::stream::{Receiver, Stream};
-use crate::tcp::linger;
+use crate::sockets::linger;
+use crate::stream::{Receiver, Socket, Stream};
 
 /// Reads of one connection in one turn, so that a fast peer starves nobody.
 const READS_PER_TURN: usize = 4;
@@ -50,20 +51,20 @@ const READS_PER_TURN: usize = 4;
 /// system at once, past the buffer: copying it would cost as much as the call.
 const DIRECT_WRITE: usize = 16 * 1024;
 
-/// A TCP connection that stands.
+/// A connection that stands.
 pub(crate) struct Connection {
     core: Rc<Core>,
     token: Token,
-    peer: SocketAddr,
+    peer: Address,
     /// Known from the port, or asked of the system when somebody wants it, and at the
     /// latest at the end.
-    host: OnceCell<SocketAddr>,
+    host: OnceCell<Address>,
     /// `None` after the end.
     socket: RefCell<Option<Box<dyn StreamSocket>>>,
     receiver: RefCell<Option<Rc<dyn Receiver>>>,
     outgoing: RefCell<Outgoing>,
-    /// `None`: the default ones.
-    limits: RefCell<Option<Box<Limits>>>,
+    /// What most connections never need.
+    rarities: RefCell<Option<Box<Rarities>>>,
     /// Ends a flush that takes too long.
     flush_limit: RefCell<Option<DelayedCall>>,
     ending: Cell<Ending>,
@@ -78,6 +79,19 @@ enum Ending {
     Closing,
     Doomed,
     Lost,
+}
+
+#[derive(Default)]
+struct Rarities {
+    limits: Limits,
+    /// In the order of the calls, so with growing `left`.
+    flushes: Vec<Flush>,
+}
+
+/// Somebody waits for what was unsent when they asked.
+struct Flush {
+    left: usize,
+    trigger: Trigger<()>,
 }
 
 #[derive(Default)]
@@ -97,6 +111,10 @@ struct Flags {
     write_ended: Cell<bool>,
     /// The user paused reading.
     paused: Cell<bool>,
+    /// There is a receiver, or has been. Nothing is read before.
+    seated: Cell<bool>,
+    /// Somebody waits for a flush.
+    awaited: Cell<bool>,
     /// More is unsent than the high mark, and the writer has been told.
     choked: Cell<bool>,
     /// More was unsent than the limit when the last callback returned.
@@ -118,8 +136,8 @@ impl Connection {
         core: Rc<Core>,
         token: Token,
         socket: Box<dyn StreamSocket>,
-        peer: SocketAddr,
-        host: Option<SocketAddr>,
+        peer: Address,
+        host: Option<Address>,
     ) -> Rc<Self> {
         let flags = Flags::default();
         flags.throttles.set(true);
@@ -131,7 +149,7 @@ impl Connection {
         core: Rc<Core>,
         token: Token,
         socket: Box<dyn StreamSocket>,
-        peer: SocketAddr,
+        peer: Address,
     ) -> Rc<Self> {
         Self::new(core, token, socket, peer, None, Flags::default())
     }
@@ -140,8 +158,8 @@ impl Connection {
         core: Rc<Core>,
         token: Token,
         socket: Box<dyn StreamSocket>,
-        peer: SocketAddr,
-        host: Option<SocketAddr>,
+        peer: Address,
+        host: Option<Address>,
         flags: Flags,
     ) -> Rc<Self> {
         flags.writable.set(true);
@@ -153,7 +171,7 @@ impl Connection {
             socket: RefCell::new(Some(socket)),
             receiver: RefCell::new(None),
             outgoing: RefCell::default(),
-            limits: RefCell::new(None),
+            rarities: RefCell::default(),
             flush_limit: RefCell::new(None),
             ending: Cell::new(Ending::Open),
             reason: Cell::new(None),
@@ -175,11 +193,14 @@ impl Connection {
     }
 
     fn limits(&self) -> Limits {
-        self.limits.borrow().as_deref().copied().unwrap_or_default()
+        self.rarities
+            .borrow()
+            .as_ref()
+            .map_or_else(Limits::default, |rarities| rarities.limits)
     }
 
-    fn local_address(&self) -> SocketAddr {
-        *self.host.get_or_init(|| {
+    fn local_address(&self) -> &Address {
+        self.host.get_or_init(|| {
             let asked = self
                 .socket
                 .borrow()
@@ -189,7 +210,7 @@ impl Connection {
             // as at no address.
             asked
                 .and_then(Result::ok)
-                .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+                .unwrap_or_else(|| Address::Named("(unknown)".into()))
         })
     }
 
@@ -224,7 +245,10 @@ impl Connection {
     fn is_reading(&self) -> bool {
         let flags = &self.flags;
         let held_back = flags.paused.get() || (flags.choked.get() && flags.throttles.get());
-        self.ending.get() == Ending::Open && !held_back && !flags.read_ended.get()
+        self.ending.get() == Ending::Open
+            && !held_back
+            && !flags.read_ended.get()
+            && flags.seated.get()
     }
 
     fn take_in(&self) {
@@ -334,6 +358,7 @@ impl Connection {
             };
             if let Some(count) = self.sent(sent) {
                 outgoing.consume(count);
+                self.note_sent(count);
             } else {
                 return;
             }
@@ -372,7 +397,35 @@ impl Connection {
         };
         let count = self.sent(sent).unwrap_or(0);
         outgoing.consume(count.min(waiting));
+        self.note_sent(count.min(waiting));
         &data[count.saturating_sub(waiting)..]
+    }
+
+    /// The system has taken `count` more of the bytes that waited.
+    fn note_sent(&self, count: usize) {
+        if !self.flags.awaited.get() {
+            return;
+        }
+        if let Some(rarities) = self.rarities.borrow_mut().as_mut() {
+            for flush in &mut rarities.flushes {
+                flush.left = flush.left.saturating_sub(count);
+            }
+        }
+    }
+
+    /// Fires for those whose bytes have all been taken.
+    fn fire_flushes(&self) {
+        while self.flags.awaited.get() {
+            // Detach, then call.
+            let trigger = match self.rarities.borrow_mut().as_mut() {
+                Some(rarities) if rarities.flushes.first().is_some_and(|f| f.left == 0) => {
+                    rarities.flushes.remove(0).trigger
+                }
+                Some(rarities) => return self.flags.awaited.set(!rarities.flushes.is_empty()),
+                None => return,
+            };
+            trigger.callback(());
+        }
     }
 
     /// Tells the writer, and the reading side, when too much is unsent, and when it is
@@ -438,6 +491,7 @@ impl Connection {
     /// The end: leaves the reactor, closes the socket, tells the receiver.
     fn lose(&self) {
         let in_order = self.ending.replace(Ending::Lost) == Ending::Closing;
+        let rarities = self.rarities.take();
         let reason = self
             .reason
             .take()
@@ -451,7 +505,10 @@ impl Connection {
         // throw away what the peer has not acknowledged.
         match self.socket.take() {
             Some(socket) if in_order && !self.is_delivered(&*socket) => {
-                linger::until_delivered(&self.core, self.token, socket, self.limits().linger);
+                let limits = rarities
+                    .as_ref()
+                    .map_or_else(Limits::default, |rarities| rarities.limits);
+                linger::until_delivered(&self.core, self.token, socket, limits.linger);
             }
             socket => {
                 self.core.remove_source(self.token);
@@ -467,10 +524,14 @@ impl Connection {
         self.core
             .return_buffer(self.outgoing.borrow_mut().take_buffer());
         // Detach, then call: the receiver is gone from here when it hears of it.
-        let receiver = self.receiver.take();
-        if let Some(receiver) = receiver {
+        for flush in rarities.into_iter().flat_map(|rarities| rarities.flushes) {
+            flush.trigger.errback(NotFlushed);
+        }
+        match self.receiver.take() {
             // The panic has been reported; there is no connection left to lose.
-            let _ = panics::catch(|| receiver.connection_lost(reason));
+            Some(receiver) => drop(panics::catch(|| receiver.connection_lost(reason))),
+            // Kept for the first receiver.
+            None => self.reason.set(Some(Box::new(reason))),
         }
     }
 }
@@ -506,14 +567,21 @@ impl Source for Connection {
         }
         match self.ending.get() {
             Ending::Open => {
+                self.fire_flushes();
                 let sent = self.outgoing.borrow().is_empty();
                 if self.flags.write_ending.get() && sent && !self.flags.write_ended.replace(true) {
                     self.end_write();
                 }
                 self.mind_the_marks();
             }
-            Ending::Closing if self.outgoing.borrow().is_empty() => self.lose(),
-            Ending::Closing => self.limit_the_flush(),
+            Ending::Closing => {
+                self.fire_flushes();
+                if self.outgoing.borrow().is_empty() {
+                    self.lose();
+                } else {
+                    self.limit_the_flush();
+                }
+            }
             Ending::Doomed => self.lose(),
             Ending::Lost => {}
         }
@@ -574,16 +642,12 @@ impl Stream for Connection {
         self.mark_dirty();
     }
 
-    fn lose_connection(&self) {
-        self.close(ConnectionLost::Done);
+    fn lose_connection(&self, reason: ConnectionLost) {
+        self.close(reason);
     }
 
-    fn lose_connection_because(&self, failure: Failure) {
-        self.close(ConnectionLost::Failed(failure));
-    }
-
-    fn abort_connection(&self) {
-        self.doom(ConnectionLost::Aborted);
+    fn abort_connection(&self, reason: ConnectionLost) {
+        self.doom(reason);
     }
 
     fn lose_write_connection(&self) {
@@ -614,17 +678,60 @@ impl Stream for Connection {
         self.outgoing.borrow().len() > self.limits().unsent_high
     }
 
+    fn flush(&self) -> Deferred<()> {
+        let left = self.outgoing.borrow().len();
+        if matches!(self.ending.get(), Ending::Doomed | Ending::Lost) {
+            return fail(NotFlushed);
+        }
+        if left == 0 {
+            return succeed(());
+        }
+        let (trigger, deferred) = Deferred::new();
+        let mut rarities = self.rarities.borrow_mut();
+        let flushes = &mut rarities.get_or_insert_default().flushes;
+        flushes.push(Flush { left, trigger });
+        self.flags.awaited.set(true);
+        self.mark_dirty();
+        deferred
+    }
+
+    fn limits(&self) -> Limits {
+        Self::limits(self)
+    }
+
     fn set_limits(&self, limits: Limits) {
-        self.limits.replace(Some(Box::new(limits)));
+        self.rarities.borrow_mut().get_or_insert_default().limits = limits;
         self.mark_dirty();
     }
 
+    fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
+        if self.ending.get() == Ending::Lost {
+            // Too late for this one: it hears of the end, and is not kept.
+            let reason = self.reason.take();
+            let reason = reason.map_or(ConnectionLost::Done, |reason| *reason);
+            return self
+                .core
+                .call_soon(move || receiver.connection_lost(reason));
+        }
+        let previous = self.receiver.replace(Some(receiver));
+        if !self.flags.seated.replace(true) && self.flags.readable.get() {
+            self.mark_again();
+        }
+        drop(previous);
+    }
+
+    fn socket(&self) -> &dyn Socket {
+        self
+    }
+}
+
+impl Socket for Connection {
     fn peer(&self) -> Address {
-        self.peer.into()
+        self.peer.clone()
     }
 
     fn host(&self) -> Address {
-        self.local_address().into()
+        self.local_address().clone()
     }
 
     fn reactor(&self) -> Reactor {
@@ -642,19 +749,11 @@ impl Stream for Connection {
         }
     }
 
-    fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
-        if self.ending.get() == Ending::Lost {
-            // Too late for this one: it hears of the end, and is not kept.
-            return self
-                .core
-                .call_soon(move || receiver.connection_lost(ConnectionLost::Done));
+    fn duplicate(&self) -> io::Result<OwnedFd> {
+        match self.socket.borrow().as_ref() {
+            Some(socket) => socket.duplicate(),
+            None => Err(io::ErrorKind::NotConnected.into()),
         }
-        let previous = self.receiver.replace(Some(receiver));
-        drop(previous);
-    }
-
-    fn fail(&self, reason: ConnectionLost) {
-        self.doom(reason);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Connecting: from a name to a protocol in its seat.
+//! Connecting: from a name to a stream.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -14,27 +14,22 @@ use crate::core::{Core, Source};
 use crate::delayed_call::DelayedCall;
 use crate::descriptor::Readiness;
 use crate::driver::StreamSocket;
-use crate::error::ConnectError;
-use crate::panics;
-use crate::protocol::Protocol;
+use crate::error::{ConnectError, ConnectionLost};
 use crate::resolver;
 use crate::slab::Token;
+use crate::sockets::Connection;
 use crate::stream::Stream;
-use crate::tcp::Connection;
 use crate::thread_pool::PoolError;
-use crate::transport::Transport;
 
 /// How long a peer has to accept, and a resolver to answer: Twisted's 30 s.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
-/// Connects, tries the addresses of a name one after the other, and seats the
-/// protocol.
+/// Connects; tries the addresses of a name one after the other.
 #[track_caller]
-pub(crate) fn connect<P: Protocol>(
+pub(crate) fn connect_tcp(
     core: &Rc<Core>,
     address: &impl ToTcpAddress,
-    build: impl FnOnce(&Address) -> P + 'static,
-) -> Deferred<Transport<P>> {
+) -> Deferred<Rc<dyn Stream>> {
     let address = match address.to_tcp_address() {
         Ok(address) => address,
         Err(error) => return fail(ConnectError::from(error)),
@@ -47,45 +42,38 @@ pub(crate) fn connect<P: Protocol>(
     let unknown = shown.clone();
     addresses
         .map_err(move |failure| lookup_error(unknown, failure))
-        .add_callback(move |peers| try_each(&core, peers.into_iter(), shown, None, Box::new(build)))
+        .add_callback(move |peers| try_each(&core, peers.into_iter(), shown, None))
 }
 
-type Build<P> = Box<dyn FnOnce(&Address) -> P>;
-
-fn try_each<P: Protocol>(
+fn try_each(
     core: &Rc<Core>,
     mut peers: std::vec::IntoIter<SocketAddr>,
     address: String,
     last: Option<ConnectError>,
-    build: Build<P>,
-) -> Deferred<Transport<P>> {
+) -> Deferred<Rc<dyn Stream>> {
     let Some(peer) = peers.next() else {
         return fail(last.unwrap_or_else(|| ConnectError::UnknownHost {
             address,
             source: io::Error::new(io::ErrorKind::NotFound, "the name has no address"),
         }));
     };
-    // The attempt that succeeds takes it.
-    let build = Rc::new(Cell::new(Some(build)));
-    let (core, spare) = (Rc::clone(core), Rc::clone(&build));
-    attempt(&core, peer, address.clone(), build).add_errback(move |failure| {
-        match (failure.trap::<ConnectError>(), spare.take()) {
+    let core = Rc::clone(core);
+    attempt(&core, &peer.into(), address.clone()).add_errback(move |failure| {
+        match failure.trap::<ConnectError>() {
             // The reactor stopped: no further attempt.
-            (Ok(error @ ConnectError::Interrupted(_)), _) | (Ok(error), None) => fail(error),
-            (Ok(error), Some(build)) => try_each(&core, peers, address, Some(error), build),
+            Ok(error @ ConnectError::Interrupted(_)) => fail(error),
+            Ok(error) => try_each(&core, peers, address, Some(error)),
             // Cancelled: no further attempt.
-            (Err(failure), _) => fail(failure),
+            Err(failure) => fail(failure),
         }
     })
 }
 
+/// The references to a connection that nobody else holds: the reactor's and the attempt's.
+const KEPT_BY_THE_REACTOR: usize = 2;
+
 /// Connects to one address.
-fn attempt<P: Protocol>(
-    core: &Rc<Core>,
-    peer: SocketAddr,
-    address: String,
-    build: Rc<Cell<Option<Build<P>>>>,
-) -> Deferred<Transport<P>> {
+fn attempt(core: &Rc<Core>, peer: &Address, address: String) -> Deferred<Rc<dyn Stream>> {
     let socket = match core.driver().connect(peer) {
         Ok(socket) => socket,
         Err(error) => return fail(connect_error(address, error)),
@@ -95,11 +83,10 @@ fn attempt<P: Protocol>(
         Rc::new(Attempt {
             core: Rc::clone(core),
             token,
-            peer,
+            peer: peer.clone(),
             address,
             socket: RefCell::new(Some(socket)),
             trigger: Cell::new(None),
-            build,
             limit: Cell::new(None),
         })
     });
@@ -129,22 +116,21 @@ fn attempt<P: Protocol>(
     deferred
 }
 
-struct Attempt<P: Protocol> {
+struct Attempt {
     core: Rc<Core>,
     token: Token,
-    peer: SocketAddr,
+    peer: Address,
     /// As the user wrote it, for errors.
     address: String,
     // These are `None` when the attempt is over.
     socket: RefCell<Option<Box<dyn StreamSocket>>>,
-    trigger: Cell<Option<Trigger<Transport<P>>>>,
+    trigger: Cell<Option<Trigger<Rc<dyn Stream>>>>,
     limit: Cell<Option<DelayedCall>>,
-    build: Rc<Cell<Option<Build<P>>>>,
 }
 
-impl<P: Protocol> Attempt<P> {
+impl Attempt {
     /// Ends the attempt; its trigger is the caller's to fire, or to drop.
-    fn give_up(&self) -> Option<Trigger<Transport<P>>> {
+    fn give_up(&self) -> Option<Trigger<Rc<dyn Stream>>> {
         if let Some(limit) = self.limit.take() {
             limit.cancel();
         }
@@ -174,34 +160,24 @@ impl<P: Protocol> Attempt<P> {
         if let Some(limit) = self.limit.take() {
             limit.cancel();
         }
-        let (Some(trigger), Some(build)) = (self.trigger.take(), self.build.take()) else {
+        let Some(trigger) = self.trigger.take() else {
             return self.core.remove_source(self.token);
         };
-        let connection =
-            Connection::connected(Rc::clone(&self.core), self.token, socket, self.peer);
+        let peer = self.peer.clone();
+        let connection = Connection::connected(Rc::clone(&self.core), self.token, socket, peer);
         self.core
             .replace_source(self.token, Rc::clone(&connection) as Rc<dyn Source>);
-        // A panic in `build` is this attempt's failure. One in `connection_made` is the
-        // connection's, which is lost for it; the attempt has made it.
-        let stream = Rc::clone(&connection) as Rc<dyn Stream>;
-        let address = self.peer.into();
-        match panics::catch(|| build(&address)) {
-            Ok(protocol) => {
-                let transport = Transport::connect(protocol, stream);
-                self.core.settle();
-                trigger.callback(transport);
-            }
-            Err(panicked) => {
-                stream.abort_connection();
-                trigger.errback(Failure::from(panicked));
-            }
+        trigger.callback(Rc::clone(&connection) as Rc<dyn Stream>);
+        if Rc::strong_count(&connection) == KEPT_BY_THE_REACTOR {
+            // Nobody took it: the Deferred was dropped, or its chain has failed.
+            connection.lose_connection(ConnectionLost::Done);
         }
         self.core.settle();
         connection.ready(readiness);
     }
 }
 
-impl<P: Protocol> Source for Attempt<P> {
+impl Source for Attempt {
     fn ready(self: Rc<Self>, readiness: Readiness) {
         let outcome = self
             .socket
@@ -274,12 +250,6 @@ mod tests {
 
     use super::*;
 
-    struct Quiet;
-
-    impl Protocol for Quiet {
-        fn data_received(&mut self, _transport: &Transport<Self>, _data: &[u8]) {}
-    }
-
     #[test]
     fn stop_ends_an_attempt_for_good_though_the_name_has_more_addresses() {
         let reactor = Reactor::new().expect("the system has descriptors left");
@@ -287,7 +257,7 @@ mod tests {
         let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("it is free"));
         let peers = listeners.map(|listener| listener.local_addr().expect("it is bound"));
         let peers = Vec::from(peers).into_iter();
-        let attempt = try_each(core, peers, "two".into(), None, Box::new(|_| Quiet));
+        let attempt = try_each(core, peers, "two".into(), None);
         let sources: Vec<_> = core
             .sources
             .borrow()

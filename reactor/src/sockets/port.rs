@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,13 +12,12 @@ use crate::address::{Address, Host, ToTcpAddress};
 use crate::core::{Core, Source};
 use crate::descriptor::Readiness;
 use crate::driver::{ListeningSocket, StreamSocket};
-use crate::error::ListenError;
+use crate::error::{ConnectionLost, ListenError};
 use crate::panics;
-use crate::protocol::Factory;
+use crate::protocol::Acceptor;
 use crate::slab::Token;
+use crate::sockets::Connection;
 use crate::stream::Stream;
-use crate::tcp::Connection;
-use crate::transport::Transport;
 
 /// Connections accepted by one port in one turn, so that a flood of them starves
 /// nobody.
@@ -39,7 +37,7 @@ impl Port {
     /// The address that it listens on, with the real port where 0 was asked for.
     #[must_use]
     pub fn address(&self) -> Address {
-        self.listening.address().into()
+        self.listening.address()
     }
 
     /// Stops listening: the address is free when this returns. Connections that were
@@ -70,11 +68,11 @@ impl fmt::Debug for Port {
     }
 }
 
-/// Listens, and seats a protocol on every connection.
-pub(crate) fn listen<F: Factory>(
+/// Listens on a TCP address; looks a name up now.
+pub(crate) fn listen_tcp(
     core: &Rc<Core>,
     address: &impl ToTcpAddress,
-    mut factory: F,
+    acceptor: impl Acceptor,
 ) -> Result<Port, ListenError> {
     let address = address.to_tcp_address()?;
     let shown = address.to_string();
@@ -92,13 +90,22 @@ pub(crate) fn listen<F: Factory>(
     };
     let mut outcome = Err(io::ErrorKind::NotFound.into());
     for candidate in candidates {
-        outcome = core.driver().listen(candidate);
+        outcome = core.driver().listen(&candidate.into());
         if outcome.is_ok() {
             break;
         }
     }
     let socket = outcome.map_err(|error| listen_error(shown.clone(), error))?;
-    factory.start_factory();
+    listen_on(core, socket, Rc::new(acceptor)).map_err(|error| listen_error(shown, error))
+}
+
+/// Accepts on a socket that listens.
+pub(crate) fn listen_on(
+    core: &Rc<Core>,
+    socket: Box<dyn ListeningSocket>,
+    acceptor: Rc<dyn Acceptor>,
+) -> io::Result<Port> {
+    acceptor.start_listening();
     let address = socket.address();
     let listening = core.add_source(|token| {
         Rc::new(Accepting {
@@ -106,7 +113,7 @@ pub(crate) fn listen<F: Factory>(
             token,
             address,
             socket: RefCell::new(Some(socket)),
-            factory: Cell::new(Some(Box::new(factory))),
+            acceptor: RefCell::new(Some(acceptor)),
             resting: Cell::new(false),
             queued: Cell::new(false),
         })
@@ -118,32 +125,32 @@ pub(crate) fn listen<F: Factory>(
         .map(|socket| socket.watch(listening.token));
     if let Some(Err(error)) = watched {
         Rc::clone(&listening).stop_listening();
-        return Err(listen_error(shown, error));
+        return Err(error);
     }
     Ok(Port { listening })
 }
 
 trait Listening {
-    fn address(&self) -> SocketAddr;
+    fn address(&self) -> Address;
     fn is_listening(&self) -> bool;
     fn stop_listening(self: Rc<Self>);
 }
 
-struct Accepting<F: Factory> {
+struct Accepting {
     core: Rc<Core>,
     token: Token,
-    address: SocketAddr,
+    address: Address,
     /// `None` when it has stopped.
     socket: RefCell<Option<Box<dyn ListeningSocket>>>,
-    /// Taken out while it builds.
-    factory: Cell<Option<Box<F>>>,
+    /// `None` when it has stopped.
+    acceptor: RefCell<Option<Rc<dyn Acceptor>>>,
     /// The system is out of something; a timer ends this.
     resting: Cell<bool>,
     /// It has asked to be called in the next turn.
     queued: Cell<bool>,
 }
 
-impl<F: Factory> Accepting<F> {
+impl Accepting {
     fn accept(self: &Rc<Self>) {
         if self.resting.get() {
             return;
@@ -172,30 +179,22 @@ impl<F: Factory> Accepting<F> {
         }
     }
 
-    fn welcome(&self, socket: Box<dyn StreamSocket>, peer: SocketAddr) {
-        let Some(mut factory) = self.factory.take() else {
-            return;
-        };
-        let address = Address::from(peer);
-        // Detach, then call: the factory is out of its place while it builds.
-        let built = panics::catch(|| factory.build_protocol(&address));
-        if self.socket.borrow().is_some() {
-            self.factory.set(Some(factory));
-        } else {
-            // It stopped its own port: this was the last it built.
-            self.stop_factory(factory);
-        }
-        // Refused, or panicked: the socket closes as it is dropped here.
-        let Ok(Some(protocol)) = built else {
+    fn welcome(&self, socket: Box<dyn StreamSocket>, peer: Address) {
+        // Detach, then call: it may stop this port.
+        let Some(acceptor) = self.acceptor.borrow().clone() else {
             return;
         };
         // Who came to a port on one address came to that address.
-        let host = (!self.address.ip().is_unspecified()).then_some(self.address);
+        let many = self.address.ip().is_some_and(|ip| ip.is_unspecified());
+        let host = (!many).then(|| self.address.clone());
         let connection = self.core.add_source(|token| {
             Connection::accepted(Rc::clone(&self.core), token, socket, peer, host)
         });
         connection.begin();
-        Transport::connect(protocol, Rc::clone(&connection) as Rc<dyn Stream>);
+        let stream = Rc::clone(&connection) as Rc<dyn Stream>;
+        if let Err(panicked) = panics::catch(|| acceptor.accept(stream)) {
+            connection.abort_connection(ConnectionLost::panicked(&panicked));
+        }
         self.core.settle();
     }
 
@@ -212,17 +211,11 @@ impl<F: Factory> Accepting<F> {
             }
         }));
     }
-
-    fn stop_factory(&self, mut factory: Box<F>) {
-        // The panic has been reported, and the factory is dropped either way.
-        let _ = panics::catch(|| factory.stop_factory());
-        let _ = panics::catch(|| drop(factory));
-    }
 }
 
-impl<F: Factory> Listening for Accepting<F> {
-    fn address(&self) -> SocketAddr {
-        self.address
+impl Listening for Accepting {
+    fn address(&self) -> Address {
+        self.address.clone()
     }
 
     fn is_listening(&self) -> bool {
@@ -236,14 +229,18 @@ impl<F: Factory> Listening for Accepting<F> {
         }
         self.core.remove_source(self.token);
         drop(socket);
-        // Absent while it builds; then `welcome` stops it.
-        if let Some(factory) = self.factory.take() {
-            self.stop_factory(factory);
-        }
+        // Detach, then call.
+        let acceptor = self.acceptor.take();
+        // A panic has been reported, and the acceptor is dropped either way.
+        let _ = panics::catch(|| {
+            if let Some(acceptor) = acceptor {
+                acceptor.stop_listening();
+            }
+        });
     }
 }
 
-impl<F: Factory> Source for Accepting<F> {
+impl Source for Accepting {
     fn ready(self: Rc<Self>, _readiness: Readiness) {
         self.accept();
     }
