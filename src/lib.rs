@@ -68,17 +68,19 @@ pub use torsade_reactor as reactor;
 pub mod prelude {
     pub use torsade_deferred::{
         Canceller, Deferred, DeferredEvent, DeferredLock, DeferredQueue, DeferredSemaphore,
-        Failure, Interrupted, IntoDeferred, TaskGroup, Trigger, deferred_list, fail,
+        Failure, Interrupted, IntoDeferred, TaskGroup, Timeout, Trigger, deferred_list, fail,
         gather_results, gather_tuple, maybe_deferred, race, succeed,
     };
     #[cfg(feature = "lines")]
     pub use torsade_protocols::lines::{
         Delimiter, LineReceiver, LineTooLong, LineTransport, Lines,
     };
-    pub use torsade_reactor::task::{Cooperator, LoopingCall, defer_later, react, sleep};
+    pub use torsade_reactor::task::{
+        Cooperator, LoopingCall, TimerService, defer_later, react, sleep,
+    };
     pub use torsade_reactor::{
         Address, ConnectError, ConnectionLost, DelayedCall, Factory, Limits, ListenError, Port,
-        Protocol, Reactor, Remote, RunError, Transport,
+        Protocol, Reactor, Remote, RunError, Transport, WeakReactor,
     };
 }
 

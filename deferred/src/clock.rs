@@ -4,6 +4,7 @@
 //! and so do the clocks of tests; nothing in this crate does.
 
 use std::fmt;
+use std::panic::Location;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,27 @@ pub trait Clock {
 
     /// Runs `call` once, `delay` from now, unless it is cancelled before.
     fn schedule(&self, delay: Duration, call: Box<dyn FnOnce()>) -> Scheduled;
+
+    /// [`schedule`](Clock::schedule) for what was asked for at `origin`, which a clock that
+    /// keeps places shows in its reports. Unless a clock says otherwise, the place is lost.
+    fn schedule_for(
+        &self,
+        delay: Duration,
+        origin: &'static Location<'static>,
+        call: Box<dyn FnOnce()>,
+    ) -> Scheduled {
+        let _ = origin;
+        self.schedule(delay, call)
+    }
+
+    /// The same clock, held in a way that does not keep it: for what is itself kept by a
+    /// call that waits in the clock, and would be a circle otherwise. When the clock is
+    /// gone, its time stands still, and it drops what is scheduled.
+    ///
+    /// `None`, unless a clock says otherwise: then it is held as it is.
+    fn weak_clock(&self) -> Option<Rc<dyn Clock>> {
+        None
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for &C {
@@ -34,6 +56,19 @@ impl<C: Clock + ?Sized> Clock for &C {
     fn schedule(&self, delay: Duration, call: Box<dyn FnOnce()>) -> Scheduled {
         (**self).schedule(delay, call)
     }
+
+    fn schedule_for(
+        &self,
+        delay: Duration,
+        origin: &'static Location<'static>,
+        call: Box<dyn FnOnce()>,
+    ) -> Scheduled {
+        (**self).schedule_for(delay, origin, call)
+    }
+
+    fn weak_clock(&self) -> Option<Rc<dyn Clock>> {
+        (**self).weak_clock()
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for Rc<C> {
@@ -43,6 +78,19 @@ impl<C: Clock + ?Sized> Clock for Rc<C> {
 
     fn schedule(&self, delay: Duration, call: Box<dyn FnOnce()>) -> Scheduled {
         (**self).schedule(delay, call)
+    }
+
+    fn schedule_for(
+        &self,
+        delay: Duration,
+        origin: &'static Location<'static>,
+        call: Box<dyn FnOnce()>,
+    ) -> Scheduled {
+        (**self).schedule_for(delay, origin, call)
+    }
+
+    fn weak_clock(&self) -> Option<Rc<dyn Clock>> {
+        (**self).weak_clock()
     }
 }
 

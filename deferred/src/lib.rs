@@ -67,7 +67,7 @@
 //!
 //! | for | there is |
 //! | --- | --- |
-//! | a bound on the time | [`Deferred::add_timeout`], [`Deferred::add_hard_timeout`] |
+//! | a bound on the time | [`Deferred::add_timeout`], [`Deferred::add_hard_timeout`], and a [`Timeout`] that moves |
 //! | several at once | [`gather_results`], [`deferred_list`], [`race`], [`any`], [`gather_tuple`], [`TaskGroup`] |
 //! | several consumers | [`Deferred::share`] |
 //! | taking turns | [`DeferredLock`], [`DeferredSemaphore`], [`DeferredQueue`], [`DeferredEvent`] |
@@ -94,6 +94,7 @@ mod forbidden;
 mod future;
 mod line;
 mod links;
+mod movable_timeout;
 mod pause;
 mod share;
 mod sync;
@@ -111,6 +112,7 @@ pub use crate::deferred::{Canceller, Deferred, IntoDeferred, fail, maybe_deferre
 pub use crate::error::{ChainError, Interrupted};
 pub use crate::failure::Failure;
 pub use crate::future::CancelOnDrop;
+pub use crate::movable_timeout::Timeout;
 pub use crate::pause::Paused;
 pub use crate::share::Shared;
 pub use crate::sync::{

@@ -2,7 +2,8 @@
 //!
 //! # Not here
 //!
-//! No clock: every timeout is given the [`Clock`] that it runs on.
+//! No clock: every timeout is given the [`Clock`] that it runs on. Deadlines that move are in
+//! `movable_timeout.rs`.
 
 use std::cell::{Cell, RefCell};
 use std::panic::Location;
@@ -94,7 +95,7 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         // The callback just added: a place in the chain that stays until it has run, and
         // then there is no timer any more.
         let place = limited.node().as_ref().map(Rc::downgrade);
-        timer.start(duration, clock, move || {
+        timer.start(duration, Location::caller(), clock, move || {
             if let Some(node) = place.as_ref().and_then(Weak::upgrade) {
                 chain::cancel(node as Rc<dyn Node>, reason);
             }
@@ -145,7 +146,7 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
                 None => clean_up(result),
             }
         }));
-        timer.start(duration, clock, move || {
+        timer.start(duration, place, clock, move || {
             if let Some(trigger) = trigger.take() {
                 trigger.fire(Err(Interrupted::TimedOut(duration).into()));
                 canceller.cancel();
@@ -168,6 +169,7 @@ impl Timer {
     fn start(
         self: &Rc<Self>,
         duration: Duration,
+        origin: &'static Location<'static>,
         clock: &(impl Clock + ?Sized),
         call: impl FnOnce() + 'static,
     ) {
@@ -175,8 +177,9 @@ impl Timer {
             return;
         }
         let this = Rc::downgrade(self);
-        let scheduled = clock.schedule(
+        let scheduled = clock.schedule_for(
             duration,
+            origin,
             Box::new(move || {
                 // Gone with its chain, or stopped: nothing is left to limit.
                 if let Some(this) = this.upgrade().filter(|this| !this.is_stopped.get()) {

@@ -7,6 +7,57 @@ use std::rc::{Rc, Weak};
 use torsade_deferred::{Deferred, Failure, IntoDeferred};
 
 use crate::panics;
+use crate::reactor::Reactor;
+
+impl Reactor {
+    /// Fires when the reactor has stopped: after the hooks before a shutdown and after its
+    /// ports and connections were lost, among the hooks of [`Phase::During`]. What a server's
+    /// `main` waits for under [`react`](crate::task::react), and whoever must know that all is
+    /// over.
+    ///
+    /// # Errors
+    ///
+    /// `Abandoned`, if the reactor goes without having been stopped.
+    ///
+    /// # Cancellation
+    ///
+    /// Ends the waiting, and nothing else.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::process::ExitCode;
+    /// use torsade_reactor::{Address, Protocol, Reactor, Transport, task::react};
+    /// # struct Echo;
+    /// # impl Protocol for Echo {
+    /// #     fn data_received(&mut self, _: &Transport<Self>, _: &[u8]) {}
+    /// # }
+    ///
+    /// fn main() -> ExitCode {
+    ///     react(|reactor| match reactor.listen_tcp(":8007", |_: &Address| Echo) {
+    ///         Ok(_) => reactor.when_stopped(),
+    ///         Err(error) => torsade_deferred::fail(error),
+    ///     })
+    /// }
+    /// ```
+    #[track_caller]
+    #[must_use]
+    pub fn when_stopped(&self) -> Deferred<()> {
+        let (trigger, deferred) = Deferred::new();
+        let hook = Rc::new(RefCell::new(None::<Hook>));
+        let to_cancel = Rc::clone(&hook);
+        trigger.on_cancel(move || {
+            let hook = to_cancel.take();
+            if let Some(hook) = hook {
+                hook.remove();
+            }
+        });
+        hook.replace(Some(
+            self.on_shutdown(Phase::During, move || trigger.callback(())),
+        ));
+        deferred
+    }
+}
 
 /// A place in the turn; see [`Reactor::add_hook`](crate::Reactor::add_hook).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -70,6 +70,7 @@ mod thread_pool;
 mod threads;
 mod timers;
 mod transport;
+mod weak_reactor;
 
 pub use crate::address::{Address, AddressError, TcpAddress, ToTcpAddress, UnixAddress};
 pub use crate::channel::{Channel, ChannelEvent, Ping, SendError, Sender};
@@ -90,3 +91,4 @@ pub use crate::sockets::Port;
 pub use crate::stream::{Receiver, Settle, Socket, Stream};
 pub use crate::thread_pool::{Job, PoolError, PoolLimits, PoolStatistics, Refused, ThreadPool};
 pub use crate::transport::{Transport, Visited};
+pub use crate::weak_reactor::WeakReactor;

@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::Location;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ use crate::remote::Remote;
 use crate::sockets::{self, Port};
 use crate::stream::Settle;
 use crate::transport::Transport;
+use crate::weak_reactor::WeakReactor;
 
 /// The event loop.
 ///
@@ -33,8 +35,8 @@ use crate::transport::Transport;
 ///
 /// When the last handle is dropped, everything it drove goes: connections are lost with
 /// [`ConnectionLost::Stopped`](crate::ConnectionLost::Stopped), calls are dropped. A
-/// handle kept inside a call or a protocol counts as one; there,
-/// [`Transport::reactor`] gives one when it is needed.
+/// handle kept inside a call or a protocol counts as one; there, keep a [`WeakReactor`], or
+/// ask [`Transport::reactor`] when one is needed.
 ///
 /// # Examples
 ///
@@ -97,6 +99,13 @@ impl Reactor {
         &self.owner.core
     }
 
+    /// A handle that keeps nothing alive: for what the reactor itself keeps, such as a call
+    /// or a protocol.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakReactor {
+        WeakReactor::new(self)
+    }
+
     /// Runs until [`stop`](Reactor::stop) or [`crash`](Reactor::crash).
     ///
     /// While it runs, SIGINT and SIGTERM stop it, unless somebody else catches them or
@@ -112,6 +121,7 @@ impl Reactor {
     pub fn run(&self) -> Result<(), RunError> {
         let core = self.core();
         let _running = core.enter()?;
+        core.signals.begin();
         core.start();
         let _signals = if core.stop_on_signals.get() {
             Some(core.signals.stop_on_signals(core)?)
@@ -528,11 +538,26 @@ impl Clock for Reactor {
         self.core().now()
     }
 
+    #[track_caller]
     fn schedule(&self, delay: Duration, call: Box<dyn FnOnce()>) -> Scheduled {
-        let call = self.call_later(delay, call);
+        self.schedule_for(delay, Location::caller(), call)
+    }
+
+    fn schedule_for(
+        &self,
+        delay: Duration,
+        origin: &'static Location<'static>,
+        run: Box<dyn FnOnce()>,
+    ) -> Scheduled {
+        let core = self.core();
+        let call = core.call_at(core.later(delay), Call { run, origin });
         Scheduled::new(move || {
             call.cancel();
         })
+    }
+
+    fn weak_clock(&self) -> Option<Rc<dyn Clock>> {
+        Some(Rc::new(self.downgrade()))
     }
 }
 

@@ -23,11 +23,13 @@ use std::fmt;
 use std::io;
 use std::rc::{Rc, Weak};
 
+use torsade_deferred::{Deferred, fail};
+
 use crate::core::Core;
 use crate::driver::SignalSource;
 use crate::panics;
 use crate::reactor::Reactor;
-use crate::sys::signals::check_watchable;
+use crate::sys::signals::{self, check_watchable};
 
 /// A signal, by its number on this system.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +71,16 @@ impl Signal {
     #[must_use]
     pub const fn number(self) -> i32 {
         self.0
+    }
+
+    /// Ends this process the way this signal would if nobody caught it, so that whoever
+    /// started it sees by what it died: what a program owes its shell after Ctrl-C, once it
+    /// has cleaned up. See [`Reactor::stop_signal`].
+    ///
+    /// Nothing is dropped and no buffer is flushed. A signal that ends no process, such as
+    /// SIGCHLD, makes it exit with status 128 and the number, as shells write it.
+    pub fn end_process(self) -> ! {
+        signals::die_by(self.0)
     }
 
     fn name(self) -> Option<&'static str> {
@@ -219,6 +231,58 @@ impl Reactor {
             Callback::Once(Box::new(callback)),
         )
     }
+
+    /// Fires when the process gets `signal`, once: `reactor.next_signal(Signal::INT)` is
+    /// Ctrl-C as a result, and a reactor that waits for it is not stopped by it.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a [`SignalError`]; with `Abandoned` when the reactor goes.
+    ///
+    /// # Cancellation
+    ///
+    /// Removes the watcher.
+    #[track_caller]
+    #[must_use]
+    pub fn next_signal(&self, signal: impl Into<Signal>) -> Deferred<Signal> {
+        let signal = signal.into();
+        let (trigger, deferred) = Deferred::new();
+        let watcher = Rc::new(RefCell::new(None::<SignalWatcher>));
+        let to_cancel = Rc::clone(&watcher);
+        trigger.on_cancel(move || {
+            let watcher = to_cancel.take();
+            if let Some(watcher) = watcher {
+                watcher.remove();
+            }
+        });
+        match self.on_signal_once(signal, move || trigger.callback(signal)) {
+            Ok(added) => {
+                watcher.replace(Some(added));
+                deferred
+            }
+            Err(error) => fail(error),
+        }
+    }
+
+    /// The signal that stopped [`run`](Reactor::run), or stops it at the moment; `None` if
+    /// something else did. Until the next run begins. Twisted's `_exitSignal`.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let reactor = torsade_reactor::Reactor::new()?;
+    /// reactor.run()?;
+    /// if let Some(signal) = reactor.stop_signal() {
+    ///     signal.end_process(); // the shell's loop ends, too
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn stop_signal(&self) -> Option<Signal> {
+        self.core().signals.stopped_by.get()
+    }
 }
 
 /// A callback that waits for a signal. Dropping this changes nothing; the callback stays
@@ -286,6 +350,8 @@ pub(crate) struct Watchers {
     by_signal: RefCell<BTreeMap<Signal, Vec<Rc<Watcher>>>>,
     /// The signals that stop the run under way.
     stops: RefCell<Vec<Signal>>,
+    /// The first that did.
+    stopped_by: Cell<Option<Signal>>,
     /// There while there is a watcher, or a signal that stops. One for both, so that a
     /// signal comes to both at the same moment.
     ///
@@ -358,6 +424,11 @@ impl Watchers {
         true
     }
 
+    /// A run begins, which nothing has stopped.
+    pub(crate) fn begin(&self) {
+        self.stopped_by.set(None);
+    }
+
     /// Lets SIGINT and SIGTERM stop the reactor, where nobody but reactors catches them
     /// and they are not ignored.
     pub(crate) fn stop_on_signals(&self, core: &Core) -> io::Result<StopOnSignals<'_>> {
@@ -412,6 +483,7 @@ impl Watchers {
             // one that goes has no callback any more.
             let watchers = self.by_signal.borrow().get(&signal).cloned();
             if watchers.is_none() && self.stops.borrow().contains(&signal) {
+                self.stopped_by.set(self.stopped_by.get().or(Some(signal)));
                 core.stop();
             }
             for watcher in watchers.into_iter().flatten() {

@@ -11,6 +11,7 @@ mod combining;
 mod depth;
 mod explicit;
 mod firing;
+mod movable_timeouts;
 mod pausing;
 mod promises;
 mod support;

@@ -33,6 +33,7 @@ use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::process;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -204,6 +205,17 @@ pub(crate) fn is_default(signal: c_int) -> bool {
 pub(crate) fn with_all_signals_blocked<R>(spawn: impl FnOnce() -> R) -> R {
     let _restore = RestoreMask(set_mask(&all_but_faults()));
     spawn()
+}
+
+/// Ends the process as the signal does that nobody catches; by its number, if that ends none.
+pub(crate) fn die_by(signal: c_int) -> ! {
+    // It fails for those that cannot be caught, which have their default already.
+    let _ = exchange_action(signal, Some(&default_action()));
+    set_mask(&empty_set());
+    // SAFETY: `raise` takes any number, and a handler of somebody else's cannot be reached:
+    // the disposition is the default one.
+    unsafe { libc::raise(signal) };
+    process::exit(128_i32.wrapping_add(signal))
 }
 
 /// What the handler knows of a watch.

@@ -241,6 +241,11 @@ impl LoopingCall {
         run.as_ref().is_some_and(|run| run.ending.is_none())
     }
 
+    /// Whether a start has not come to its end: it runs, or its last call does.
+    pub(super) fn is_started(&self) -> bool {
+        self.shared.run.borrow().is_some()
+    }
+
     #[track_caller]
     fn begin(&self) -> Result<Deferred<Self>, AlreadyRunning> {
         let mut slot = self.shared.run.borrow_mut();

@@ -3,7 +3,7 @@
 //! | what | when |
 //! | --- | --- |
 //! | [`sleep`], [`defer_later`] | a result after a while |
-//! | [`LoopingCall`] | a call every so often |
+//! | [`LoopingCall`], [`TimerService`] | a call every so often |
 //! | [`Cooperator`] | long work in small steps, several at once |
 //! | [`react`] | a whole program: a loop, one `main`, an exit code |
 //!
@@ -20,6 +20,7 @@ mod react;
 mod rota;
 mod sleep;
 mod timekeeper;
+mod timer_service;
 
 pub use self::cooperative_task::{CooperativeTask, TaskError};
 pub use self::cooperator::Cooperator;
@@ -27,3 +28,4 @@ pub use self::grid::MissedTicks;
 pub use self::looping_call::{AlreadyRunning, LoopingCall};
 pub use self::react::{react, react_with};
 pub use self::sleep::{defer_later, sleep};
+pub use self::timer_service::TimerService;

@@ -1,6 +1,7 @@
 //! A result after a while.
 
 use std::cell::Cell;
+use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -41,7 +42,11 @@ pub fn sleep(clock: &(impl Clock + ?Sized), delay: Duration) -> Deferred<()> {
             scheduled.cancel();
         }
     });
-    let call = clock.schedule(delay, Box::new(move || trigger.callback(())));
+    let call = clock.schedule_for(
+        delay,
+        Location::caller(),
+        Box::new(move || trigger.callback(())),
+    );
     scheduled.set(Some(call));
     deferred
 }

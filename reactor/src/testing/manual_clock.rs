@@ -143,13 +143,6 @@ impl ManualClock {
         pending.collect()
     }
 
-    /// For what waits in the clock and must not keep it.
-    pub(crate) fn downgrade(&self) -> WeakManualClock {
-        WeakManualClock {
-            queue: Rc::downgrade(&self.queue),
-        }
-    }
-
     #[track_caller]
     fn make_calls_of_this_moment(&self) {
         for _ in 0..ROUNDS_MAX {
@@ -163,19 +156,6 @@ impl ManualClock {
                  another call with no delay, scheduled at {origin}"
             );
         }
-    }
-
-    /// Schedules a call for what was made at `origin`.
-    pub(crate) fn schedule_for(
-        &self,
-        delay: Duration,
-        origin: &'static Location<'static>,
-        call: Box<dyn FnOnce()>,
-    ) -> Scheduled {
-        let call = self.insert(delay, origin, call);
-        Scheduled::new(move || {
-            call.cancel();
-        })
     }
 
     fn insert(
@@ -212,6 +192,25 @@ impl Clock for ManualClock {
     fn schedule(&self, delay: Duration, call: Box<dyn FnOnce()>) -> Scheduled {
         self.schedule_for(delay, Location::caller(), call)
     }
+
+    fn schedule_for(
+        &self,
+        delay: Duration,
+        origin: &'static Location<'static>,
+        call: Box<dyn FnOnce()>,
+    ) -> Scheduled {
+        let call = self.insert(delay, origin, call);
+        Scheduled::new(move || {
+            call.cancel();
+        })
+    }
+
+    fn weak_clock(&self) -> Option<Rc<dyn Clock>> {
+        Some(Rc::new(WeakManualClock {
+            queue: Rc::downgrade(&self.queue),
+            last_told: Cell::new(self.now()),
+        }))
+    }
 }
 
 impl fmt::Debug for ManualClock {
@@ -223,13 +222,40 @@ impl fmt::Debug for ManualClock {
 }
 
 /// A clock that may be gone.
-pub(crate) struct WeakManualClock {
+struct WeakManualClock {
     queue: Weak<Queue>,
+    /// For when it is.
+    last_told: Cell<Instant>,
 }
 
 impl WeakManualClock {
-    pub(crate) fn upgrade(&self) -> Option<ManualClock> {
+    fn upgrade(&self) -> Option<ManualClock> {
         self.queue.upgrade().map(|queue| ManualClock { queue })
+    }
+}
+
+impl Clock for WeakManualClock {
+    fn now(&self) -> Instant {
+        if let Some(clock) = self.upgrade() {
+            self.last_told.set(clock.now());
+        }
+        self.last_told.get()
+    }
+
+    fn schedule(&self, delay: Duration, call: Box<dyn FnOnce()>) -> Scheduled {
+        self.schedule_for(delay, Location::caller(), call)
+    }
+
+    fn schedule_for(
+        &self,
+        delay: Duration,
+        origin: &'static Location<'static>,
+        call: Box<dyn FnOnce()>,
+    ) -> Scheduled {
+        match self.upgrade() {
+            Some(clock) => clock.schedule_for(delay, origin, call),
+            None => Scheduled::new(|| ()),
+        }
     }
 }
 

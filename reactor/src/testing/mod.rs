@@ -10,7 +10,6 @@ use crate::driver::os::OsDriver;
 use crate::driver::virtual_time::VirtualTime;
 use crate::reactor::Reactor;
 
-pub(crate) use self::manual_clock::WeakManualClock;
 pub use self::manual_clock::{ManualCall, ManualClock, PendingCall};
 
 /// A reactor whose time is virtual: a wait takes no time and moves the clock to the

@@ -1,14 +1,15 @@
 //! Calls at fixed places: in the turn, at the start, at the stop.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use torsade_deferred::{Deferred, Failure};
+use torsade_deferred::{Deferred, Failure, Interrupted};
 use torsade_reactor::testing::virtual_time_reactor;
-use torsade_reactor::{Hook, Phase, Place};
+use torsade_reactor::{Hook, Phase, Place, task};
 
-use crate::common::{Log, PanicsWhenDropped, count_unhandled};
+use crate::common::{End, Log, PanicsWhenDropped, connect, count_unhandled, reactor};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -187,4 +188,67 @@ fn a_panic_in_the_drop_of_a_hook_that_removes_itself_is_reported_and_no_more() {
     reactor.turn(Some(Duration::ZERO)).unwrap();
     log.check(["the next"]);
     assert_eq!(unhandled.get(), 1);
+}
+
+#[test]
+fn when_stopped_fires_after_the_hooks_before_and_the_end_of_connections() {
+    let (reactor, log) = (reactor(), Log::default());
+    let pair = connect(&reactor, End::new("client", &log), End::new("server", &log));
+    let seen = log.clone();
+    let stopped = reactor.when_stopped().map(move |()| seen.add("stopped"));
+    reactor.on_shutdown(Phase::Before, log.adds("before"));
+    reactor.on_shutdown(Phase::After, log.adds("after"));
+    reactor.stop();
+    reactor.run().unwrap();
+    assert!(stopped.is_fired());
+    let lines = log.lines();
+    let at = |what: &str| lines.iter().position(|line| line == what).unwrap();
+    let lost = |line: &String| line.contains("lost");
+    let last_lost = lines.iter().rposition(lost).unwrap();
+    assert!(at("before") < last_lost && last_lost < at("stopped") && at("stopped") < at("after"));
+    drop(pair);
+}
+
+#[test]
+fn when_stopped_is_for_one_stop_and_may_be_waited_for_anew() {
+    let (reactor, count) = (virtual_time_reactor(), Rc::new(Cell::new(0)));
+    for expected in 1..=2 {
+        let counter = Rc::clone(&count);
+        drop(
+            reactor
+                .when_stopped()
+                .map(move |()| counter.set(counter.get() + 1)),
+        );
+        reactor.stop();
+        reactor.run().unwrap();
+        assert_eq!(count.get(), expected);
+    }
+}
+
+#[test]
+fn when_stopped_is_abandoned_with_its_reactor_and_cancelled_without_a_trace() {
+    let reactor = virtual_time_reactor();
+    let (waiting, cancelled) = (reactor.when_stopped(), reactor.when_stopped());
+    cancelled.cancel();
+    reactor.crash();
+    reactor.run().unwrap();
+    assert!(!waiting.is_fired(), "a crash is no stop");
+    drop(reactor);
+    let reason = |deferred: Deferred<()>| {
+        let failure = deferred.into_result().unwrap().unwrap_err();
+        failure.downcast_ref::<Interrupted>().cloned().unwrap()
+    };
+    assert!(matches!(reason(waiting), Interrupted::Abandoned { .. }));
+    assert!(matches!(reason(cancelled), Interrupted::Cancelled));
+}
+
+#[test]
+fn a_program_may_wait_for_the_stop_of_its_own_reactor() {
+    let reactor = virtual_time_reactor();
+    let code = task::react_with(&reactor, |reactor| {
+        let weak = reactor.downgrade();
+        reactor.call_later(SECOND, move || weak.upgrade().unwrap().stop());
+        reactor.when_stopped()
+    });
+    assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS));
 }

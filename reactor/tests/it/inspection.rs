@@ -4,7 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use torsade_deferred::{Clock, Deferred, Timeout, Trigger};
 use torsade_reactor::Place;
+use torsade_reactor::task::{LoopingCall, defer_later, sleep};
 use torsade_reactor::testing::virtual_time_reactor;
 
 use crate::common::{End, Log, connect, count_unhandled, reactor};
@@ -189,4 +191,72 @@ fn a_hook_for_slow_callbacks_that_holds_a_port_keeps_nothing_alive() {
     });
     drop(reactor);
     assert_eq!(weak.strong_count(), 0);
+}
+
+#[test]
+fn timers_made_by_tasks_and_timeouts_name_the_lines_that_asked_for_them() {
+    let (reactor, seconds) = (virtual_time_reactor(), Duration::from_secs);
+    let (_trigger, [first, second, third]) = pending();
+    let begin = line!();
+    let nap = sleep(&reactor, seconds(1));
+    let later = defer_later(&reactor, seconds(2), || ());
+    let looping = LoopingCall::new(&reactor, || ());
+    let limited = first.add_timeout(seconds(4), &reactor);
+    let hard = second.add_hard_timeout(seconds(5), &reactor);
+    let timeout = Timeout::new(seconds(6), &reactor.downgrade());
+    let as_clock: &dyn Clock = &reactor;
+    let through = sleep(as_clock, seconds(7));
+    let end = line!();
+    let ended = looping.start_later(seconds(3));
+    let moved = third.add_movable_timeout(&timeout);
+    let dump = reactor.dump();
+    let lines: Vec<u32> = dump
+        .delayed_calls
+        .iter()
+        .map(|call| line_in(call))
+        .collect();
+    assert!(
+        lines.len() == 7 && lines.is_sorted_by(|a, b| a < b),
+        "{dump}"
+    );
+    assert!(
+        lines.iter().all(|line| (begin..end).contains(line)),
+        "{dump}"
+    );
+    drop((nap, later, ended, limited, hard, moved, through));
+}
+
+/// Three Deferreds that fire when the trigger does; never, that is.
+fn pending() -> (Trigger<()>, [Deferred<()>; 3]) {
+    let (trigger, deferred) = Deferred::new();
+    let shared = deferred.share();
+    (trigger, [shared.wait(), shared.wait(), shared.wait()])
+}
+
+/// The line of this file that a report names.
+#[track_caller]
+fn line_in(report: &str) -> u32 {
+    let (_, rest) = report
+        .split_once("inspection.rs:")
+        .expect("it names this file");
+    let (line, _) = rest.split_once(':').expect("a column follows");
+    line.parse().expect("it is a number")
+}
+
+#[test]
+fn slow_callback_after_a_sleep_is_reported_with_the_line_of_the_sleep() {
+    let (reactor, reports) = (virtual_time_reactor(), Rc::new(RefCell::new(Vec::new())));
+    let seen = Rc::clone(&reports);
+    reactor.watch_slow_callbacks(Some(Duration::from_secs(1)), move |slow| {
+        seen.borrow_mut().push(slow.to_string());
+    });
+    let (slow, line) = (reactor.clone(), line!() + 1);
+    let nap = sleep(&reactor, Duration::from_secs(1));
+    let done = nap.map(move |()| block(&slow, Duration::from_secs(2)));
+    reactor.turn(None).unwrap();
+    reactor.turn(None).unwrap();
+    assert!(done.is_fired());
+    let reports = reports.borrow();
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    assert_eq!(line_in(&reports[0]), line);
 }

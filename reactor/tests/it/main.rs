@@ -17,3 +17,4 @@ mod running;
 mod signals;
 mod threads;
 mod transport;
+mod weak;

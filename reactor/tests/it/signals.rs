@@ -7,14 +7,16 @@ use std::cell::Cell;
 use std::env;
 use std::fs;
 use std::io::{self, Write};
-use std::process::Command;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::{self, getpid, kill_process};
-use torsade_reactor::{Place, Reactor, Signal, SignalError, SignalWatcher, testing};
+use torsade_deferred::Interrupted;
+use torsade_reactor::{Phase, Place, Reactor, Signal, SignalError, SignalWatcher, testing};
 
 use crate::common::{Log, count_unhandled, reactor, run_while};
 
@@ -295,6 +297,73 @@ fn watcher_that_goes_during_a_run_gives_the_signal_back_to_it() {
             log.check([]);
         },
     );
+}
+
+#[test]
+fn next_signal_fires_once_and_a_cancelled_one_leaves_nothing_installed() {
+    let reactor = reactor();
+    // One that no other test of this process uses.
+    let signal = Signal::from_number(process::Signal::PROF.as_raw());
+    let waiting = reactor.next_signal(signal);
+    assert!(is_caught(signal));
+    send(signal);
+    assert_eq!(reactor.run_until(waiting).unwrap(), signal);
+    assert!(!is_caught(signal));
+    let waiting = reactor.next_signal(signal);
+    waiting.canceller().cancel();
+    assert!(!is_caught(signal));
+    let failure = reactor.run_until(waiting).unwrap_err();
+    assert!(failure.check::<Interrupted>(), "{failure}");
+    let refused = reactor.next_signal(Signal::from_number(process::Signal::KILL.as_raw()));
+    assert!(
+        reactor
+            .run_until(refused)
+            .unwrap_err()
+            .check::<SignalError>()
+    );
+}
+
+#[test]
+fn run_remembers_the_signal_that_stopped_it_until_the_next_run() {
+    alone(
+        "run_remembers_the_signal_that_stopped_it_until_the_next_run",
+        || {
+            let (reactor, heard) = (reactor(), Rc::new(Cell::new(None)));
+            assert_eq!(reactor.stop_signal(), None);
+            let (weak, hears) = (reactor.downgrade(), Rc::clone(&heard));
+            reactor.on_shutdown(Phase::Before, move || {
+                hears.set(weak.upgrade().and_then(|reactor| reactor.stop_signal()));
+            });
+            reactor.call_soon(|| send(Signal::TERM));
+            reactor.run().unwrap();
+            assert_eq!(heard.get(), Some(Signal::TERM), "known to the hooks");
+            assert_eq!(reactor.stop_signal(), Some(Signal::TERM));
+            reactor.stop();
+            reactor.run().unwrap();
+            assert_eq!(reactor.stop_signal(), None);
+        },
+    );
+}
+
+#[test]
+fn process_that_ends_by_its_stop_signal_is_seen_to_die_by_it() {
+    const NAME: &str = "signals::process_that_ends_by_its_stop_signal_is_seen_to_die_by_it";
+    if env::var_os(ALONE).is_some() {
+        let reactor = reactor();
+        reactor.call_soon(|| send(Signal::INT));
+        reactor.run().unwrap();
+        reactor
+            .stop_signal()
+            .expect("SIGINT stopped it")
+            .end_process();
+    }
+    let status = Command::new(env::current_exe().expect("a running program has a path"))
+        .env(ALONE, "1")
+        .args(["--exact", NAME])
+        .stdout(Stdio::null())
+        .status()
+        .expect("it starts, for it runs now");
+    assert_eq!(status.signal(), Some(Signal::INT.number()), "{status}");
 }
 
 #[test]

@@ -12,3 +12,4 @@ mod looping_call;
 mod manual_clock;
 mod react;
 mod support;
+mod timer_service;
