@@ -37,6 +37,12 @@ pub enum ConnectionLost {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// A file that was being sent ended before the part that was to be sent of it.
+    #[error("connection lost: a file ended {missing} bytes before the part to be sent of it")]
+    FileTooShort {
+        /// How much of the part there was not.
+        missing: u64,
+    },
     /// The system says that the connection is broken.
     #[error("connection lost: {0}")]
     Io(#[source] io::Error),

@@ -23,7 +23,7 @@ use crate::hooks::{Hook, Phase, Place};
 use crate::inspect::{Dump, SlowCallback, Statistics};
 use crate::protocol::{self, Factory, Protocol, Seating};
 use crate::remote::Remote;
-use crate::sockets::{self, Port};
+use crate::sockets::{self, ListenOptions, Port};
 use crate::stream::Settle;
 use crate::transport::Transport;
 use crate::weak_reactor::WeakReactor;
@@ -455,7 +455,8 @@ impl Reactor {
         address: impl ToTcpAddress,
         factory: impl Factory,
     ) -> Result<Port, ListenError> {
-        sockets::listen_tcp(self.core(), &address, Seating::new(factory))
+        let acceptor = Rc::new(Seating::new(factory));
+        sockets::listen_tcp(self.core(), &address, &ListenOptions::new(), acceptor)
     }
 
     /// Connects to a TCP address, and seats the protocol that `build` makes on the

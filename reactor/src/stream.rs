@@ -7,6 +7,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -17,6 +18,7 @@ use crate::address::Address;
 use crate::error::ConnectionLost;
 use crate::flow::Limits;
 use crate::reactor::Reactor;
+use crate::sockets::{KeepAlive, SocketOption};
 
 /// A way to a peer, whatever it is made of.
 ///
@@ -32,6 +34,20 @@ use crate::reactor::Reactor;
 pub trait Stream: Any {
     /// Sends bytes: all of them, later, in order. Never blocks.
     fn write(&self, data: &[u8]);
+
+    /// Sends a part of a file, after what was written before and before what is written
+    /// after, without reading it into memory; it counts as unsent until it is sent.
+    ///
+    /// A file that turns out to be shorter than the part ends the connection with
+    /// [`ConnectionLost::FileTooShort`], since the peer has been promised more.
+    ///
+    /// # Errors
+    ///
+    /// The part, if this stream has no way to send a file other than reading it: the
+    /// caller does.
+    fn write_file(&self, part: FilePart) -> Result<(), FilePart> {
+        Err(part)
+    }
 
     /// Closes the connection when everything written has been handed to the system, and
     /// tells `connection_lost` this reason.
@@ -88,6 +104,17 @@ pub trait Stream: Any {
     }
 }
 
+/// A part of a file, to be sent.
+#[derive(Clone, Debug)]
+pub struct FilePart {
+    /// A regular file, open for reading. Its own position is neither used nor moved.
+    pub file: Rc<File>,
+    /// Where the part begins, in bytes.
+    pub offset: u64,
+    /// How long it is, in bytes.
+    pub length: u64,
+}
+
 impl dyn Stream {
     /// This stream, or the first of those below it, that is an `S`.
     ///
@@ -126,6 +153,45 @@ pub trait Socket {
     /// Whether small writes are sent at once (`TCP_NODELAY`), as they are by default;
     /// nothing, where that means nothing.
     fn set_nodelay(&self, on: bool);
+
+    /// Sets an option.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](io::ErrorKind::Unsupported) where it means nothing, for instance TCP's
+    /// on a UNIX socket; [`NotConnected`](io::ErrorKind::NotConnected) after the end; else what
+    /// the system says of the value.
+    fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        let _ = option;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Whether small writes are sent at once.
+    ///
+    /// # Errors
+    ///
+    /// As for [`set_option`](Socket::set_option).
+    fn nodelay(&self) -> io::Result<bool> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// When a silent peer is asked whether it is still there; `None` for never.
+    ///
+    /// # Errors
+    ///
+    /// As for [`set_option`](Socket::set_option).
+    fn keep_alive(&self) -> io::Result<Option<KeepAlive>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// How many bytes the system holds for this socket: to be sent, and received.
+    ///
+    /// # Errors
+    ///
+    /// As for [`set_option`](Socket::set_option).
+    fn buffer_sizes(&self) -> io::Result<(usize, usize)> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// The descriptor, a second time: for options that are not offered here. To read or
     /// write there is at your own risk.

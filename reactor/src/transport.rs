@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::ops::Deref;
 use std::rc::Rc;
 
@@ -15,6 +16,7 @@ use crate::panics;
 use crate::protocol::Protocol;
 use crate::reactor::Reactor;
 use crate::slab::Slab;
+use crate::sockets::SocketOption;
 use crate::stream::{Receiver, Stream};
 
 /// A protocol's connection: a cheap clone, to keep, to store, to hand around.
@@ -167,6 +169,17 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     /// leave together anyway, and two answers in two turns must not take 40 ms.
     pub fn set_nodelay(&self, on: bool) {
         self.seat.stream.socket().set_nodelay(on);
+    }
+
+    /// Sets an option of the socket below.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](std::io::ErrorKind::Unsupported) where it means nothing, for instance
+    /// TCP's on a UNIX socket; [`NotConnected`](std::io::ErrorKind::NotConnected) after the end;
+    /// else what the system says of the value.
+    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        self.seat.stream.socket().set_option(option)
     }
 
     /// The peer's address. Known also after the end.

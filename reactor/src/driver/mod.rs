@@ -21,6 +21,7 @@
 //!   may count as one.
 //! - Nothing here calls back.
 
+mod options;
 pub(crate) mod os;
 pub(crate) mod virtual_time;
 
@@ -34,6 +35,7 @@ use std::time::{Duration, Instant};
 use crate::address::Address;
 use crate::descriptor::{Interest, Mode, Readiness};
 use crate::slab::Token;
+use crate::sockets::{ConnectOptions, KeepAlive, ListenOptions, SocketOption};
 
 /// The world below a reactor.
 pub(crate) trait Driver {
@@ -52,10 +54,19 @@ pub(crate) trait Driver {
 
     fn short_read_is_dry(&self) -> bool;
 
-    fn listen(&self, address: &Address) -> io::Result<Box<dyn ListeningSocket>>;
+    /// Listens on an address of its own network; `Unsupported` for any other.
+    fn listen(
+        &self,
+        address: &Address,
+        options: &ListenOptions,
+    ) -> io::Result<Box<dyn ListeningSocket>>;
 
     /// Begins to connect. The outcome is an event, and then `StreamSocket::take_error`.
-    fn connect(&self, peer: &Address) -> io::Result<Box<dyn StreamSocket>>;
+    fn connect(
+        &self,
+        peer: &Address,
+        options: &ConnectOptions,
+    ) -> io::Result<Box<dyn StreamSocket>>;
 
     /// Begins to report the readiness of somebody's descriptor, as a level or whatever
     /// `mode` says. Fails with `PermissionDenied` for what is always ready, such as a
@@ -133,7 +144,14 @@ pub(crate) trait StreamSocket {
 
     fn local_address(&self) -> io::Result<Address>;
 
-    fn set_nodelay(&self, on: bool) -> io::Result<()>;
+    fn set_option(&self, option: &SocketOption) -> io::Result<()>;
+
+    fn nodelay(&self) -> io::Result<bool>;
+
+    fn keep_alive(&self) -> io::Result<Option<KeepAlive>>;
+
+    /// The bytes that the system holds for us: to send, and received.
+    fn buffer_sizes(&self) -> io::Result<(usize, usize)>;
 
     fn duplicate(&self) -> io::Result<OwnedFd>;
 }

@@ -11,16 +11,15 @@ use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto, sockopt
 
 use crate::address::Address;
 use crate::descriptor::{Interest, Mode};
-use crate::driver::{Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp};
+use crate::driver::{
+    Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp, options,
+};
 use crate::slab::Token;
+use crate::sockets::{ConnectOptions, KeepAlive, ListenOptions, SocketOption};
 use crate::sys::poller::{Poller, Watched};
 use crate::sys::queue;
 use crate::sys::signals::{self, SignalWatch};
 use crate::sys::wake::WakeFd;
-
-/// Connections that the kernel holds for a listener that is busy. The kernel's own
-/// limit, `net.core.somaxconn`, caps it.
-const BACKLOG: i32 = 1024;
 
 /// Sockets, clock and names of the machine that the program runs on.
 pub(crate) struct OsDriver {
@@ -70,15 +69,25 @@ impl Driver for OsDriver {
         self.poller.is_epoll()
     }
 
-    fn listen(&self, address: &Address) -> io::Result<Box<dyn ListeningSocket>> {
+    fn listen(
+        &self,
+        address: &Address,
+        options: &ListenOptions,
+    ) -> io::Result<Box<dyn ListeningSocket>> {
         let address = ip_address(address)?;
         let fd = stream_socket(address)?;
         // A server that restarts must not wait for the old one's connections to time out.
         sockopt::set_socket_reuseaddr(&fd, true)?;
+        if options.reuse_port {
+            sockopt::set_socket_reuseport(&fd, true)?;
+        }
+        if address.is_ipv6() {
+            sockopt::set_ipv6_v6only(&fd, options.only_v6)?;
+        }
         // The accepted sockets inherit what is set here: no system call for each.
-        set_options(&fd)?;
+        set_options(&fd, &options.options)?;
         net::bind(&fd, &address)?;
-        net::listen(&fd, BACKLOG)?;
+        net::listen(&fd, i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
         let bound = SocketAddr::try_from(net::getsockname(&fd)?)?;
         Ok(Box::new(TcpListening {
             watched: self.watched(fd),
@@ -86,10 +95,19 @@ impl Driver for OsDriver {
         }))
     }
 
-    fn connect(&self, peer: &Address) -> io::Result<Box<dyn StreamSocket>> {
+    fn connect(
+        &self,
+        peer: &Address,
+        options: &ConnectOptions,
+    ) -> io::Result<Box<dyn StreamSocket>> {
         let peer = ip_address(peer)?;
         let fd = stream_socket(peer)?;
-        set_options(&fd)?;
+        set_options(&fd, &options.options)?;
+        if let Some(address) = options.local_address {
+            // Among many connections from one address, each needs only a pair of its own.
+            sockopt::set_socket_reuseaddr(&fd, true)?;
+            net::bind(&fd, &address)?;
+        }
         match net::connect(&fd, &peer) {
             // Interrupted or not, the attempt goes on in the kernel.
             Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => {}
@@ -200,10 +218,13 @@ fn stream_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     )?)
 }
 
-fn set_options(fd: &OwnedFd) -> io::Result<()> {
+fn set_options(fd: &OwnedFd, asked_for: &[SocketOption]) -> io::Result<()> {
     sockopt::set_tcp_nodelay(fd, true)?;
     // Urgent data is data: a read that stopped in front of it would look like the last one.
-    Ok(sockopt::set_socket_oobinline(fd, true)?)
+    sockopt::set_socket_oobinline(fd, true)?;
+    asked_for
+        .iter()
+        .try_for_each(|option| options::set(fd.as_fd(), option))
 }
 
 struct TcpListening {
@@ -292,8 +313,20 @@ impl StreamSocket for TcpSocket {
         Ok(SocketAddr::try_from(net::getsockname(&self.watched)?)?.into())
     }
 
-    fn set_nodelay(&self, on: bool) -> io::Result<()> {
-        Ok(sockopt::set_tcp_nodelay(&self.watched, on)?)
+    fn set_option(&self, option: &SocketOption) -> io::Result<()> {
+        options::set(self.watched.as_fd(), option)
+    }
+
+    fn nodelay(&self) -> io::Result<bool> {
+        options::nodelay(self.watched.as_fd())
+    }
+
+    fn keep_alive(&self) -> io::Result<Option<KeepAlive>> {
+        options::keep_alive(self.watched.as_fd())
+    }
+
+    fn buffer_sizes(&self) -> io::Result<(usize, usize)> {
+        options::buffer_sizes(self.watched.as_fd())
     }
 
     fn duplicate(&self) -> io::Result<OwnedFd> {
@@ -314,11 +347,11 @@ mod tests {
             !sockopt::tcp_nodelay(&fd).expect("it is TCP"),
             "the system does not delay anyway"
         );
-        set_options(&fd).expect("it is TCP");
+        set_options(&fd, &[]).expect("it is TCP");
         assert!(sockopt::tcp_nodelay(&fd).expect("it is TCP"));
         // What is accepted inherits it.
         net::bind(&fd, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
-        net::listen(&fd, BACKLOG).expect("it is bound");
+        net::listen(&fd, 1).expect("it is bound");
         let address = SocketAddr::try_from(net::getsockname(&fd).expect("it is bound"));
         let _peer = TcpStream::connect(address.expect("an IP address")).expect("it listens");
         let (accepted, _) = loop {

@@ -13,6 +13,7 @@ use crate::driver::{
     Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp, os,
 };
 use crate::slab::Token;
+use crate::sockets::{ConnectOptions, ListenOptions};
 
 /// How far the clock jumps when it is to go beyond its range.
 const FAR_FUTURE: Duration = Duration::from_secs(86_400 * 365 * 30);
@@ -61,11 +62,19 @@ impl Driver for VirtualTime {
         false
     }
 
-    fn listen(&self, _address: &Address) -> io::Result<Box<dyn ListeningSocket>> {
+    fn listen(
+        &self,
+        _address: &Address,
+        _options: &ListenOptions,
+    ) -> io::Result<Box<dyn ListeningSocket>> {
         Err(no_network())
     }
 
-    fn connect(&self, _peer: &Address) -> io::Result<Box<dyn StreamSocket>> {
+    fn connect(
+        &self,
+        _peer: &Address,
+        _options: &ConnectOptions,
+    ) -> io::Result<Box<dyn StreamSocket>> {
         Err(no_network())
     }
 

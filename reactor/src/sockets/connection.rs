@@ -41,7 +41,7 @@ use crate::flow::{Limits, Outgoing};
 use crate::panics;
 use crate::reactor::Reactor;
 use crate::slab::Token;
-use crate::sockets::linger;
+use crate::sockets::{KeepAlive, SocketOption, linger};
 use crate::stream::{Receiver, Socket, Stream};
 
 /// Reads of one connection in one turn, so that a fast peer starves nobody.
@@ -189,6 +189,14 @@ impl Connection {
             .map(|socket| socket.watch(self.token));
         if let Some(Err(error)) = watched {
             self.doom(ConnectionLost::Io(error));
+        }
+    }
+
+    /// Asks the socket, while there is one.
+    fn ask<T>(&self, question: impl FnOnce(&dyn StreamSocket) -> io::Result<T>) -> io::Result<T> {
+        match self.socket.borrow().as_ref() {
+            Some(socket) => question(&**socket),
+            None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
@@ -743,17 +751,33 @@ impl Socket for Connection {
             .socket
             .borrow()
             .as_ref()
-            .map(|socket| socket.set_nodelay(on));
-        if let Some(Err(error)) = outcome {
-            self.doom(ConnectionLost::Io(error));
+            .map(|socket| socket.set_option(&SocketOption::NoDelay(on)));
+        match outcome {
+            Some(Err(error)) if error.kind() != io::ErrorKind::Unsupported => {
+                self.doom(ConnectionLost::Io(error));
+            }
+            _ => {}
         }
     }
 
+    fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        self.ask(|socket| socket.set_option(&option))
+    }
+
+    fn nodelay(&self) -> io::Result<bool> {
+        self.ask(|socket| socket.nodelay())
+    }
+
+    fn keep_alive(&self) -> io::Result<Option<KeepAlive>> {
+        self.ask(|socket| socket.keep_alive())
+    }
+
+    fn buffer_sizes(&self) -> io::Result<(usize, usize)> {
+        self.ask(|socket| socket.buffer_sizes())
+    }
+
     fn duplicate(&self) -> io::Result<OwnedFd> {
-        match self.socket.borrow().as_ref() {
-            Some(socket) => socket.duplicate(),
-            None => Err(io::ErrorKind::NotConnected.into()),
-        }
+        self.ask(|socket| socket.duplicate())
     }
 }
 

@@ -17,7 +17,7 @@ use crate::driver::StreamSocket;
 use crate::error::{ConnectError, ConnectionLost};
 use crate::resolver;
 use crate::slab::Token;
-use crate::sockets::Connection;
+use crate::sockets::{ConnectOptions, Connection};
 use crate::stream::Stream;
 use crate::thread_pool::PoolError;
 
@@ -74,7 +74,7 @@ const KEPT_BY_THE_REACTOR: usize = 2;
 
 /// Connects to one address.
 fn attempt(core: &Rc<Core>, peer: &Address, address: String) -> Deferred<Rc<dyn Stream>> {
-    let socket = match core.driver().connect(peer) {
+    let socket = match core.driver().connect(peer, &ConnectOptions::new()) {
         Ok(socket) => socket,
         Err(error) => return fail(connect_error(address, error)),
     };

@@ -6,9 +6,12 @@
 mod connection;
 mod connector;
 mod linger;
+mod options;
 mod port;
 
 pub(crate) use self::connection::Connection;
 pub(crate) use self::connector::connect_tcp;
+pub use self::options::{ConnectOptions, KeepAlive, ListenOptions, SocketOption};
 pub use self::port::Port;
-pub(crate) use self::port::listen_tcp;
+#[allow(unused_imports, reason = "endpoints listen by it")]
+pub(crate) use self::port::{listen_on, listen_tcp};

@@ -16,7 +16,7 @@ use crate::error::{ConnectionLost, ListenError};
 use crate::panics;
 use crate::protocol::Acceptor;
 use crate::slab::Token;
-use crate::sockets::Connection;
+use crate::sockets::{Connection, ListenOptions};
 use crate::stream::Stream;
 
 /// Connections accepted by one port in one turn, so that a flood of them starves
@@ -72,7 +72,8 @@ impl fmt::Debug for Port {
 pub(crate) fn listen_tcp(
     core: &Rc<Core>,
     address: &impl ToTcpAddress,
-    acceptor: impl Acceptor,
+    options: &ListenOptions,
+    acceptor: Rc<dyn Acceptor>,
 ) -> Result<Port, ListenError> {
     let address = address.to_tcp_address()?;
     let shown = address.to_string();
@@ -90,17 +91,31 @@ pub(crate) fn listen_tcp(
     };
     let mut outcome = Err(io::ErrorKind::NotFound.into());
     for candidate in candidates {
-        outcome = core.driver().listen(&candidate.into());
+        outcome = core.driver().listen(&candidate.into(), options);
         if outcome.is_ok() {
             break;
         }
     }
     let socket = outcome.map_err(|error| listen_error(shown.clone(), error))?;
-    listen_on(core, socket, Rc::new(acceptor)).map_err(|error| listen_error(shown, error))
+    accept_on(core, socket, acceptor).map_err(|error| listen_error(shown, error))
+}
+
+/// Listens on an address that needs no lookup.
+#[allow(dead_code, reason = "endpoints listen by it")]
+pub(crate) fn listen_on(
+    core: &Rc<Core>,
+    address: &Address,
+    options: &ListenOptions,
+    acceptor: Rc<dyn Acceptor>,
+) -> Result<Port, ListenError> {
+    core.driver()
+        .listen(address, options)
+        .and_then(|socket| accept_on(core, socket, acceptor))
+        .map_err(|error| listen_error(address.to_string(), error))
 }
 
 /// Accepts on a socket that listens.
-pub(crate) fn listen_on(
+pub(crate) fn accept_on(
     core: &Rc<Core>,
     socket: Box<dyn ListeningSocket>,
     acceptor: Rc<dyn Acceptor>,

@@ -9,6 +9,7 @@ mod futures;
 mod hooks;
 mod inspection;
 mod layers;
+mod options;
 mod ordering;
 mod portable;
 mod reentrancy;
