@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use torsade_reactor::{KeepAlive, SocketOption, Stream};
+use torsade_reactor::{KeepAlive, SocketOption};
 
 use crate::common::{End, Log, connect, reactor, run_while};
 
