@@ -352,15 +352,20 @@ impl Core {
         let mut events = self.events.take();
         let count = events.len() as u64;
         for event in events.drain(..) {
-            // A stale token, of a source that an earlier event removed, finds nobody.
-            if let Some(source) = self.source(event.token) {
-                Rc::clone(&source).ready(event.readiness);
-                self.settle();
-                self.lap(&source);
-            }
+            self.deliver(event.token, event.readiness);
         }
         self.events.set(events);
         count
+    }
+
+    /// Tells a source that something changed. Not to be called from inside user code.
+    pub(crate) fn deliver(&self, token: Token, readiness: Readiness) {
+        // A stale token, of a source that an earlier event removed, finds nobody.
+        if let Some(source) = self.source(token) {
+            Rc::clone(&source).ready(readiness);
+            self.settle();
+            self.lap(&source);
+        }
     }
 
     fn run_left_over(&self, mut left_over: Vec<Token>) {

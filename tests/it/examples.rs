@@ -7,9 +7,7 @@ use std::time::Duration;
 use torsade::deferred::gather_results;
 use torsade::prelude::*;
 use torsade::reactor::Stream;
-use torsade::reactor::testing::virtual_time_reactor;
-
-use crate::memory::Memory;
+use torsade::reactor::testing::{MemoryStream, virtual_time_reactor};
 
 macro_rules! examples {
     ($($name:ident = $path:literal)*) => {
@@ -80,8 +78,8 @@ fn requests_of_one_connection_are_answered_one_at_a_time_in_their_order() {
 
 #[test]
 fn a_poem_is_sent_a_few_bytes_at_a_time_with_a_pause_between() {
-    let memory = Memory::new();
-    let reactor = memory.reactor.clone();
+    let reactor = virtual_time_reactor();
+    let memory = MemoryStream::new(&reactor);
     let began = reactor.now();
     let recital = poetry_server::Recital {
         poem: "ten bytes\n".into(),
@@ -91,22 +89,23 @@ fn a_poem_is_sent_a_few_bytes_at_a_time_with_a_pause_between() {
     let poet = poetry_server::Poet::new(recital);
     Transport::connect(poet, Rc::clone(&memory) as Rc<dyn Stream>);
     let mut pieces = vec![memory.take_written()];
-    while memory.open.get() {
+    while memory.is_connected() {
         reactor.turn(None).expect("a pause is scheduled");
         pieces.push(memory.take_written());
     }
     pieces.retain(|piece| !piece.is_empty());
-    assert_eq!(pieces, ["ten ", "byte", "s\\n"]);
+    assert_eq!(pieces, [b"ten ".as_slice(), b"byte", b"s\n"]);
     assert_eq!(reactor.now() - began, Duration::from_secs(120));
 }
 
 #[test]
 fn a_poet_whose_reader_has_gone_stops() {
-    let memory = Memory::new();
+    let reactor = virtual_time_reactor();
+    let memory = MemoryStream::new(&reactor);
     let poet = poetry_server::Poet::new(poetry_server::Recital::default());
     Transport::connect(poet, Rc::clone(&memory) as Rc<dyn Stream>);
     memory.end();
-    let outcome = memory.reactor.turn(None);
+    let outcome = reactor.turn(None);
     assert!(outcome.is_err(), "nothing is scheduled any more");
 }
 

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use torsade::prelude::*;
 use torsade::reactor::Stream;
-
-use crate::memory::Memory;
+use torsade::reactor::testing::{MemoryStream, virtual_time_reactor};
 
 #[test]
 fn lines_arrive_the_same_in_every_chunking() {
@@ -80,12 +79,12 @@ fn pausing_in_the_middle_of_a_chunk_stops_at_once_and_resuming_goes_on_in_a_late
     peer.transport.resume_reading();
     assert_eq!(peer.take_seen(), "", "not from inside resume_reading");
     assert!(
-        peer.memory.paused.get(),
+        peer.memory.is_paused(),
         "nothing more comes from below before what is kept is delivered"
     );
     peer.turn();
     assert_eq!(peer.take_seen(), "line two, line three");
-    assert!(!peer.memory.paused.get());
+    assert!(!peer.memory.is_paused());
     peer.send(b"ial\r\n");
     assert_eq!(peer.take_seen(), "line partial");
 }
@@ -98,7 +97,7 @@ fn resuming_inside_the_same_callback_goes_on_with_the_next_line() {
     });
     peer.send(b"one\r\ntwo\r\n");
     assert_eq!(peer.take_seen(), "made, line one, line two");
-    assert!(!peer.memory.paused.get());
+    assert!(!peer.memory.is_paused());
 }
 
 #[test]
@@ -109,13 +108,13 @@ fn a_receiver_that_pauses_at_every_line_keeps_no_more_than_one_chunk() {
     for _ in 0..999 {
         peer.transport.resume_reading();
         assert!(
-            peer.memory.paused.get(),
+            peer.memory.is_paused(),
             "the stream below stays paused until the last line"
         );
         peer.turn();
     }
     peer.transport.resume_reading();
-    assert!(!peer.memory.paused.get());
+    assert!(!peer.memory.is_paused());
     assert_eq!(peer.take_seen().matches("line x").count(), 1000);
 }
 
@@ -177,10 +176,10 @@ fn an_over_long_line_loses_the_connection_with_a_typed_reason() {
         }
     }
     let found = Rc::new(Cell::new(None));
-    let memory = Memory::new();
+    let memory = MemoryStream::new(&virtual_time_reactor());
     let lines = Lines::new(Plain(Rc::clone(&found))).max_length(10);
     let transport = Transport::connect(lines, Rc::clone(&memory) as Rc<dyn Stream>);
-    memory.receiver().data_received(&[b'x'; 100]);
+    memory.receive(&[b'x'; 100]);
     assert!(!transport.is_connected());
     memory.end();
     let error = found.take().expect("the reason is LineTooLong");
@@ -210,7 +209,7 @@ fn a_change_of_the_delimiter_holds_for_a_line_that_has_begun() {
     peer.turn();
     assert_eq!(peer.take_seen(), "made, line a, line b");
     peer.transport.send_line("d");
-    assert_eq!(peer.memory.take_written(), "d;");
+    assert_eq!(peer.memory.take_written(), b"d;");
 }
 
 #[test]
@@ -252,7 +251,7 @@ fn calls_that_waited_for_the_receiver_run_between_two_lines() {
     });
     peer.send(b"one\r\ntwo\r\n");
     assert_eq!(peer.take_seen(), "made, line one, called, line two");
-    assert_eq!(peer.memory.take_written(), "written\r\n");
+    assert_eq!(peer.memory.take_written(), b"written\r\n");
 }
 
 #[test]
@@ -260,9 +259,9 @@ fn data_that_comes_while_the_receiver_is_busy_is_delivered_in_order_when_it_is_f
     let peer = Peer::of(|_, _| {});
     let memory = Rc::clone(&peer.memory);
     peer.transport.call(move |scripted, _| {
-        memory.receiver().data_received(b"one\r\ntw");
-        memory.receiver().data_received(b"o\r\n");
-        memory.receiver().read_connection_lost();
+        memory.receive(b"one\r\ntw");
+        memory.receive(b"o\r\n");
+        memory.end_read();
         scripted.log.push("busy until here");
     });
     peer.turn();
@@ -274,12 +273,12 @@ fn data_that_comes_while_the_receiver_is_busy_is_delivered_in_order_when_it_is_f
 
 #[test]
 fn data_that_comes_from_inside_a_line_follows_the_chunk_at_hand() {
-    let slot = Rc::new(RefCell::new(None::<Rc<Memory>>));
+    let slot = Rc::new(RefCell::new(None::<Rc<MemoryStream>>));
     let memory = Rc::clone(&slot);
     let peer = Peer::of(move |_, event| {
         if event == Event::Line(b"one") {
             let memory = memory.borrow().clone().expect("it was set before any line");
-            memory.receiver().data_received(b"three\r\n");
+            memory.receive(b"three\r\n");
         }
     });
     slot.replace(Some(Rc::clone(&peer.memory)));
@@ -296,7 +295,7 @@ fn the_end_of_the_peers_stream_comes_after_the_lines_before_it() {
         }
     });
     peer.send(b"pause\r\nlast\r\nunfinished");
-    peer.memory.receiver().read_connection_lost();
+    peer.memory.end_read();
     peer.turn();
     assert_eq!(peer.take_seen(), "made, line pause");
     peer.transport.resume_reading();
@@ -314,8 +313,7 @@ fn a_panic_in_line_received_ends_the_connection_with_that_reason_and_nothing_mor
     peer.send(b"good\r\nbad\r\nnext\r\n");
     let reason = peer
         .memory
-        .reason
-        .take()
+        .take_reason()
         .expect("the connection is being lost");
     assert_eq!(
         reason.to_string(),
@@ -329,8 +327,8 @@ fn a_panic_in_line_received_ends_the_connection_with_that_reason_and_nothing_mor
 #[test]
 fn the_marks_of_the_stream_below_reach_the_receiver() {
     let peer = Peer::of(|_, _| {});
-    peer.memory.receiver().write_paused();
-    peer.memory.receiver().write_resumed();
+    peer.memory.set_congested(true);
+    peer.memory.set_congested(false);
     assert_eq!(peer.take_seen(), "made, write paused, write resumed");
 }
 
@@ -493,14 +491,17 @@ impl Log {
 
 /// A scripted receiver on lines on memory, seen from the other end.
 struct Peer {
-    memory: Rc<Memory>,
+    memory: Rc<MemoryStream>,
     transport: LineTransport<Scripted>,
     log: Rc<Log>,
 }
 
 impl Peer {
     fn of(react: impl FnMut(&LineTransport<Scripted>, Event<'_>) + 'static) -> Self {
-        let (memory, log) = (Memory::new(), Rc::new(Log::default()));
+        let (memory, log) = (
+            MemoryStream::new(&virtual_time_reactor()),
+            Rc::new(Log::default()),
+        );
         let scripted = Scripted {
             log: Rc::clone(&log),
             react: Box::new(react),
@@ -518,12 +519,13 @@ impl Peer {
     }
 
     fn send(&self, data: &[u8]) {
-        self.memory.receiver().data_received(data);
+        self.memory.receive(data);
     }
 
     fn turn(&self) {
         self.memory
-            .reactor
+            .socket()
+            .reactor()
             .turn(Some(Duration::ZERO))
             .expect("virtual time passes");
     }

@@ -8,7 +8,6 @@
 
 mod examples;
 mod lines;
-mod memory;
 mod programs;
 mod syscalls;
 mod tour;

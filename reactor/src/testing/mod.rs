@@ -1,6 +1,10 @@
-//! What tests of protocols and programs need: time that passes at once.
+//! What tests of protocols and programs need: time that passes at once, and streams in
+//! memory.
 
 mod manual_clock;
+mod memory_pair;
+mod memory_stream;
+mod wire;
 
 use std::io;
 use std::rc::Rc;
@@ -11,6 +15,9 @@ use crate::driver::virtual_time::VirtualTime;
 use crate::reactor::Reactor;
 
 pub use self::manual_clock::{ManualCall, ManualClock, PendingCall};
+pub use self::memory_pair::{MemoryPair, Pump, memory_pair, memory_pair_between};
+pub use self::memory_stream::MemoryStream;
+pub use self::wire::Chunks;
 
 /// A reactor whose time is virtual: a wait takes no time and moves the clock to the
 /// next deadline, so that an hour of delays runs in a moment, the same way each time.

@@ -9,6 +9,7 @@ mod futures;
 mod hooks;
 mod inspection;
 mod layers;
+mod memory;
 mod options;
 mod ordering;
 mod portable;
