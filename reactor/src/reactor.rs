@@ -506,7 +506,8 @@ impl Reactor {
     ///
     /// # Cancellation
     ///
-    /// Gives the attempt up; `build` is not called.
+    /// Gives the attempt up; `build` is not called. From inside `build` it comes too late:
+    /// the connection is made, and this fires with it.
     #[track_caller]
     pub fn connect_tcp<P: Protocol>(
         &self,

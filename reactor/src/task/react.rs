@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use torsade_deferred::{Failure, Interrupted, IntoDeferred, maybe_deferred};
 
+use crate::error::RunError;
 use crate::reactor::Reactor;
 
 /// Makes a reactor, calls `main`, runs the loop until what that returned has fired, and
@@ -55,11 +56,16 @@ where
 }
 
 /// [`react`] with a reactor that is there already, such as one for tests. It can be used
-/// again afterwards.
+/// again afterwards. Inside one of its own callbacks, `main` is not called, and the exit
+/// code is 1.
 pub fn react_with<R>(reactor: &Reactor, main: impl FnOnce(&Reactor) -> R) -> ExitCode
 where
     R: IntoDeferred<Value: Termination + 'static>,
 {
+    if reactor.is_running() {
+        // Before `main`: what it returns would stop the run that is under way.
+        return give_up(&RunError::AlreadyRunning.into());
+    }
     let program = Rc::new(Program {
         result: RefCell::default(),
         is_running: Cell::new(true),

@@ -197,15 +197,18 @@ impl Rota {
     }
 
     fn begin_slice(self: &Rc<Self>) -> Box<dyn FnMut() -> bool> {
-        let mut begin = match &mut *self.slice.borrow_mut() {
-            Slice::Time(time) => {
-                let (rota, time, begin) = (Rc::clone(self), *time, self.timekeeper.now());
+        // Detach, then call: the clock may be anybody's.
+        let slice = match &mut *self.slice.borrow_mut() {
+            Slice::Time(time) => Ok(*time),
+            Slice::Predicate(begin) => Err(begin.take()),
+        };
+        let mut begin = match slice {
+            Ok(time) => {
+                let (rota, begin) = (Rc::clone(self), self.timekeeper.now());
                 return Box::new(move || rota.timekeeper.now() >= begin + time);
             }
-            Slice::Predicate(begin) => match begin.take() {
-                Some(begin) => begin,
-                None => return Box::new(|| true),
-            },
+            Err(Some(begin)) => begin,
+            Err(None) => return Box::new(|| true),
         };
         let predicate = panics::catch(&mut begin);
         if let Slice::Predicate(place @ None) = &mut *self.slice.borrow_mut() {

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::net::{SendFlags, sockopt};
+use torsade_deferred::Canceller;
 use torsade_reactor::{Address, ConnectionLost, Limits, Reactor, Receiver, Transport};
 
 use crate::common::{End, Log, count_unhandled, reactor};
@@ -237,4 +238,27 @@ fn a_protocol_that_calls_itself_again_and_again_starves_nobody() {
     // Outside of the loop and in the loop alike.
     again(&pair.client, 1_000_000, Rc::clone(&seen), log.clone());
     assert!(!log.lines().contains(&"ended with 0 left".to_owned()));
+}
+
+#[test]
+fn an_attempt_that_is_cancelled_while_its_protocol_is_built_has_been_made() {
+    let (reactor, log) = (reactor(), Log::default());
+    let port = reactor
+        .listen_tcp("127.0.0.1:0", |_: &Address| {
+            End::new("server", &Log::default())
+        })
+        .unwrap();
+    let own = Rc::new(RefCell::new(None::<Canceller>));
+    let (found, seen) = (Rc::clone(&own), log.clone());
+    let connecting = reactor.connect_tcp(port.address(), move |_| {
+        let own = found.borrow();
+        let own = own.as_ref().expect("it connects later");
+        own.cancel();
+        let canceller = own.clone();
+        End::new("client", &seen).on_made(move |_| canceller.cancel())
+    });
+    own.replace(Some(connecting.canceller()));
+    let transport = reactor.run_until(connecting).expect("it was too late");
+    assert!(transport.is_connected());
+    log.check(["client made"]);
 }

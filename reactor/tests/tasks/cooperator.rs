@@ -3,9 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::iter;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use torsade_deferred::{Deferred, Failure, Interrupted, Trigger, succeed};
+use torsade_deferred::{Clock, Deferred, Failure, Interrupted, Scheduled, Trigger, succeed};
 use torsade_reactor::task::{CooperativeTask, Cooperator, TaskError};
 use torsade_reactor::testing::{ManualClock, virtual_time_reactor};
 
@@ -700,4 +700,44 @@ fn a_hundred_thousand_tasks_are_stopped_one_by_one() {
         task.stop().unwrap();
     }
     assert!(clock.pending().is_empty());
+}
+
+/// A clock that meddles with the cooperator on it whenever it is asked for the time.
+#[derive(Clone)]
+struct Meddler {
+    clock: ManualClock,
+    cooperator: Rc<RefCell<Option<Cooperator>>>,
+}
+
+impl Clock for Meddler {
+    fn now(&self) -> Instant {
+        let cooperator = self.cooperator.borrow().clone();
+        if let Some(cooperator) = cooperator {
+            cooperator.set_slice(Duration::ZERO);
+            cooperator.set_slice(SECOND);
+        }
+        self.clock.now()
+    }
+
+    fn schedule(&self, delay: Duration, call: Box<dyn FnOnce()>) -> Scheduled {
+        self.clock.schedule(delay, call)
+    }
+}
+
+#[test]
+fn a_clock_may_call_the_cooperator_that_asks_it_for_the_time() {
+    let (log, clock) = (
+        Log::default(),
+        Meddler {
+            clock: ManualClock::new(),
+            cooperator: Rc::default(),
+        },
+    );
+    let cooperator = Cooperator::new(&clock);
+    clock.cooperator.replace(Some(cooperator.clone()));
+    let done = cooperator.coiterate(steps("a", 2, &log));
+    clock.clock.advance(Duration::ZERO);
+    log.check(["a1", "a2"]);
+    assert!(done.is_fired());
+    clock.cooperator.take();
 }

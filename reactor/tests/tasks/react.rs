@@ -249,3 +249,21 @@ fn the_reactor_is_the_one_that_was_given() {
     assert_eq!(code, ExitCode::SUCCESS);
     log.check(["main false", "a call of the given one"]);
 }
+
+#[test]
+fn react_inside_a_callback_of_its_reactor_calls_nothing_and_ends_nothing() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let (handle, seen) = (reactor.clone(), log.clone());
+    reactor.call_soon(move || {
+        let main = seen.clone();
+        let code = react_with(&handle, move |_| main.add("called"));
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::FAILURE));
+        let stop = handle.clone();
+        handle.call_later(SECOND, move || {
+            seen.add("the run went on");
+            stop.stop();
+        });
+    });
+    reactor.run().unwrap();
+    log.check(["the run went on"]);
+}
