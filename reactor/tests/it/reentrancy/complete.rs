@@ -1,0 +1,115 @@
+//! That no public function was passed over.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use super::rows::ROWS;
+
+/// Files whose functions are in no row, and why.
+const OTHERS: [(&str, &str); 10] = [
+    ("address.rs", "values: they reach no reactor"),
+    ("error.rs", "values: they reach no reactor"),
+    ("driver/", "private"),
+    ("slab.rs", "private"),
+    ("sockets/options.rs", "values: they reach no reactor"),
+    ("sys/", "private"),
+    ("timers/", "private"),
+    ("calls.rs", "private"),
+    ("stream.rs", "what a Transport calls"),
+    (
+        "testing/",
+        "a clock that the test moves: tests/tasks/manual_clock.rs",
+    ),
+];
+
+/// Functions that are in no row, and why.
+const VALUES: [(&str, &str); 7] = [
+    ("SendError::into_message", "a value"),
+    ("Signal::from_number", "a value"),
+    ("Signal::number", "a value"),
+    ("Signal::end_process", "it does not return"),
+    ("RemoteFailure::message", "a value"),
+    ("RemoteFailure::origin", "a value"),
+    ("RemoteFailure::interrupted", "a value"),
+];
+
+#[test]
+fn every_public_function_is_in_a_row() {
+    let found = public_functions();
+    let rows: BTreeSet<_> = ROWS.iter().map(|row| row.function.to_owned()).collect();
+    assert_eq!(rows.len(), ROWS.len(), "a function has two rows");
+    let values: BTreeSet<_> = VALUES.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let missing: Vec<_> = found
+        .iter()
+        .filter(|name| !rows.contains(*name) && !values.contains(*name))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "give each a row in reactor/tests/it/reentrancy/rows.rs: {missing:?}"
+    );
+    let unknown: Vec<_> = rows
+        .union(&values)
+        .filter(|name| !found.contains(*name))
+        .collect();
+    assert!(unknown.is_empty(), "rows without a function: {unknown:?}");
+}
+
+/// Every `Type::function` that is public, and `task::function` for free ones.
+fn public_functions() -> BTreeSet<String> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut functions = BTreeSet::new();
+    let mut folders = vec![sources.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("the folder can be read") {
+            let path = entry.expect("the folder can be read").path();
+            let name = path.strip_prefix(&sources).expect("it is below");
+            let name = name.to_str().expect("a name in ASCII").to_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !OTHERS.iter().any(|(other, _)| name.starts_with(other)) {
+                let text = fs::read_to_string(&path).expect("a source is text");
+                note_functions(&text, &mut functions);
+            }
+        }
+    }
+    functions
+}
+
+fn note_functions(text: &str, functions: &mut BTreeSet<String>) {
+    let mut implemented = String::new();
+    for line in text.lines() {
+        if line.starts_with("impl") {
+            implemented = type_of_impl(line);
+        }
+        let declared = line.trim_start();
+        let declared = ["pub fn ", "pub const fn ", "pub async fn "]
+            .iter()
+            .find_map(|start| declared.strip_prefix(start));
+        let Some(declared) = declared else {
+            continue;
+        };
+        let name = declared.split(['(', '<']).next().unwrap_or(declared);
+        if line.starts_with(' ') {
+            functions.insert(format!("{implemented}::{name}"));
+        } else {
+            functions.insert(format!("task::{name}"));
+        }
+    }
+}
+
+/// `Watch` of `impl<S: AsFd + 'static> Watch<S> {`.
+fn type_of_impl(line: &str) -> String {
+    let mut depth = 0;
+    let after = line.trim_start_matches("impl");
+    let start = after
+        .char_indices()
+        .find(|(_, character)| {
+            depth += i32::from(*character == '<') - i32::from(*character == '>');
+            depth == 0 && character.is_alphabetic()
+        })
+        .map_or(0, |(index, _)| index);
+    let name = &after[start..];
+    let end = name.find(|character: char| !character.is_alphanumeric());
+    name[..end.unwrap_or(name.len())].to_owned()
+}
