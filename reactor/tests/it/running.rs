@@ -296,14 +296,18 @@ fn a_call_for_when_it_runs_waits_for_the_start_also_if_asked_during_it() {
     reactor.on_startup(Phase::Before, move || before.take().unwrap());
     reactor.call_when_running(log.adds("asked before"));
     let (handle, adds) = (reactor.clone(), log.adds("asked during"));
-    reactor.call_soon(move || handle.call_when_running(adds));
+    reactor.call_soon(move || {
+        let stop = handle.clone();
+        handle.call_when_running(move || {
+            adds();
+            stop.stop();
+        });
+    });
     let adds = log.adds("started");
     reactor.call_later(Duration::from_millis(10), move || {
         adds();
         go_on.callback(());
     });
-    let handle = reactor.clone();
-    reactor.call_later(Duration::from_millis(30), move || handle.stop());
     reactor.run().unwrap();
     log.check(["started", "asked before", "asked during"]);
 }
