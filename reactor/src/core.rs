@@ -40,7 +40,7 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::calls::Calls;
-use crate::delayed_call::{Call, DelayedCall};
+use crate::delayed_call::{Call, DelayedCall, Time};
 use crate::descriptor::Readiness;
 use crate::driver::{Driver, Event};
 use crate::error::RunError;
@@ -111,6 +111,8 @@ pub(crate) struct Core {
     short_read_is_dry: bool,
     pub(crate) mailbox: Mailbox,
     pub(crate) timers: RefCell<Timers<Call>>,
+    /// Those that are due by the time that passes in a suspension, too.
+    boot_timers: RefCell<Timers<Call>>,
     pub(crate) soon: RefCell<Calls<Call>>,
     pub(crate) when_running: RefCell<Vec<Call>>,
     pub(crate) prepare: TurnHooks,
@@ -157,6 +159,7 @@ impl Core {
             mailbox: Mailbox::new(driver.wake_up()),
             driver,
             timers: RefCell::new(Timers::new()),
+            boot_timers: RefCell::new(Timers::new()),
             soon: RefCell::new(Calls::new()),
             when_running: RefCell::default(),
             prepare: TurnHooks::default(),
@@ -226,6 +229,12 @@ impl Core {
                 timers.take_due(self.driver.now());
             }
         }
+        {
+            let mut timers = self.boot_timers.borrow_mut();
+            if !timers.is_empty() {
+                timers.take_due(self.driver.boot_now());
+            }
+        }
         self.soon.borrow_mut().start_batch();
         self.mailbox.len()
     }
@@ -244,12 +253,22 @@ impl Core {
     }
 
     fn run_due_calls(&self) {
+        self.run_calls_of(&self.timers);
+        if self.run_calls_of(&self.boot_timers) {
+            self.timers_changed(Time::Boot);
+        }
+    }
+
+    /// Makes the calls that were taken as due, and says whether there were any.
+    fn run_calls_of(&self, timers: &RefCell<Timers<Call>>) -> bool {
+        let mut has_run = false;
         // Detach, then call: what an earlier call of the batch cancels is not in it any more
         // when its turn comes.
         loop {
-            let Some(call) = self.timers.borrow_mut().pop_taken() else {
-                return;
+            let Some(call) = timers.borrow_mut().pop_taken() else {
+                return has_run;
             };
+            has_run = true;
             self.run_call(call);
         }
     }
@@ -317,7 +336,15 @@ impl Core {
         if self.stop_watch.is_running() {
             self.stop_watch.falls_asleep(self.driver.now());
         }
-        let outcome = self.driver.wait(limit, &mut events);
+        // In virtual time an hour would pass before a thread has as much as begun.
+        let has_waited = limit != Some(Duration::ZERO)
+            && self.errands.borrow().are_under_way()
+            && self.driver.wait_for_threads();
+        let outcome = if has_waited {
+            Ok(())
+        } else {
+            self.driver.wait(limit, &mut events)
+        };
         self.mailbox.wake();
         if self.stop_watch.is_running() {
             self.stop_watch.wakes(self.driver.now());
@@ -341,11 +368,22 @@ impl Core {
         if busy || limit == Some(Duration::ZERO) {
             return Some(Duration::ZERO);
         }
-        let Some(deadline) = self.timers.borrow().next_deadline() else {
+        let Some(due) = self.next_due() else {
             return limit;
         };
-        let due = deadline.saturating_duration_since(self.driver.now());
         Some(limit.map_or(due, |limit| limit.min(due)))
+    }
+
+    /// How long it is to the next delayed call.
+    fn next_due(&self) -> Option<Duration> {
+        let due = |time| {
+            let deadline = self.timers(time).borrow().next_deadline()?;
+            Some(deadline.saturating_duration_since(self.time(time)))
+        };
+        match (due(Time::Running), due(Time::Boot)) {
+            (Some(running), Some(boot)) => Some(running.min(boot)),
+            (running, boot) => running.or(boot),
+        }
     }
 
     fn dispatch(&self) -> u64 {
@@ -515,7 +553,8 @@ impl Core {
         match self.sleep_limit(None) {
             Some(limit) if limit.is_zero() => Some(self.now()),
             _ if self.mailbox.len() > 0 => Some(self.now()),
-            _ => self.timers.borrow().next_deadline(),
+            _ if self.boot_timers.borrow().is_empty() => self.timers.borrow().next_deadline(),
+            _ => self.next_due().map(|due| self.later(due)),
         }
     }
 
@@ -543,7 +582,8 @@ impl Core {
         const ROUNDS: usize = 8;
         for _ in 0..ROUNDS {
             self.lose_everything();
-            let timers = mem::replace(&mut *self.timers.borrow_mut(), Timers::new());
+            let timers =
+                [&self.timers, &self.boot_timers].map(|timers| timers.replace(Timers::new()));
             let soon = mem::replace(&mut *self.soon.borrow_mut(), Calls::new());
             let starting = self.when_running.take();
             let (lookups, errands) = (self.lookups.take(), self.errands.take());
@@ -558,6 +598,7 @@ impl Core {
             }
             let left = !self.sources.borrow().is_empty()
                 || !self.timers.borrow().is_empty()
+                || !self.boot_timers.borrow().is_empty()
                 || !self.soon.borrow().is_empty();
             if !left {
                 break;
@@ -610,8 +651,19 @@ impl Core {
         &*self.driver
     }
 
-    pub(crate) fn timers(&self) -> &RefCell<Timers<Call>> {
-        &self.timers
+    pub(crate) fn timers(&self, time: Time) -> &RefCell<Timers<Call>> {
+        match time {
+            Time::Running => &self.timers,
+            Time::Boot => &self.boot_timers,
+        }
+    }
+
+    /// The next deadline may be another one: says so, where the system must know.
+    pub(crate) fn timers_changed(&self, time: Time) {
+        if time == Time::Boot {
+            let deadline = self.boot_timers.borrow().next_deadline();
+            self.driver.set_boot_alarm(deadline);
+        }
     }
 
     pub(crate) fn soon(&self) -> &RefCell<Calls<Call>> {
@@ -630,9 +682,20 @@ impl Core {
         self.driver.now()
     }
 
+    pub(crate) fn time(&self, time: Time) -> Instant {
+        match time {
+            Time::Running => self.driver.now(),
+            Time::Boot => self.driver.boot_now(),
+        }
+    }
+
     /// The instant `delay` from now, or as good as for ever.
     pub(crate) fn later(&self, delay: Duration) -> Instant {
-        let now = self.now();
+        self.later_by(Time::Running, delay)
+    }
+
+    pub(crate) fn later_by(&self, time: Time, delay: Duration) -> Instant {
+        let now = self.time(time);
         now.checked_add(delay).unwrap_or_else(|| now + FAR_FUTURE)
     }
 
@@ -653,10 +716,21 @@ impl Core {
     }
 
     pub(crate) fn call_at(self: &Rc<Self>, deadline: Instant, call: Call) -> DelayedCall {
-        let key = self.timers.borrow_mut().insert(deadline, call);
+        self.call_at_time(Time::Running, deadline, call)
+    }
+
+    pub(crate) fn call_at_time(
+        self: &Rc<Self>,
+        time: Time,
+        deadline: Instant,
+        call: Call,
+    ) -> DelayedCall {
+        let key = self.timers(time).borrow_mut().insert(deadline, call);
+        self.timers_changed(time);
         DelayedCall {
             core: Rc::downgrade(self),
             key,
+            time,
         }
     }
 

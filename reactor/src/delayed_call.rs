@@ -11,11 +11,22 @@ use crate::timers::TimerKey;
 
 /// A call that was scheduled with `call_later` or `call_at`.
 ///
-/// Cheap to clone; dropping it changes nothing. Twisted's `IDelayedCall`.
+/// Its times are those of the clock that it is due by: the reactor's, or its
+/// [`BootClock`](crate::BootClock). Cheap to clone; dropping it changes nothing. Twisted's `IDelayedCall`.
 #[derive(Clone)]
 pub struct DelayedCall {
     pub(crate) core: Weak<Core>,
     pub(crate) key: TimerKey,
+    pub(crate) time: Time,
+}
+
+/// By which clock a call is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Time {
+    /// The usual one, which stands still while the machine is suspended.
+    Running,
+    /// The one that goes on.
+    Boot,
 }
 
 impl DelayedCall {
@@ -27,7 +38,8 @@ impl DelayedCall {
     pub fn cancel(&self) -> bool {
         self.core.upgrade().is_some_and(|core| {
             // Detach, then drop: the call may own anything.
-            let call = core.timers().borrow_mut().cancel(self.key);
+            let call = core.timers(self.time).borrow_mut().cancel(self.key);
+            core.timers_changed(self.time);
             call.is_some()
         })
     }
@@ -37,8 +49,11 @@ impl DelayedCall {
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn reset(&self, delay: Duration) -> bool {
         self.core.upgrade().is_some_and(|core| {
-            let deadline = core.later(delay);
-            core.timers().borrow_mut().reschedule(self.key, deadline)
+            let deadline = core.later_by(self.time, delay);
+            let timers = core.timers(self.time);
+            let is_active = timers.borrow_mut().reschedule(self.key, deadline);
+            core.timers_changed(self.time);
+            is_active
         })
     }
 
@@ -47,12 +62,15 @@ impl DelayedCall {
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn delay(&self, extra: Duration) -> bool {
         self.core.upgrade().is_some_and(|core| {
-            let mut timers = core.timers().borrow_mut();
-            let Some(deadline) = timers.deadline(self.key) else {
+            let Some(deadline) = core.timers(self.time).borrow().deadline(self.key) else {
                 return false;
             };
             // Beyond the clock's range it stays where it is: that is as good as for ever.
-            timers.reschedule(self.key, deadline.checked_add(extra).unwrap_or(deadline))
+            let deadline = deadline.checked_add(extra).unwrap_or(deadline);
+            let timers = core.timers(self.time);
+            let is_active = timers.borrow_mut().reschedule(self.key, deadline);
+            core.timers_changed(self.time);
+            is_active
         })
     }
 
@@ -67,7 +85,7 @@ impl DelayedCall {
     pub fn deadline(&self) -> Option<Instant> {
         self.core
             .upgrade()
-            .and_then(|core| core.timers().borrow().deadline(self.key))
+            .and_then(|core| core.timers(self.time).borrow().deadline(self.key))
     }
 }
 
@@ -79,7 +97,7 @@ impl fmt::Debug for DelayedCall {
         write!(
             f,
             "DelayedCall(in {:?})",
-            deadline.saturating_duration_since(core.now())
+            deadline.saturating_duration_since(core.time(self.time))
         )
     }
 }

@@ -39,6 +39,7 @@
 //! [`Deferred`](torsade_deferred::Deferred)s. [`Remote`] is for other threads.
 
 mod address;
+mod boot_clock;
 mod calls;
 mod channel;
 mod core;
@@ -73,6 +74,7 @@ mod transport;
 mod weak_reactor;
 
 pub use crate::address::{Address, AddressError, TcpAddress, ToTcpAddress, UnixAddress};
+pub use crate::boot_clock::BootClock;
 pub use crate::channel::{Channel, ChannelEvent, Ping, SendError, Sender};
 pub use crate::delayed_call::{DelayedCall, SoonCall};
 pub use crate::descriptor::{Interest, Mode, Readiness, Watch, WatchError};

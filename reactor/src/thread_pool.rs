@@ -225,6 +225,16 @@ impl Job {
     }
 }
 
+impl Job {
+    /// Whether it has begun, or will by itself: its pool has threads.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.shared.upgrade().is_none_or(|shared| {
+            let state = shared.state();
+            state.limits.threads_max > 0 || !state.queue.contains_key(&self.number)
+        })
+    }
+}
+
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.is_queued() {

@@ -174,6 +174,12 @@ impl Errands {
         errand.trigger.downcast().ok().map(|trigger| *trigger)
     }
 
+    /// Whether an answer will come without anything else happening.
+    pub(crate) fn are_under_way(&self) -> bool {
+        let mut jobs = self.pending.iter().map(|(_, errand)| &errand.job);
+        jobs.any(|job| job.as_ref().is_some_and(Job::is_under_way))
+    }
+
     /// Takes everything out of line that has not begun. For a reactor that goes.
     pub(crate) fn cancel_all(&self) {
         for (_, errand) in self.pending.iter() {

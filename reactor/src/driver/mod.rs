@@ -21,6 +21,7 @@
 //!   may count as one.
 //! - Nothing here calls back.
 
+mod boot_time;
 mod options;
 pub(crate) mod os;
 pub(crate) mod virtual_time;
@@ -41,9 +42,29 @@ use crate::sockets::{ConnectOptions, KeepAlive, ListenOptions, SocketOption};
 pub(crate) trait Driver {
     fn now(&self) -> Instant;
 
+    /// To be called before the two below.
+    fn begin_boot_time(&self) -> io::Result<()>;
+
+    /// The time that passes while the machine is suspended, too.
+    fn boot_now(&self) -> Instant;
+
+    /// Has `wait` end when that time has come, whatever its limit.
+    fn set_boot_alarm(&self, deadline: Option<Instant>);
+
     /// Moves the clock, where it is virtual.
     fn pass_time(&self, time: Duration) {
         panic!("{time:?} cannot be skipped: the clock is the system's");
+    }
+
+    /// Suspends the machine, where it is virtual.
+    fn suspend(&self, time: Duration) {
+        panic!("the machine cannot be suspended for {time:?}: it is a real one");
+    }
+
+    /// Waits until somebody wakes the loop, where time is virtual and must not pass while
+    /// threads work. False where time passes by itself.
+    fn wait_for_threads(&self) -> bool {
+        false
     }
 
     /// Waits until a watched socket changes, somebody wakes the loop, or `limit` has

@@ -1,5 +1,6 @@
 //! The operating system as a driver.
 
+use std::cell::OnceCell;
 use std::io;
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,6 +12,7 @@ use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto, sockopt
 
 use crate::address::Address;
 use crate::descriptor::{Interest, Mode};
+use crate::driver::boot_time::BootTime;
 use crate::driver::{
     Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp, options,
 };
@@ -23,6 +25,7 @@ use crate::sys::wake::WakeFd;
 
 /// Sockets, clock and names of the machine that the program runs on.
 pub(crate) struct OsDriver {
+    boot_time: OnceCell<BootTime>,
     // Dropped before `wake`: see `Poller::add_wake`.
     poller: Rc<Poller>,
     wake: WakeFd,
@@ -42,6 +45,7 @@ impl OsDriver {
         let wake = WakeFd::new()?;
         poller.add_wake(&wake)?;
         Ok(Self {
+            boot_time: OnceCell::new(),
             poller: Rc::new(poller),
             wake,
         })
@@ -55,6 +59,24 @@ impl OsDriver {
 impl Driver for OsDriver {
     fn now(&self) -> Instant {
         now()
+    }
+
+    fn begin_boot_time(&self) -> io::Result<()> {
+        if self.boot_time.get().is_none() {
+            // Nobody has put one there meanwhile.
+            let _ = self.boot_time.set(BootTime::new(&self.poller)?);
+        }
+        Ok(())
+    }
+
+    fn boot_now(&self) -> Instant {
+        self.boot_time.get().map_or_else(now, BootTime::now)
+    }
+
+    fn set_boot_alarm(&self, deadline: Option<Instant>) {
+        if let Some(boot_time) = self.boot_time.get() {
+            boot_time.set_alarm(deadline);
+        }
     }
 
     fn wait(&self, limit: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
@@ -21,6 +22,9 @@ const FAR_FUTURE: Duration = Duration::from_secs(86_400 * 365 * 30);
 /// A driver without sockets, whose clock jumps to whatever is waited for.
 pub(crate) struct VirtualTime {
     now: Cell<Instant>,
+    /// How long the machine was suspended.
+    suspended: Cell<Duration>,
+    wake_up: Awake,
 }
 
 impl VirtualTime {
@@ -28,6 +32,8 @@ impl VirtualTime {
         // An `Instant` can be had from a clock only; what it says does not matter.
         Self {
             now: Cell::new(os::now()),
+            suspended: Cell::default(),
+            wake_up: Awake::default(),
         }
     }
 }
@@ -43,6 +49,30 @@ impl Driver for VirtualTime {
             .set(now.checked_add(time).unwrap_or_else(|| now + FAR_FUTURE));
     }
 
+    fn begin_boot_time(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn boot_now(&self) -> Instant {
+        let now = self.now.get();
+        now.checked_add(self.suspended.get())
+            .unwrap_or_else(|| now + FAR_FUTURE)
+    }
+
+    fn set_boot_alarm(&self, _deadline: Option<Instant>) {
+        // No wait lasts.
+    }
+
+    fn suspend(&self, time: Duration) {
+        self.suspended
+            .set(self.suspended.get().saturating_add(time));
+    }
+
+    fn wait_for_threads(&self) -> bool {
+        self.wake_up.wait();
+        true
+    }
+
     fn wait(&self, limit: Option<Duration>, _events: &mut Vec<Event>) -> io::Result<()> {
         let Some(limit) = limit else {
             return Err(io::Error::new(
@@ -55,7 +85,7 @@ impl Driver for VirtualTime {
     }
 
     fn wake_up(&self) -> Box<dyn WakeUp> {
-        Box::new(Awake)
+        Box::new(self.wake_up.clone())
     }
 
     fn short_read_is_dry(&self) -> bool {
@@ -131,12 +161,31 @@ fn no_descriptors() -> io::Error {
     )
 }
 
-/// The loop never sleeps here.
-#[derive(Debug)]
-struct Awake;
+/// Ends the only wait that takes time: that for threads.
+#[derive(Clone, Debug, Default)]
+struct Awake {
+    bell: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Awake {
+    /// Returns when it was rung, and as often as that at most.
+    fn wait(&self) {
+        let (has_rung, ringing) = &*self.bell;
+        // Nothing that could panic happens under the lock.
+        let has_rung = has_rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut has_rung = ringing
+            .wait_while(has_rung, |has_rung| !*has_rung)
+            .unwrap_or_else(PoisonError::into_inner);
+        *has_rung = false;
+    }
+}
 
 impl WakeUp for Awake {
-    fn wake_up(&self) {}
+    fn wake_up(&self) {
+        let (has_rung, ringing) = &*self.bell;
+        *has_rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        ringing.notify_one();
+    }
 }
 
 struct Nameless;

@@ -24,6 +24,9 @@ use crate::sys::wake::WakeFd;
 /// which the kernel hands out those first that were not seen yet.
 const EVENTS_PER_WAIT: usize = 256;
 
+/// The token of what ends a wait and has nothing else to say. It finds nobody.
+const WAKE: u64 = u64::MAX - 1;
+
 /// Which descriptors to wait for, and the waiting.
 pub(crate) struct Poller {
     poller: polling::Poller,
@@ -91,7 +94,6 @@ impl Poller {
     /// Watches what wakes the loop. Its events carry a token that finds nobody: to end
     /// the wait is all they are for.
     pub(crate) fn add_wake(&self, wake: &WakeFd) -> io::Result<()> {
-        const WAKE: u64 = u64::MAX - 1;
         if self.is_epoll() {
             use epoll::EventFlags as Flags;
             let data = epoll::EventData::new_u64(WAKE);
@@ -107,6 +109,12 @@ impl Poller {
                 PollMode::Edge,
             )
         }
+    }
+
+    /// Watches a timer that ends waits. Its events find nobody; the caller calls `delete_fd`
+    /// before it is closed.
+    pub(crate) fn add_alarm(&self, alarm: BorrowedFd<'_>) -> io::Result<()> {
+        self.add_fd(alarm, Token::from_u64(WAKE), Interest::Read, Mode::Edge)
     }
 
     fn add(&self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {

@@ -22,6 +22,11 @@ pub use self::wire::Chunks;
 /// A reactor whose time is virtual: a wait takes no time and moves the clock to the
 /// next deadline, so that an hour of delays runs in a moment, the same way each time.
 ///
+/// Time does not pass while a thread of a pool works for
+/// [`defer_to_thread`](Reactor::defer_to_thread), or looks up a name: its answer comes at the
+/// time at which it was asked for. (So work that waits for virtual time to pass waits for
+/// ever.) A thread that only posts through a [`Remote`](crate::Remote) is not known of.
+///
 /// It has no network. When nothing is scheduled any more, `run` fails instead of waiting
 /// for ever.
 ///
@@ -53,6 +58,16 @@ pub fn virtual_time_reactor() -> Reactor {
 /// The system has no descriptor left.
 pub fn portable_reactor() -> io::Result<Reactor> {
     Ok(Reactor::over(Rc::new(OsDriver::portable()?)))
+}
+
+/// Suspends the machine of a [`virtual_time_reactor`] for `time`: its
+/// [`boot_clock`](Reactor::boot_clock) goes on, its own clock stands still.
+///
+/// # Panics
+///
+/// For a reactor on the system's clock.
+pub fn suspend(reactor: &Reactor, time: Duration) {
+    reactor.core().driver().suspend(time);
 }
 
 /// Moves the clock of a [`virtual_time_reactor`], as a callback that computes for so long

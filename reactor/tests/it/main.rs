@@ -1,5 +1,6 @@
 //! What callers of the reactor rely on, one module per promise.
 
+mod boot_clock;
 mod channel;
 mod common;
 mod descriptors;

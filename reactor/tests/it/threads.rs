@@ -8,7 +8,8 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use torsade_deferred::{Deferred, Interrupted};
+use torsade_deferred::{Deferred, Failure, Interrupted};
+use torsade_reactor::testing::virtual_time_reactor;
 use torsade_reactor::{Address, PoolError, PoolLimits, Reactor, ThreadPool};
 
 use crate::common::{End, Log, count_unhandled, reactor, run_while};
@@ -400,4 +401,46 @@ fn threads_of_a_pool_block_all_signals() {
     for signal in [1, 2, 3, 10, 12, 13, 14, 15, 17, 28] {
         assert!(mask & 1 << (signal - 1) != 0, "{signal} is not in {mask:x}");
     }
+}
+
+#[test]
+fn virtual_time_stands_still_while_a_thread_works() {
+    let reactor = virtual_time_reactor();
+    let begin = reactor.now();
+    let (begun, has_begun) = mpsc::channel();
+    let (go, goes) = mpsc::channel();
+    let answer = reactor
+        .defer_to_thread(move || {
+            begun.send(()).unwrap();
+            goes.recv()
+        })
+        .add_timeout(Duration::from_secs(1), &reactor);
+    let helper = thread::spawn(move || {
+        has_begun.recv().unwrap();
+        // The loop waits, or soon will: in either order the answer comes in time.
+        go.send(42).unwrap();
+    });
+    assert_eq!(reactor.run_until(answer).unwrap(), 42);
+    assert_eq!(reactor.now(), begin);
+    helper.join().unwrap();
+}
+
+#[test]
+fn virtual_time_passes_for_a_job_that_nobody_waits_for_or_that_no_thread_will_take() {
+    let reactor = virtual_time_reactor();
+    let (go, goes) = mpsc::channel::<()>();
+    let given_up = reactor.defer_to_thread(move || goes.recv());
+    given_up.cancel();
+    drop(given_up.add_errback(|_: Failure| Ok(())));
+    let none = PoolLimits {
+        threads_max: 0,
+        ..PoolLimits::default()
+    };
+    let pool = ThreadPool::with_limits("never", none);
+    let never = reactor
+        .defer_to_thread_pool(&pool, || Ok::<(), io::Error>(()))
+        .add_timeout(Duration::from_secs(1), &reactor);
+    let failure = reactor.run_until(never).unwrap_err();
+    assert!(failure.check::<Interrupted>());
+    drop(go);
 }
