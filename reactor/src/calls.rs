@@ -100,8 +100,14 @@ impl<C> Calls<C> {
     }
 
     /// How many calls are pending, those of the batch included.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// The calls that are pending, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &C> {
+        self.queue.iter().flatten()
     }
 
     /// Whether no call is pending.

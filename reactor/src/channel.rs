@@ -332,7 +332,7 @@ fn listen<T: Send + 'static>(
 ) -> (Sender<T>, Channel) {
     let origin = Location::caller();
     let remote = core.mailbox.remote();
-    let listening = core.add_source(|token| {
+    let make = |token| {
         Rc::new(Listening {
             core: Rc::clone(core),
             token,
@@ -343,9 +343,9 @@ fn listen<T: Send + 'static>(
                 remote,
                 token,
             }),
-            origin,
         })
-    });
+    };
+    let listening = core.on_behalf_of(origin, || core.add_source(make));
     let end = Arc::new(SendingEnd {
         queue: Some(queue),
         bell: Arc::clone(&listening.bell),
@@ -364,7 +364,6 @@ struct Listening<T> {
     /// Taken out while it runs.
     callback: Cell<Option<Callback<T>>>,
     bell: Arc<Bell>,
-    origin: &'static Location<'static>,
 }
 
 impl<T: 'static> Listening<T> {
@@ -458,10 +457,6 @@ impl<T: 'static> Source for Listening<T> {
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let waiting = self.messages.borrow().as_ref().map_or(0, Receiver::len);
-        let (kind, origin) = (type_name::<T>(), self.origin);
-        write!(
-            f,
-            "channel of {kind}, {waiting} messages, added at {origin}"
-        )
+        write!(f, "channel of {}, {waiting} messages", type_name::<T>())
     }
 }

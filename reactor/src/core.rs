@@ -36,6 +36,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::mem;
+use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -43,15 +44,17 @@ use crate::calls::Calls;
 use crate::delayed_call::{Call, DelayedCall, Time};
 use crate::descriptor::Readiness;
 use crate::driver::{Driver, Event};
+use crate::dump::Ages;
 use crate::error::RunError;
 use crate::hooks::{Phase, PhaseHooks, TurnHooks};
-use crate::inspect::{Dump, ScheduledAt, StopWatch};
+use crate::inspect::{ScheduledAt, StopWatch};
 use crate::panics;
 use crate::reactor::{Owner, Reactor};
 use crate::remote::{Ending, Mailbox};
 use crate::resolver::Lookups;
 use crate::signals::Watchers;
 use crate::slab::{Slab, Token};
+use crate::sources::{Registered, Shown};
 use crate::stream::Settle;
 use crate::thread_pool::ThreadPool;
 use crate::threads::Errands;
@@ -123,7 +126,11 @@ pub(crate) struct Core {
     shutdown_limit: Cell<Duration>,
     /// Ends the wait for the hooks before a shutdown; there while they are waited for.
     shutting_down: RefCell<Option<DelayedCall>>,
-    pub(crate) sources: RefCell<Slab<Rc<dyn Source>>>,
+    pub(crate) sources: RefCell<Slab<Registered>>,
+    /// Where somebody asked for what is being done: new sources are registered under it.
+    pub(crate) origin: Cell<Option<&'static Location<'static>>>,
+    /// When delayed calls were scheduled.
+    pub(crate) ages: Ages,
     lookups: RefCell<Lookups>,
     /// What threads of a pool work on.
     pub(crate) errands: RefCell<Errands>,
@@ -153,6 +160,7 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(driver: Rc<dyn Driver>) -> Rc<Self> {
+        let begin = driver.now();
         Rc::new(Self {
             owner: RefCell::default(),
             short_read_is_dry: driver.short_read_is_dry(),
@@ -170,6 +178,8 @@ impl Core {
             shutdown_limit: Cell::new(SHUTDOWN_LIMIT),
             shutting_down: RefCell::default(),
             sources: RefCell::new(Slab::new()),
+            origin: Cell::new(None),
+            ages: Ages::new(begin),
             lookups: RefCell::default(),
             errands: RefCell::default(),
             thread_pool: RefCell::default(),
@@ -226,7 +236,9 @@ impl Core {
         {
             let mut timers = self.timers.borrow_mut();
             if !timers.is_empty() {
-                timers.take_due(self.driver.now());
+                let now = self.driver.now();
+                self.ages.mark(now, timers.next_sequence());
+                timers.take_due(now);
             }
         }
         {
@@ -376,6 +388,12 @@ impl Core {
 
     /// How long it is to the next delayed call.
     fn next_due(&self) -> Option<Duration> {
+        {
+            let timers = self.timers.borrow();
+            if !timers.is_empty() {
+                self.ages.mark(self.driver.now(), timers.next_sequence());
+            }
+        }
         let due = |time| {
             let deadline = self.timers(time).borrow().next_deadline()?;
             Some(deadline.saturating_duration_since(self.time(time)))
@@ -398,26 +416,28 @@ impl Core {
 
     /// Tells a source that something changed. Not to be called from inside user code.
     pub(crate) fn deliver(&self, token: Token, readiness: Readiness) {
-        // A stale token, of a source that an earlier event removed, finds nobody.
-        if let Some(source) = self.source(token) {
-            Rc::clone(&source).ready(readiness);
-            self.settle();
-            self.lap(&source);
-        }
+        self.call_source(token, |source| source.ready(readiness));
     }
 
     fn run_left_over(&self, mut left_over: Vec<Token>) {
         for token in left_over.drain(..) {
-            if let Some(source) = self.source(token) {
-                Rc::clone(&source).again();
-                self.settle();
-                self.lap(&source);
-            }
+            self.call_source(token, Source::again);
         }
         let mut again = self.again.borrow_mut();
         if again.is_empty() {
             // Keeps the allocation.
             *again = left_over;
+        }
+    }
+
+    fn call_source(&self, token: Token, call: impl FnOnce(Rc<dyn Source>)) {
+        // A stale token, of a source that an earlier event removed, finds nobody.
+        if let Some(Registered { source, origin, .. }) = self.registered(token) {
+            self.origin.set(origin);
+            call(Rc::clone(&source));
+            self.settle();
+            self.origin.set(None);
+            self.lap(&Shown(&*source, origin));
         }
     }
 
@@ -563,7 +583,7 @@ impl Core {
             .sources
             .borrow()
             .iter()
-            .map(|(_, source)| Rc::clone(source))
+            .map(|(_, registered)| Rc::clone(&registered.source))
             .collect();
         for source in sources {
             // The panic of a drop has been reported; the others go all the same.
@@ -606,35 +626,6 @@ impl Core {
         }
         self.mailbox.end(Ending::Gone);
         self.winding_up.set(false);
-    }
-
-    pub(crate) fn dump(&self) -> Dump {
-        let now = self.now();
-        let mut timers: Vec<_> = self
-            .timers
-            .borrow()
-            .iter()
-            .map(|(deadline, call)| (deadline, ScheduledAt(call.origin).to_string()))
-            .collect();
-        timers.sort();
-        let delayed_calls = timers
-            .into_iter()
-            .map(|(deadline, call)| {
-                format!("in {:?}: {call}", deadline.saturating_duration_since(now))
-            })
-            .collect();
-        let sources = self
-            .sources
-            .borrow()
-            .iter()
-            .map(|(_, source)| source.to_string())
-            .collect();
-        Dump {
-            delayed_calls,
-            sources,
-            soon_calls: self.soon.borrow().len() + self.when_running.borrow().len(),
-            thread_calls: self.mailbox.len(),
-        }
     }
 
     fn clear_hooks(&self) {
@@ -732,38 +723,6 @@ impl Core {
             key,
             time,
         }
-    }
-
-    pub(crate) fn add_source<S: Source + 'static>(
-        &self,
-        make: impl FnOnce(Token) -> Rc<S>,
-    ) -> Rc<S> {
-        let mut made = None;
-        self.sources.borrow_mut().insert_with(|token| {
-            let source = make(token);
-            made = Some(Rc::clone(&source));
-            source
-        });
-        made.expect("insert_with calls what it is given")
-    }
-
-    /// Puts another source under a token: an attempt becomes a connection.
-    pub(crate) fn replace_source(&self, token: Token, source: Rc<dyn Source>) {
-        let replaced = self
-            .sources
-            .borrow_mut()
-            .get_mut(token)
-            .map(|place| mem::replace(place, source));
-        drop(replaced);
-    }
-
-    pub(crate) fn remove_source(&self, token: Token) {
-        let removed = self.sources.borrow_mut().remove(token);
-        drop(removed);
-    }
-
-    fn source(&self, token: Token) -> Option<Rc<dyn Source>> {
-        self.sources.borrow().get(token).cloned()
     }
 
     pub(crate) fn settle_later(&self, token: Token) {

@@ -301,9 +301,11 @@ impl<S: AsFd + 'static> Watched<S> {
 
     fn new_token(self: &Rc<Self>) -> Token {
         let mut own = None;
-        self.core.add_source(|token| {
-            own = Some(token);
-            Rc::clone(self)
+        self.core.on_behalf_of(self.origin, || {
+            self.core.add_source(|token| {
+                own = Some(token);
+                Rc::clone(self)
+            })
         });
         own.expect("add_source calls what it is given")
     }
@@ -409,11 +411,8 @@ impl<S: AsFd + 'static> Source for Watched<S> {
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (interest, mode, state) = (self.interest.get(), self.mode.get(), self.state.get());
-        let (origin, kind) = (self.origin, std::any::type_name::<S>());
-        write!(
-            f,
-            "watch of a {kind}, {interest:?}, {mode:?}, {state:?}, added at {origin}"
-        )
+        let kind = std::any::type_name::<S>();
+        write!(f, "watch of a {kind}, {interest:?}, {mode:?}, {state:?}")
     }
 }
 

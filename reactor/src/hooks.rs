@@ -2,10 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::panic::Location;
 use std::rc::{Rc, Weak};
 
 use torsade_deferred::{Deferred, Failure, IntoDeferred};
 
+use crate::dump::Held;
 use crate::panics;
 use crate::reactor::Reactor;
 
@@ -105,12 +107,12 @@ impl Hook {
 
 impl fmt::Debug for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let gone = if self.registered.strong_count() == 0 {
-            ", gone"
+        let state = if self.registered.strong_count() == 0 {
+            "gone"
         } else {
-            ""
+            "there"
         };
-        write!(f, "Hook({gone})")
+        write!(f, "Hook({state})")
     }
 }
 
@@ -120,6 +122,7 @@ pub(crate) trait Registered {
 
 /// A callback that is called again and again, and may remove itself.
 pub(crate) struct TurnHook {
+    origin: &'static Location<'static>,
     /// Taken out while it runs.
     callback: Cell<Option<Box<dyn FnMut()>>>,
     removed: Cell<bool>,
@@ -142,14 +145,24 @@ pub(crate) struct TurnHooks {
 }
 
 impl TurnHooks {
+    #[track_caller]
     pub(crate) fn add(&self, callback: Box<dyn FnMut()>) -> Hook {
         let hook = Rc::new(TurnHook {
+            origin: Location::caller(),
             callback: Cell::new(Some(callback)),
             removed: Cell::new(false),
         });
         let weak = Rc::downgrade(&hook);
         self.hooks.borrow_mut().push(hook);
         Hook::new(weak)
+    }
+
+    pub(crate) fn dump(&self, what: &str) -> Vec<Held> {
+        let hooks = self.hooks.borrow();
+        let there = hooks.iter().filter(|hook| !hook.removed.get());
+        there
+            .map(|hook| Held::new(format!("{what}, added"), Some(hook.origin), None))
+            .collect()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -190,6 +203,7 @@ impl TurnHooks {
 
 /// A callback of one start or one stop.
 pub(crate) struct PhaseHook {
+    origin: &'static Location<'static>,
     callback: Cell<Option<PhaseCall>>,
 }
 
@@ -213,12 +227,14 @@ pub(crate) struct PhaseHooks {
 }
 
 impl PhaseHooks {
+    #[track_caller]
     pub(crate) fn add<R>(&self, phase: Phase, callback: impl FnOnce() -> R + 'static) -> Hook
     where
         R: IntoDeferred<Failure, Value = ()>,
     {
         let callback: PhaseCall = Box::new(move || callback().into_deferred());
         let hook = Rc::new(PhaseHook {
+            origin: Location::caller(),
             callback: Cell::new(Some(callback)),
         });
         let weak = Rc::downgrade(&hook);
@@ -250,6 +266,27 @@ impl PhaseHooks {
                 }
             });
         }
+    }
+
+    pub(crate) fn dump(&self, event: &str) -> Vec<Held> {
+        let mut held = Vec::new();
+        for phase in [Phase::Before, Phase::During, Phase::After] {
+            for hook in &*self.list(phase).borrow() {
+                // Detached for a look: nothing runs in between.
+                let callback = hook.callback.take();
+                if callback.is_some() {
+                    let what = format!("hook for {event}, {phase:?}, added");
+                    held.push(Held::new(what, Some(hook.origin), None));
+                }
+                hook.callback.set(callback);
+            }
+        }
+        let waiting = self.waiting.borrow().get();
+        if waiting > 0 {
+            let what = format!("{event} waits for {waiting} hooks");
+            held.push(Held::new(what, None, None));
+        }
+        held
     }
 
     pub(crate) fn is_waiting(&self) -> bool {

@@ -53,34 +53,6 @@ impl fmt::Debug for SlowCallback<'_> {
     }
 }
 
-/// Everything that a reactor holds and waits for, at one moment; see
-/// [`Reactor::dump`](crate::Reactor::dump). Shown line by line.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct Dump {
-    /// Delayed calls, each with the time it has left and the line that scheduled it.
-    pub delayed_calls: Vec<String>,
-    /// Ports, connections, attempts and watches.
-    pub sources: Vec<String>,
-    /// Calls for the next turn.
-    pub soon_calls: usize,
-    /// Calls from other threads that have not been made.
-    pub thread_calls: usize,
-}
-
-impl fmt::Display for Dump {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in self.delayed_calls.iter().chain(&self.sources) {
-            writeln!(f, "{line}")?;
-        }
-        writeln!(
-            f,
-            "{} calls for the next turn, {} from threads",
-            self.soon_calls, self.thread_calls
-        )
-    }
-}
-
 /// A call and the line that scheduled it, as shown in reports.
 pub(crate) struct ScheduledAt(pub(crate) &'static Location<'static>);
 

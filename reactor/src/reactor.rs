@@ -18,9 +18,10 @@ use crate::delayed_call::{Call, DelayedCall, SoonCall};
 use crate::descriptor::{self, Interest, Mode, Readiness, Watch, WatchError};
 use crate::driver::Driver;
 use crate::driver::os::OsDriver;
+use crate::dump::Dump;
 use crate::error::{ListenError, RunError};
 use crate::hooks::{Hook, Phase, Place};
-use crate::inspect::{Dump, SlowCallback, Statistics};
+use crate::inspect::{SlowCallback, Statistics};
 use crate::protocol::{self, Factory, Protocol, Seating};
 use crate::remote::Remote;
 use crate::sockets::{self, ListenOptions, Port};
@@ -227,6 +228,7 @@ impl Reactor {
 
     /// Has `hook` called in every turn, at this place in it. For libraries that collect
     /// work and hand it out in batches, and for hosts.
+    #[track_caller]
     pub fn add_hook(&self, place: Place, hook: impl FnMut() + 'static) -> Hook {
         let hooks = match place {
             Place::Prepare => &self.core().prepare,
@@ -242,6 +244,7 @@ impl Reactor {
     ///
     /// `hook` returns nothing, a `Result` or a Deferred. A failure is reported as
     /// unhandled; the reactor starts all the same.
+    #[track_caller]
     pub fn on_startup<R>(&self, phase: Phase, hook: impl FnOnce() -> R + 'static) -> Hook
     where
         R: IntoDeferred<Failure, Value = ()>,
@@ -255,6 +258,7 @@ impl Reactor {
     /// are lost and the others are called. Twisted's `addSystemEventTrigger`.
     ///
     /// While the reactor waits for those before, it runs as ever.
+    #[track_caller]
     pub fn on_shutdown<R>(&self, phase: Phase, hook: impl FnOnce() -> R + 'static) -> Hook
     where
         R: IntoDeferred<Failure, Value = ()>,
@@ -456,7 +460,9 @@ impl Reactor {
         factory: impl Factory,
     ) -> Result<Port, ListenError> {
         let acceptor = Rc::new(Seating::new(factory));
-        sockets::listen_tcp(self.core(), &address, &ListenOptions::new(), acceptor)
+        self.core().on_behalf_of(Location::caller(), || {
+            sockets::listen_tcp(self.core(), &address, &ListenOptions::new(), acceptor)
+        })
     }
 
     /// Connects to a TCP address, and seats the protocol that `build` makes on the
@@ -514,7 +520,8 @@ impl Reactor {
         address: impl ToTcpAddress,
         build: impl FnOnce(&Address) -> P + 'static,
     ) -> Deferred<Transport<P>> {
-        sockets::connect_tcp(self.core(), &address)
+        let core = self.core();
+        core.on_behalf_of(Location::caller(), || sockets::connect_tcp(core, &address))
             .add_callback(move |stream| protocol::seat(stream, build))
     }
 }

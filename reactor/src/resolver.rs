@@ -44,6 +44,10 @@ pub(crate) fn resolve(core: &Rc<Core>, host: &str, port: u16) -> Deferred<Vec<So
 }
 
 impl Lookups {
+    pub(crate) fn dump(&self) -> Option<String> {
+        self.pool.as_ref().map(|pool| format!("{pool:?}"))
+    }
+
     fn pool(&mut self) -> ThreadPool {
         let pool = self.pool.get_or_insert_with(|| {
             let limits = PoolLimits {

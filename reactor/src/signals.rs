@@ -21,12 +21,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::panic::Location;
 use std::rc::{Rc, Weak};
 
 use torsade_deferred::{Deferred, fail};
 
 use crate::core::Core;
 use crate::driver::SignalSource;
+use crate::dump::Held;
 use crate::panics;
 use crate::reactor::Reactor;
 use crate::sys::signals::{self, check_watchable};
@@ -201,6 +203,7 @@ impl Reactor {
     /// # Ok(())
     /// # }
     /// ```
+    #[track_caller]
     pub fn on_signal(
         &self,
         signal: impl Into<Signal>,
@@ -220,6 +223,7 @@ impl Reactor {
     /// # Errors
     ///
     /// As for [`on_signal`](Reactor::on_signal).
+    #[track_caller]
     pub fn on_signal_once(
         &self,
         signal: impl Into<Signal>,
@@ -338,6 +342,7 @@ enum Callback {
 
 struct Watcher {
     signal: Signal,
+    origin: &'static Location<'static>,
     /// Taken out while it runs.
     callback: Cell<Option<Callback>>,
     removed: Cell<bool>,
@@ -372,6 +377,7 @@ impl Drop for StopOnSignals<'_> {
     }
 }
 
+#[track_caller]
 fn watch(
     core: &Rc<Core>,
     signal: Signal,
@@ -379,6 +385,7 @@ fn watch(
 ) -> Result<SignalWatcher, SignalError> {
     let watcher = Rc::new(Watcher {
         signal,
+        origin: Location::caller(),
         callback: Cell::new(Some(callback)),
         removed: Cell::new(false),
     });
@@ -469,6 +476,17 @@ impl Watchers {
     /// Whether this reactor has a watcher for it.
     fn is_watched(&self, signal: Signal) -> bool {
         self.by_signal.borrow().contains_key(&signal)
+    }
+
+    pub(crate) fn dump(&self) -> Vec<Held> {
+        let by_signal = self.by_signal.borrow();
+        let watchers = by_signal.values().flatten();
+        watchers
+            .map(|watcher| {
+                let what = format!("watcher of {}, added", watcher.signal);
+                Held::new(what, Some(watcher.origin), None)
+            })
+            .collect()
     }
 
     /// Calls those whose signals have come, each with `call`, and stops the reactor for

@@ -17,12 +17,14 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
+use std::time::Instant;
 
 use torsade_deferred::{Deferred, Failure, Interrupted, Trigger};
 
 use crate::core::Core;
+use crate::dump::Held;
 use crate::reactor::Reactor;
 use crate::remote::Remote;
 use crate::slab::{Slab, Token};
@@ -136,6 +138,8 @@ struct Errand {
     /// A `Trigger<T>`; who holds the token knows the `T`.
     trigger: Box<dyn Any>,
     job: Option<Job>,
+    origin: &'static Location<'static>,
+    since: Instant,
 }
 
 impl Default for Errands {
@@ -147,8 +151,10 @@ impl Default for Errands {
 }
 
 impl Errands {
+    #[track_caller]
     fn insert<T: 'static>(core: &Rc<Core>, trigger: Trigger<T>) -> Token {
         let weak = Rc::downgrade(core);
+        let (origin, since) = (Location::caller(), core.now());
         let mut errands = core.errands.borrow_mut();
         errands.pending.insert_with(|token| {
             trigger.on_cancel(move || {
@@ -159,6 +165,8 @@ impl Errands {
             Errand {
                 trigger: Box::new(trigger),
                 job: None,
+                origin,
+                since,
             }
         })
     }
@@ -170,8 +178,30 @@ impl Errands {
     }
 
     fn take<T: 'static>(&mut self, token: Token) -> Option<Trigger<T>> {
-        let errand = self.pending.remove(token)?;
-        errand.trigger.downcast().ok().map(|trigger| *trigger)
+        self.take_with_origin(token).map(|(trigger, _)| trigger)
+    }
+
+    fn take_with_origin<T: 'static>(
+        &mut self,
+        token: Token,
+    ) -> Option<(Trigger<T>, &'static Location<'static>)> {
+        let Errand {
+            trigger, origin, ..
+        } = self.pending.remove(token)?;
+        trigger.downcast().ok().map(|trigger| (*trigger, origin))
+    }
+
+    pub(crate) fn dump(&self, now: Instant) -> Vec<Held> {
+        let held = self.pending.iter().map(|(_, errand)| {
+            let state = match &errand.job {
+                Some(job) if job.is_queued() => "in line",
+                _ => "begun",
+            };
+            let what = format!("result of a thread's work, {state}, asked for");
+            let age = now.saturating_duration_since(errand.since);
+            Held::new(what, Some(errand.origin), Some(age))
+        });
+        held.collect()
     }
 
     /// Whether an answer will come without anything else happening.
@@ -219,15 +249,16 @@ impl Answer {
         };
         let token = self.token;
         remote.call_from_thread(move |reactor| {
-            let trigger = reactor.core().errands.borrow_mut().take::<T>(token);
+            let core = reactor.core();
+            let errand = core.errands.borrow_mut().take_with_origin::<T>(token);
             // It is gone if nobody waits any more; the late result is dropped.
-            let Some(trigger) = trigger else {
+            let Some((trigger, origin)) = errand else {
                 return;
             };
-            match outcome {
+            core.on_behalf_of(origin, || match outcome {
                 Ok(result) => trigger.fire(result.map_err(Into::into)),
                 Err(interrupted) => trigger.errback(interrupted),
-            }
+            });
         });
     }
 }

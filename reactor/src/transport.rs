@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::ops::Deref;
+use std::panic::Location;
 use std::rc::Rc;
 
 use torsade_deferred::{Canceller, ChainError, Deferred, Failure, Interrupted};
@@ -266,7 +267,7 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         let Some(present) = protocol.as_mut() else {
             return Visited::Over;
         };
-        let outcome = panics::catch(|| visit(present, self));
+        let outcome = panics::catch_with(|| self.origin(), || visit(present, self));
         drop(protocol);
         if let Err(panicked) = outcome {
             self.broke(&panicked);
@@ -288,7 +289,7 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         });
         if let Ok(mut protocol) = self.seat.protocol.try_borrow_mut() {
             // The panic has been reported; there is no connection left to lose.
-            let _ = panics::catch(|| last(&mut protocol, self));
+            let _ = panics::catch_with(|| self.origin(), || last(&mut protocol, self));
         } else {
             return self.wait_for_seat(last);
         }
@@ -296,6 +297,11 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         let waiting = self.seat.waiting.take();
         let _ = panics::catch(|| drop(waiting));
         self.seat.cancel_ties();
+    }
+
+    /// Where somebody asked for what the loop is about to do, for the report of a panic.
+    fn origin(&self) -> Option<&'static Location<'static>> {
+        self.reactor().core().origin()
     }
 
     fn is_over(&self) -> bool {
@@ -321,7 +327,7 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
                 // A call inside a call: the outer one lets the rest in.
                 return self.seat.waiting.borrow_mut().push_front(visit);
             };
-            let outcome = panics::catch(|| visit(&mut protocol, self));
+            let outcome = panics::catch_with(|| self.origin(), || visit(&mut protocol, self));
             let over = protocol.is_none();
             drop(protocol);
             if let Err(panicked) = outcome {

@@ -4,6 +4,7 @@
 //! protocol comes with [`Reactor::connect`] and [`Reactor::listen`]. One endpoint may
 //! wrap another: TLS over TCP is one, and looks like any other.
 
+use std::panic::Location;
 use std::rc::Rc;
 
 use torsade_deferred::Deferred;
@@ -53,8 +54,8 @@ impl Reactor {
         endpoint: &(impl ClientEndpoint + ?Sized),
         build: impl FnOnce(&Address) -> P + 'static,
     ) -> Deferred<Transport<P>> {
-        endpoint
-            .connect_stream(self)
+        self.core()
+            .on_behalf_of(Location::caller(), || endpoint.connect_stream(self))
             .add_callback(move |stream| protocol::seat(stream, build))
     }
 
@@ -70,6 +71,8 @@ impl Reactor {
         endpoint: &(impl ServerEndpoint + ?Sized),
         factory: impl Factory,
     ) -> Deferred<Port> {
-        endpoint.listen_streams(self, Rc::new(Seating::new(factory)))
+        self.core().on_behalf_of(Location::caller(), || {
+            endpoint.listen_streams(self, Rc::new(Seating::new(factory)))
+        })
     }
 }

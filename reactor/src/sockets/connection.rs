@@ -230,7 +230,7 @@ impl Connection {
     /// here.
     fn tell(&self, event: impl FnOnce(Rc<dyn Receiver>)) {
         if let Some(receiver) = self.receiver()
-            && let Err(panicked) = panics::catch(|| event(receiver))
+            && let Err(panicked) = panics::catch_with(|| self.core.origin(), || event(receiver))
         {
             self.doom(ConnectionLost::panicked(&panicked));
         }

@@ -262,7 +262,7 @@ mod tests {
             .sources
             .borrow()
             .iter()
-            .map(|(_, source)| Rc::clone(source))
+            .map(|(_, registered)| Rc::clone(&registered.source))
             .collect();
         assert_eq!(sources.len(), 1);
         for source in sources {

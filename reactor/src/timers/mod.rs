@@ -217,15 +217,25 @@ impl<C> Timers<C> {
         self.len() == 0
     }
 
-    /// All pending calls with their deadlines, in no particular order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Instant, &C)> {
+    /// The place in the order of scheduling of the next call.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
+    /// All pending calls with their deadlines and their places in the order of scheduling,
+    /// in no particular order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Instant, u64, &C)> {
         let taken = self.taken.iter().flatten();
         let pending = taken
             .chain(&self.soon)
             .chain(self.wheel.buckets.iter().flatten());
         pending.map(|entry| {
             let call = self.slots[entry.slot as usize].call.as_ref();
-            (entry.deadline, call.expect("every entry has a call"))
+            (
+                entry.deadline,
+                entry.sequence,
+                call.expect("every entry has a call"),
+            )
         })
     }
 
@@ -888,7 +898,7 @@ mod tests {
             assert_eq!(timers.len(), naive.calls.len());
             assert_eq!(timers.is_empty(), naive.calls.is_empty());
         }
-        let mut listed: Vec<_> = timers.iter().map(|(at, &id)| (at, id)).collect();
+        let mut listed: Vec<_> = timers.iter().map(|(at, _, &id)| (at, id)).collect();
         let expected = naive.calls.iter().map(|(key, call)| (key.0, call.0));
         let mut expected: Vec<_> = expected.collect();
         listed.sort();

@@ -1,15 +1,17 @@
 //! Seeing inside.
 
 use std::cell::{Cell, RefCell};
+use std::panic::Location;
 use std::rc::Rc;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use torsade_deferred::{Clock, Deferred, Timeout, Trigger};
-use torsade_reactor::Place;
+use torsade_deferred::{Clock, Deferred, Timeout, Trigger, unhandled};
 use torsade_reactor::task::{LoopingCall, defer_later, sleep};
 use torsade_reactor::testing::virtual_time_reactor;
+use torsade_reactor::{ChannelEvent, Held, Phase, Place, Protocol, Signal, Transport};
 
-use crate::common::{End, Log, connect, count_unhandled, reactor};
+use crate::common::{End, Log, connect, count_unhandled, reactor, run_while};
 
 #[test]
 fn a_dump_names_everything_that_is_held() {
@@ -25,9 +27,13 @@ fn a_dump_names_everything_that_is_held() {
     reactor.remote().call_from_thread(|_| ());
     pair.client.pause_reading();
     let dump = reactor.dump();
-    assert!(dump.delayed_calls[0].contains("inspection.rs:"), "{dump}");
+    assert_eq!(dump.delayed_calls[0].origin.unwrap().file(), file!());
     assert_eq!(
-        (dump.delayed_calls.len(), dump.soon_calls, dump.thread_calls),
+        (
+            dump.delayed_calls.len(),
+            dump.soon_calls.len(),
+            dump.thread_calls
+        ),
         (1, 1, 1),
         "{dump}"
     );
@@ -40,7 +46,9 @@ fn a_dump_names_everything_that_is_held() {
             pair.client.peer()
         ),
         "watch of a std::io::pipe::PipeReader, Read, Level, Enabled, added at".to_owned(),
-        "1 calls for the next turn, 1 from threads".to_owned(),
+        "call in".to_owned(),
+        "call for the next turn, scheduled at".to_owned(),
+        "1 calls from threads".to_owned(),
     ] {
         assert!(text.contains(&part), "{part} is not in\n{text}");
     }
@@ -213,7 +221,7 @@ fn timers_made_by_tasks_and_timeouts_name_the_lines_that_asked_for_them() {
     let lines: Vec<u32> = dump
         .delayed_calls
         .iter()
-        .map(|call| line_in(call))
+        .map(|call| call.origin.unwrap().line())
         .collect();
     assert!(
         lines.len() == 7 && lines.is_sorted_by(|a, b| a < b),
@@ -259,4 +267,126 @@ fn slow_callback_after_a_sleep_is_reported_with_the_line_of_the_sleep() {
     let reports = reports.borrow();
     assert_eq!(reports.len(), 1, "{reports:?}");
     assert_eq!(line_in(&reports[0]), line);
+}
+
+/// The lines of this file that somebody asked from.
+fn origins(held: &[Held]) -> Vec<u32> {
+    let origins = held.iter().map(|held| held.origin.expect("somebody asked"));
+    origins
+        .inspect(|origin| assert_eq!(origin.file(), file!()))
+        .map(Location::line)
+        .collect()
+}
+
+#[test]
+fn a_dump_names_watchers_hooks_and_channels_with_their_lines() {
+    let reactor = virtual_time_reactor();
+    assert!(reactor.dump().is_empty());
+    let begin = line!();
+    let watcher = reactor.on_signal_once(Signal::HUP, || ()).unwrap();
+    let (sender, _channel) = reactor.channel(|_, _: ChannelEvent<u8>| ());
+    let hook = reactor.add_hook(Place::Check, || ());
+    let starts = reactor.on_startup(Phase::Before, || ());
+    let stops = reactor.on_shutdown(Phase::After, || ());
+    sender.send(1).unwrap();
+    let dump = reactor.dump();
+    assert_eq!(origins(&dump.signal_watchers), [begin + 1]);
+    assert_eq!(origins(&dump.sources), [begin + 2]);
+    assert_eq!(origins(&dump.hooks), [begin + 3, begin + 4, begin + 5]);
+    let text = dump.to_string();
+    for part in [
+        "watcher of SIGHUP, added at",
+        "channel of u8, 1 messages, added at",
+        "hook for check, added at",
+        "hook for startup, Before, added at",
+        "hook for shutdown, After, added at",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    assert!(watcher.remove() && hook.remove() && starts.remove() && stops.remove());
+    let dump = reactor.dump();
+    assert!(dump.signal_watchers.is_empty() && dump.hooks.is_empty());
+    assert!(!dump.is_empty(), "the channel is left");
+}
+
+#[test]
+fn a_dump_names_the_work_of_threads_and_the_pools_that_do_it() {
+    let (reactor, line) = (reactor(), line!() + 2);
+    let (go, goes) = mpsc::channel::<()>();
+    let answer = reactor.defer_to_thread(move || goes.recv());
+    let dump = reactor.dump();
+    assert_eq!(origins(&dump.thread_jobs), [line]);
+    assert!(dump.thread_jobs[0].age.is_some() && !dump.is_empty());
+    assert!(
+        dump.thread_pools[0].starts_with("ThreadPool(\"torsade-pool\""),
+        "{dump}"
+    );
+    go.send(()).unwrap();
+    reactor.run_until(answer).unwrap();
+    assert!(reactor.dump().is_empty());
+}
+
+#[test]
+fn a_connection_shows_the_line_that_listened_or_connected_and_its_age() {
+    let (reactor, log) = (reactor(), Log::default());
+    let (server, begin) = (End::new("server", &log), line!());
+    let place = Cell::new(Some(server));
+    let port = reactor
+        .listen_tcp("127.0.0.1:0", move |_: &_| place.take())
+        .unwrap();
+    let (client, address) = (End::new("client", &log), port.address().to_string());
+    let connecting = reactor.connect_tcp(address.as_str(), move |_: &_| client);
+    let transport = reactor.run_until(connecting).unwrap();
+    run_while(&reactor, || reactor.dump().sources.len() < 3);
+    let dump = reactor.dump();
+    let mut lines = origins(&dump.sources);
+    lines.sort_unstable();
+    assert!(
+        begin < lines[0] && lines[0] == lines[1] && lines[1] < lines[2],
+        "{dump}"
+    );
+    assert!(dump.sources.iter().all(|held| held.age.is_some()), "{dump}");
+    drop(transport);
+}
+
+#[test]
+fn a_panic_in_a_protocol_is_reported_with_the_line_that_listened() {
+    struct Panics;
+    impl Protocol for Panics {
+        fn data_received(&mut self, _: &Transport<Self>, _: &[u8]) {
+            panic!("on purpose");
+        }
+    }
+    let (reactor, reports) = (reactor(), Rc::new(RefCell::new(Vec::new())));
+    let seen = Rc::clone(&reports);
+    let _guard = unhandled::set_hook(move |report| {
+        seen.borrow_mut().push((report.message(), report.created()));
+    });
+    let line = line!() + 1;
+    let port = reactor.listen_tcp("127.0.0.1:0", |_: &_| Panics).unwrap();
+    let (client, address) = (
+        End::new("client", &Log::default()),
+        port.address().to_string(),
+    );
+    let connecting = reactor.connect_tcp(address.as_str(), move |_: &_| client);
+    let transport = reactor.run_until(connecting).unwrap();
+    transport.write(b"x");
+    run_while(&reactor, || reports.borrow().is_empty());
+    let (message, created) = reports.borrow()[0].clone();
+    assert!(message.contains("on purpose"), "{message}");
+    assert_eq!((created.file(), created.line()), (file!(), line));
+}
+
+#[test]
+fn a_dump_tells_ages_without_a_look_at_the_clock_for_each_call() {
+    let reactor = virtual_time_reactor();
+    let seconds = Duration::from_secs;
+    reactor.call_later(seconds(3600), || ());
+    block(&reactor, seconds(60));
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    reactor.call_later(seconds(3600), || ());
+    block(&reactor, seconds(5));
+    let dump = reactor.dump();
+    let ages: Vec<_> = dump.delayed_calls.iter().map(|held| held.age).collect();
+    assert_eq!(ages, [Some(seconds(65)), Some(seconds(5))], "{dump}");
 }
