@@ -318,6 +318,38 @@ pub(super) const ROWS: &[Row] = &[
         ["true; silent", "", "true; called"],
     )
     .makes_source(),
+    // boot_clock.rs, dump.rs
+    row(
+        "Reactor::boot_clock",
+        Act::Reactor(|_, reactor| say(reactor.boot_clock().is_ok())),
+        ["true", "", "true"],
+    ),
+    row(
+        "BootClock::now",
+        Act::Reactor(|_, reactor| looked(reactor.boot_clock().map(|clock| clock.now()))),
+        ["looked", "", "looked"],
+    ),
+    row(
+        "BootClock::call_later",
+        Act::Reactor(|world, reactor| {
+            let clock = reactor.boot_clock().expect("there are descriptors left");
+            say(clock.call_later(SOON, world.comes()).is_active())
+        }),
+        ["true; silent", "", "true; called"],
+    ),
+    row(
+        "BootClock::call_at",
+        Act::Reactor(|world, reactor| {
+            let clock = reactor.boot_clock().expect("there are descriptors left");
+            say(clock.call_at(clock.now(), world.comes()).is_active())
+        }),
+        ["true; silent", "", "true; called"],
+    ),
+    row(
+        "Dump::is_empty",
+        Act::Reactor(|_, reactor| looked(reactor.dump().is_empty())),
+        ["looked", "", "looked"],
+    ),
     // channel.rs
     // endpoints/, protocol.rs
     row(
