@@ -59,10 +59,14 @@
 //! The guide goes on in `docs/`; the three crates behind this one have pages of their own: [`deferred`],
 //! [`reactor`], [`protocols`].
 
+mod endpoints;
+
 pub use torsade_deferred as deferred;
 #[cfg(feature = "lines")]
 pub use torsade_protocols as protocols;
 pub use torsade_reactor as reactor;
+
+pub use crate::endpoints::{client_from_string, endpoint_parsers, server_from_string};
 
 /// Everything that a program with callbacks needs, in one `use`.
 pub mod prelude {
@@ -79,8 +83,9 @@ pub mod prelude {
         Cooperator, LoopingCall, TimerService, defer_later, react, sleep,
     };
     pub use torsade_reactor::{
-        Address, ConnectError, ConnectionLost, DelayedCall, Factory, Limits, ListenError, Port,
-        Protocol, Reactor, Remote, RunError, Transport, WeakReactor,
+        Address, ClientEndpoint, ConnectError, ConnectionLost, DelayedCall, Factory, Limits,
+        ListenError, Port, Protocol, Reactor, Remote, RunError, ServerEndpoint, TcpClientEndpoint,
+        TcpServerEndpoint, Transport, WeakReactor,
     };
 }
 

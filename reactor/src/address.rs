@@ -1,7 +1,7 @@
 //! Addresses: of peers and hosts, and as people write them.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 
 /// The address of one end of a connection.
@@ -94,13 +94,44 @@ pub(crate) enum Host {
     Name(Box<str>),
 }
 
+impl TcpAddress {
+    /// The address, if its host is a number.
+    pub(crate) fn literal(&self) -> Option<SocketAddr> {
+        match &self.host {
+            Host::Literal(address) => Some(*address),
+            Host::Name(_) => None,
+        }
+    }
+
+    /// The host, if it is a name; else nothing.
+    pub(crate) fn name(&self) -> &str {
+        match &self.host {
+            Host::Literal(_) => "",
+            Host::Name(name) => name,
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+}
+
 impl fmt::Display for TcpAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
             Host::Literal(address) => address.fmt(f),
+            // `fe80::1%eth0`
+            Host::Name(name) if name.contains(':') => write!(f, "[{name}]:{}", self.port),
             Host::Name(name) => write!(f, "{name}:{}", self.port),
         }
     }
+}
+
+/// Whether this is an IPv6 address with the name or number of an interface behind it, as
+/// `fe80::1%eth0` (RFC 4007 §11).
+pub(crate) fn is_scoped(host: &str) -> bool {
+    host.split_once('%')
+        .is_some_and(|(ip, zone)| ip.parse::<Ipv6Addr>().is_ok() && !zone.is_empty())
 }
 
 impl From<SocketAddr> for TcpAddress {
@@ -122,8 +153,8 @@ pub struct AddressError {
 
 /// What can be written where a TCP address is wanted.
 ///
-/// `"127.0.0.1:8007"`, `"[::1]:8007"`, `"localhost:8007"`, `":8007"` (every
-/// interface), a `SocketAddr`, `(host, port)`, or the [`Address`] of a port or peer.
+/// `"127.0.0.1:8007"`, `"[::1]:8007"`, `"[fe80::1%eth0]:8007"`, `"localhost:8007"`, `":8007"`
+/// (every interface), a `SocketAddr`, `(host, port)`, or the [`Address`] of a port or peer.
 pub trait ToTcpAddress {
     /// Reads it; looks nothing up.
     ///
@@ -149,6 +180,10 @@ impl ToTcpAddress for str {
             .parse()
             .ok()
             .ok_or_else(|| wrong("the port is not a number from 0 to 65535"))?;
+        let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        if let Some(scoped) = bracketed.filter(|host| is_scoped(host)) {
+            return (scoped, port).to_tcp_address();
+        }
         if host.contains([':', '[', ']', '/', ' ']) {
             return Err(wrong("the host is neither a name nor an IP address"));
         }
@@ -195,6 +230,11 @@ impl ToTcpAddress for (&str, u16) {
         if let Ok(ip) = host.parse::<IpAddr>() {
             return Ok(SocketAddr::from((ip, port)).into());
         }
+        if let Some((ip, zone)) = host.split_once('%')
+            && let (Ok(ip), Ok(number)) = (ip.parse(), zone.parse())
+        {
+            return Ok(SocketAddr::from(SocketAddrV6::new(ip, port, 0, number)).into());
+        }
         Ok(TcpAddress {
             host: Host::Name(host.into()),
             port,
@@ -227,6 +267,20 @@ mod tests {
         check("[::1]:8007", "[::1]:8007");
         check("localhost:8007", "localhost:8007");
         check(":8007", "0.0.0.0:8007");
+        check("[fe80::1%3]:8007", "[fe80::1%3]:8007");
+        check("[fe80::1%eth0]:8007", "[fe80::1%eth0]:8007");
+    }
+
+    #[test]
+    fn an_interface_by_number_needs_no_lookup_and_one_by_name_is_kept() {
+        let literal = |host: &str| (host, 80).to_tcp_address().map(|read| read.literal());
+        let scoped = SocketAddrV6::new("fe80::1".parse().expect("it is one"), 80, 0, 3);
+        assert_eq!(literal("fe80::1%3"), Ok(Some(scoped.into())));
+        assert_eq!(literal("fe80::1%eth0"), Ok(None));
+        assert!(is_scoped("fe80::1%eth0"));
+        for name in ["eth0", "fe80::1", "fe80::1%", "name%eth0", "10.0.0.1%eth0"] {
+            assert!(!is_scoped(name), "{name}");
+        }
     }
 
     #[test]

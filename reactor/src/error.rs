@@ -85,48 +85,6 @@ impl ConnectionLost {
 #[error("the connection was lost before everything was sent")]
 pub struct NotFlushed;
 
-/// Why a connection was not made.
-#[derive(thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// Nobody listens there.
-    #[error("cannot connect to {address}: connection refused")]
-    Refused {
-        /// The address, as it was given.
-        address: String,
-    },
-    /// The name has no address.
-    #[error("cannot connect to {address}: unknown host: {source}")]
-    UnknownHost {
-        /// The address, as it was given.
-        address: String,
-        /// What the resolver said.
-        source: io::Error,
-    },
-    /// No answer within the limit.
-    #[error("cannot connect to {address}: no answer within {limit:?}")]
-    TimedOut {
-        /// The address, as it was given.
-        address: String,
-        /// How long it had.
-        limit: Duration,
-    },
-    /// The text is not an address.
-    #[error("cannot connect: {0}")]
-    Address(#[from] AddressError),
-    /// The system refused for another reason.
-    #[error("cannot connect to {address}: {source}")]
-    Io {
-        /// The address, as it was given.
-        address: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The attempt was given up here.
-    #[error("connecting: {0}")]
-    Interrupted(#[from] Interrupted),
-}
-
 /// Why a port does not listen.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
@@ -199,4 +157,4 @@ macro_rules! debug_as_display {
     )*};
 }
 
-debug_as_display!(AddressError, ConnectError, ListenError, RunError);
+debug_as_display!(AddressError, ListenError, RunError);

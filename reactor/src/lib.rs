@@ -42,6 +42,7 @@ mod address;
 mod boot_clock;
 mod calls;
 mod channel;
+mod connect_error;
 mod core;
 mod delayed_call;
 mod descriptor;
@@ -78,11 +79,15 @@ mod weak_reactor;
 pub use crate::address::{Address, AddressError, TcpAddress, ToTcpAddress, UnixAddress};
 pub use crate::boot_clock::BootClock;
 pub use crate::channel::{Channel, ChannelEvent, Ping, SendError, Sender};
+pub use crate::connect_error::ConnectError;
 pub use crate::delayed_call::{DelayedCall, SoonCall};
 pub use crate::descriptor::{Interest, Mode, Readiness, Watch, WatchError};
 pub use crate::dump::{Dump, Held};
-pub use crate::endpoints::{ClientEndpoint, ServerEndpoint};
-pub use crate::error::{ConnectError, ConnectionLost, ListenError, NotFlushed, RunError};
+pub use crate::endpoints::{
+    ClientEndpoint, EndpointArguments, EndpointError, EndpointParsers, IpFamily, ServerEndpoint,
+    TcpClientEndpoint, TcpServerEndpoint, quote_endpoint_argument,
+};
+pub use crate::error::{ConnectionLost, ListenError, NotFlushed, RunError};
 pub use crate::flow::Limits;
 pub use crate::futures::AsyncFd;
 pub use crate::guest::Guest;
@@ -91,6 +96,7 @@ pub use crate::inspect::{SlowCallback, Statistics};
 pub use crate::protocol::{Acceptor, Built, Factory, Protocol, Seating};
 pub use crate::reactor::Reactor;
 pub use crate::remote::{BlockingCallError, ReactorGone, Remote, RemoteFailure};
+pub use crate::resolver::{Hosts, Resolve, SystemResolver};
 pub use crate::signals::{Signal, SignalError, SignalWatcher};
 pub use crate::sockets::{ConnectOptions, KeepAlive, ListenOptions, Port, SocketOption};
 pub use crate::stream::{FilePart, Receiver, Settle, Socket, Stream};

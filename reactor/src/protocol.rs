@@ -7,6 +7,7 @@ use std::rc::Rc;
 use torsade_deferred::Failure;
 
 use crate::address::Address;
+use crate::connect_error::ConnectError;
 use crate::error::ConnectionLost;
 use crate::panics;
 use crate::stream::Stream;
@@ -111,7 +112,7 @@ where
     }
 }
 
-/// What a factory closure may return: a protocol, or an `Option` of one.
+/// What may be returned where a protocol is to be built: a protocol, or an `Option` of one.
 #[diagnostic::on_unimplemented(
     message = "a factory builds protocols, and `{Self}` is none",
     note = "return a `Protocol`, or an `Option` of one; a `LineReceiver` becomes a protocol as `Lines::new(..)`"
@@ -232,13 +233,18 @@ impl<F: Factory> fmt::Debug for Seating<F> {
 ///
 /// A panic in `build` is the failure of who connects. One in `connection_made` is the
 /// connection's, which is lost for it.
-pub(crate) fn seat<P: Protocol>(
+pub(crate) fn seat<B: Built>(
     stream: Rc<dyn Stream>,
-    build: impl FnOnce(&Address) -> P,
-) -> Result<Transport<P>, Failure> {
+    build: impl FnOnce(&Address) -> B,
+) -> Result<Transport<B::Protocol>, Failure> {
     let peer = stream.socket().peer();
-    match panics::catch(|| build(&peer)) {
-        Ok(protocol) => Ok(Transport::connect(protocol, stream)),
+    match panics::catch(|| build(&peer).into_protocol()) {
+        Ok(Some(protocol)) => Ok(Transport::connect(protocol, stream)),
+        Ok(None) => {
+            stream.lose_connection(ConnectionLost::Done);
+            let address = peer.to_string();
+            Err(ConnectError::NoProtocol { address }.into())
+        }
         Err(panicked) => {
             stream.abort_connection(ConnectionLost::panicked(&panicked));
             Err(panicked.into())

@@ -19,10 +19,11 @@ use crate::descriptor::{self, Interest, Mode, Readiness, Watch, WatchError};
 use crate::driver::Driver;
 use crate::driver::os::OsDriver;
 use crate::dump::Dump;
+use crate::endpoints::TcpClientEndpoint;
 use crate::error::{ListenError, RunError};
 use crate::hooks::{Hook, Phase, Place};
 use crate::inspect::{SlowCallback, Statistics};
-use crate::protocol::{self, Factory, Protocol, Seating};
+use crate::protocol::{Built, Factory, Seating};
 use crate::remote::Remote;
 use crate::sockets::{self, ListenOptions, Port};
 use crate::stream::Settle;
@@ -468,7 +469,8 @@ impl Reactor {
     /// Connects to a TCP address, and seats the protocol that `build` makes on the
     /// connection. Fires with its transport, after `connection_made`.
     ///
-    /// A name is looked up on another thread; its addresses are tried in turn.
+    /// A name is looked up on another thread, and all its addresses are tried; see
+    /// [`TcpClientEndpoint`], which also has options.
     ///
     /// A client whose result comes later makes the pair for it when the connection stands, so
     /// that a connection that is never made leaves no second failure behind:
@@ -507,22 +509,20 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// Fails with a [`ConnectError`](crate::ConnectError), which names the address. An
-    /// attempt has 30 s.
+    /// Fails with a [`ConnectError`](crate::ConnectError), which names the address; after 30 s
+    /// at the latest.
     ///
     /// # Cancellation
     ///
     /// Gives the attempt up; `build` is not called. From inside `build` it comes too late:
     /// the connection is made, and this fires with it.
     #[track_caller]
-    pub fn connect_tcp<P: Protocol>(
+    pub fn connect_tcp<B: Built>(
         &self,
         address: impl ToTcpAddress,
-        build: impl FnOnce(&Address) -> P + 'static,
-    ) -> Deferred<Transport<P>> {
-        let core = self.core();
-        core.on_behalf_of(Location::caller(), || sockets::connect_tcp(core, &address))
-            .add_callback(move |stream| protocol::seat(stream, build))
+        build: impl FnOnce(&Address) -> B + 'static,
+    ) -> Deferred<Transport<B::Protocol>> {
+        self.connect(&TcpClientEndpoint::new(address), build)
     }
 }
 

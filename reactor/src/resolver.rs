@@ -1,4 +1,4 @@
-//! Names to addresses, on threads of their own.
+//! Names to addresses: on threads of their own, or as the program says.
 //!
 //! # Bounds
 //!
@@ -6,13 +6,16 @@
 //! lookups wait in line, each for at most [`LOOKUP_LIMIT`] with its answer. They share
 //! nothing with any other pool: a slow name server delays names and nothing else.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use torsade_deferred::Deferred;
+use torsade_deferred::{Deferred, IntoDeferred, fail, succeed};
 
-use crate::core::Core;
+use crate::address::{self, ToTcpAddress};
 use crate::reactor::Reactor;
 use crate::thread_pool::{PoolLimits, ThreadPool};
 
@@ -22,25 +25,171 @@ const LOOKUPS_AT_ONCE: usize = 4;
 /// How long a name server has, and the line before it: a connecting peer's 30 s.
 pub(crate) const LOOKUP_LIMIT: Duration = Duration::from_secs(30);
 
-/// The reactor's pool for lookups, once there has been one.
+/// Looks names up. Twisted's `IHostnameResolver`, whose errors have a way out.
+///
+/// A reactor has a [`SystemResolver`]; another takes its place with
+/// [`Reactor::set_resolver`].
+pub trait Resolve {
+    /// The addresses of `host`, each with `port`, the best first; fails, or gives none, if there
+    /// are none. Never called for what is an IP address.
+    ///
+    /// An [`io::Error`] becomes [`ConnectError::UnknownHost`](crate::ConnectError::UnknownHost).
+    /// After 30 s, or when who connects gives up, the Deferred is cancelled.
+    fn resolve(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>>;
+}
+
+impl Reactor {
+    /// Looks a name up without blocking the loop: all its addresses, in the order of the
+    /// resolver's preference. What is an IP address, also with the name or number of an
+    /// interface (`fe80::1%eth0`), is given back at once.
+    ///
+    /// # Errors
+    ///
+    /// As a rule the resolver's `io::Error`; [`Interrupted::TimedOut`](torsade_deferred::Interrupted::TimedOut)
+    /// after 30 s; a [`PoolError`](crate::PoolError) if the line of lookups is full.
+    ///
+    /// # Cancellation
+    ///
+    /// Gives the answer up. A thread that asks already cannot be interrupted: its answer is
+    /// thrown away.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), torsade_deferred::Failure> {
+    /// let reactor = torsade_reactor::Reactor::new()?;
+    /// let addresses = reactor.run_until(reactor.resolve("localhost", 80))?;
+    /// assert!(addresses.iter().all(|address| address.ip().is_loopback()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn resolve(&self, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
+        if let Ok(address) = (host, port).to_tcp_address()
+            && let Some(literal) = address.literal()
+        {
+            return succeed(vec![literal]);
+        }
+        if address::is_scoped(host) {
+            // The system knows its interfaces by heart: nothing that blocks.
+            let names = self.core().driver().names();
+            return names.resolve(host, port).into_deferred().err_into();
+        }
+        let custom = self.core().lookups().borrow().resolver.clone();
+        // Detach, then call.
+        let answer = match custom {
+            Some(resolver) => resolver.resolve(self, host, port),
+            None => SystemResolver.resolve(self, host, port),
+        };
+        answer.add_timeout(LOOKUP_LIMIT, self)
+    }
+
+    /// Has `resolver` look up names from now on, for whoever connects and listens through an
+    /// endpoint. Twisted's `installNameResolver`.
+    pub fn set_resolver(&self, resolver: impl Resolve + 'static) {
+        let resolver: Rc<dyn Resolve> = Rc::new(resolver);
+        let replaced = self
+            .core()
+            .lookups()
+            .borrow_mut()
+            .resolver
+            .replace(resolver);
+        drop(replaced);
+    }
+}
+
+/// Asks the system, as every program does (`getaddrinfo`): `/etc/hosts`, name servers, and
+/// whatever else it is set up for. On threads that do nothing else.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemResolver;
+
+impl Resolve for SystemResolver {
+    fn resolve(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
+        let core = reactor.core();
+        let pool = core.lookups().borrow_mut().pool();
+        let (names, host) = (core.driver().names(), host.to_owned());
+        reactor.defer_to_thread_pool(&pool, move || names.resolve(&host, port))
+    }
+}
+
+/// Names and addresses from a table: for tests, and for what no name server knows.
+///
+/// # Examples
+///
+/// ```
+/// use torsade_reactor::{Hosts, Reactor, SystemResolver};
+///
+/// # fn main() -> Result<(), torsade_deferred::Failure> {
+/// let reactor = Reactor::new()?;
+/// let hosts = Hosts::new().host("db.test", [[127, 0, 0, 1], [127, 0, 0, 2]]);
+/// reactor.set_resolver(hosts.or_else(SystemResolver));
+/// let addresses = reactor.run_until(reactor.resolve("DB.test", 80))?;
+/// assert_eq!(addresses.len(), 2);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Default)]
+pub struct Hosts {
+    addresses: BTreeMap<String, Vec<IpAddr>>,
+    next: Option<Rc<dyn Resolve>>,
+}
+
+impl Hosts {
+    /// A table with nothing in it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds addresses to a name, the best first. Capital letters are small ones.
+    #[must_use]
+    pub fn host<A: Into<IpAddr>>(
+        mut self,
+        name: &str,
+        addresses: impl IntoIterator<Item = A>,
+    ) -> Self {
+        let known = self.addresses.entry(name.to_ascii_lowercase()).or_default();
+        known.extend(addresses.into_iter().map(Into::into));
+        self
+    }
+
+    /// Has `next` asked for the names that are not in the table.
+    #[must_use]
+    pub fn or_else(mut self, next: impl Resolve + 'static) -> Self {
+        self.next = Some(Rc::new(next));
+        self
+    }
+}
+
+impl Resolve for Hosts {
+    fn resolve(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
+        match (self.addresses.get(&host.to_ascii_lowercase()), &self.next) {
+            (Some(addresses), _) => {
+                let with_port = |ip: &IpAddr| SocketAddr::from((*ip, port));
+                succeed(addresses.iter().map(with_port).collect())
+            }
+            (None, Some(next)) => next.resolve(reactor, host, port),
+            (None, None) => fail(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the name is not in the table of hosts",
+            )),
+        }
+    }
+}
+
+impl fmt::Debug for Hosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hosts")
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The reactor's pool for lookups, once there has been one, and the resolver of the user's.
 #[derive(Default)]
 pub(crate) struct Lookups {
     pool: Option<ThreadPool>,
-}
-
-/// Looks a name up. Cancelling gives the answer up; a thread that asks already cannot
-/// be interrupted, its answer is thrown away.
-///
-/// Fails with the resolver's `io::Error`; with an [`Interrupted::TimedOut`](torsade_deferred::Interrupted::TimedOut) after
-/// [`LOOKUP_LIMIT`]; with a [`PoolError`](crate::PoolError) if there is no thread for it.
-#[track_caller]
-pub(crate) fn resolve(core: &Rc<Core>, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
-    let pool = core.lookups().borrow_mut().pool();
-    let (names, host) = (core.driver().names(), host.to_owned());
-    let reactor = Reactor::of(core);
-    reactor
-        .defer_to_thread_pool(&pool, move || names.resolve(&host, port))
-        .add_timeout(LOOKUP_LIMIT, &reactor)
+    resolver: Option<Rc<dyn Resolve>>,
 }
 
 impl Lookups {
@@ -83,7 +232,7 @@ mod tests {
         let pool = ThreadPool::with_limits("never", limits);
         reactor.core().lookups().borrow_mut().pool = Some(pool.clone());
         let begun = reactor.now();
-        let answer = reactor.run_until(resolve(reactor.core(), "host", 7));
+        let answer = reactor.run_until(reactor.resolve("host", 7));
         let failure = answer.expect_err("nobody answers");
         assert!(failure.check::<E>(), "{failure}");
         let passed = reactor.now() - begun;

@@ -4,17 +4,27 @@
 //! protocol comes with [`Reactor::connect`] and [`Reactor::listen`]. One endpoint may
 //! wrap another: TLS over TCP is one, and looks like any other.
 
+mod eyeballs;
+mod parsers;
+mod race;
+mod syntax;
+mod tcp;
+
 use std::panic::Location;
 use std::rc::Rc;
 
 use torsade_deferred::Deferred;
 
 use crate::address::Address;
-use crate::protocol::{self, Acceptor, Factory, Protocol, Seating};
+use crate::protocol::{self, Acceptor, Built, Factory, Protocol, Seating};
 use crate::reactor::Reactor;
 use crate::sockets::Port;
 use crate::stream::Stream;
 use crate::transport::Transport;
+
+pub use self::parsers::EndpointParsers;
+pub use self::syntax::{EndpointArguments, EndpointError, quote_endpoint_argument};
+pub use self::tcp::{IpFamily, TcpClientEndpoint, TcpServerEndpoint};
 
 /// A place to connect to. Twisted's `IStreamClientEndpoint`.
 pub trait ClientEndpoint {
@@ -37,26 +47,71 @@ pub trait ServerEndpoint {
     fn listen_streams(&self, reactor: &Reactor, acceptor: Rc<dyn Acceptor>) -> Deferred<Port>;
 }
 
+macro_rules! endpoints_by_pointer {
+    ($($pointer:ty),*) => {$(
+        impl<E: ClientEndpoint + ?Sized> ClientEndpoint for $pointer {
+            fn connect_stream(&self, reactor: &Reactor) -> Deferred<Rc<dyn Stream>> {
+                (**self).connect_stream(reactor)
+            }
+        }
+
+        impl<E: ServerEndpoint + ?Sized> ServerEndpoint for $pointer {
+            fn listen_streams(
+                &self,
+                reactor: &Reactor,
+                acceptor: Rc<dyn Acceptor>,
+            ) -> Deferred<Port> {
+                (**self).listen_streams(reactor, acceptor)
+            }
+        }
+    )*};
+}
+
+endpoints_by_pointer!(&E, Box<E>, Rc<E>);
+
 impl Reactor {
     /// Connects to an endpoint, and seats the protocol that `build` makes on the stream.
     /// Fires with its transport, after `connection_made`.
     ///
+    /// `build` gets the peer's address, and gives a protocol, or an `Option` of one to refuse
+    /// the peer.
+    ///
     /// # Errors
     ///
-    /// What the endpoint fails with, as a rule a [`ConnectError`](crate::ConnectError).
+    /// What the endpoint fails with, as a rule a [`ConnectError`](crate::ConnectError);
+    /// [`ConnectError::NoProtocol`](crate::ConnectError::NoProtocol) if `build` gives none, and
+    /// then the connection is closed.
     ///
     /// # Cancellation
     ///
     /// Gives the attempt up; `build` is not called.
     #[track_caller]
-    pub fn connect<P: Protocol>(
+    pub fn connect<B: Built>(
         &self,
         endpoint: &(impl ClientEndpoint + ?Sized),
-        build: impl FnOnce(&Address) -> P + 'static,
-    ) -> Deferred<Transport<P>> {
+        build: impl FnOnce(&Address) -> B + 'static,
+    ) -> Deferred<Transport<B::Protocol>> {
         self.core()
             .on_behalf_of(Location::caller(), || endpoint.connect_stream(self))
             .add_callback(move |stream| protocol::seat(stream, build))
+    }
+
+    /// Connects a protocol that is there already. Twisted's `connectProtocol`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect`](Reactor::connect); the protocol is then dropped.
+    ///
+    /// # Cancellation
+    ///
+    /// Gives the attempt up, and drops the protocol.
+    #[track_caller]
+    pub fn connect_protocol<P: Protocol>(
+        &self,
+        endpoint: &(impl ClientEndpoint + ?Sized),
+        protocol: P,
+    ) -> Deferred<Transport<P>> {
+        self.connect(endpoint, move |_| protocol)
     }
 
     /// Listens at an endpoint, and seats a protocol from `factory` on every connection.

@@ -10,8 +10,7 @@ mod options;
 mod port;
 
 pub(crate) use self::connection::Connection;
-pub(crate) use self::connector::connect_tcp;
+pub(crate) use self::connector::connect;
 pub use self::options::{ConnectOptions, KeepAlive, ListenOptions, SocketOption};
 pub use self::port::Port;
-#[allow(unused_imports, reason = "endpoints listen by it")]
 pub(crate) use self::port::{listen_on, listen_tcp};

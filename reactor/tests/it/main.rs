@@ -6,6 +6,7 @@ mod common;
 mod descriptors;
 mod embedding;
 mod endings;
+mod endpoints;
 mod futures;
 mod hooks;
 mod inspection;

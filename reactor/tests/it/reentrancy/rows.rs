@@ -17,9 +17,9 @@ use torsade_reactor::task::{
     Cooperator, LoopingCall, MissedTicks, TimerService, defer_later, react, react_with, sleep,
 };
 use torsade_reactor::{
-    Acceptor, Address, AsyncFd, ChannelEvent, ClientEndpoint, ConnectionLost, Guest, Interest,
-    Limits, Mode, Phase, PoolLimits, Port, Reactor, Seating, ServerEndpoint, Settle, SocketOption,
-    Stream, ThreadPool, Transport, Visited,
+    Acceptor, Address, AsyncFd, ChannelEvent, ClientEndpoint, ConnectionLost, Guest, Hosts,
+    Interest, Limits, Mode, Phase, PoolLimits, Port, Reactor, Seating, ServerEndpoint, Settle,
+    SocketOption, Stream, ThreadPool, Transport, Visited,
 };
 
 use super::world::{Act, OnTransport, Peer, SIGNAL, quiet};
@@ -364,6 +364,33 @@ pub(super) const ROWS: &[Row] = &[
             say(())
         }),
         ["(); at once", "", "(); at once"],
+    ),
+    row(
+        "Reactor::connect_protocol",
+        Act::Reactor(|world, reactor| {
+            let comes = world.comes();
+            let made = reactor.connect_protocol(&Nowhere, Peer::default());
+            drop(made.map(drop).add_errback(move |_| {
+                comes();
+                Ok(())
+            }));
+            say(())
+        }),
+        ["(); at once", "", "(); at once"],
+    ),
+    row(
+        "Reactor::resolve",
+        Act::Reactor(|world, reactor| {
+            let comes = world.comes();
+            drop(quiet(reactor.resolve("127.0.0.1", 1).map(move |_| comes())));
+            say(())
+        }),
+        ["(); at once", "", "(); at once"],
+    ),
+    row(
+        "Reactor::set_resolver",
+        Act::Reactor(|_, reactor| say(reactor.set_resolver(Hosts::new()))),
+        ["()", "", "()"],
     ),
     row(
         "Reactor::listen",

@@ -1,0 +1,203 @@
+//! Endpoints from text: which kinds there are.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::syntax::{EndpointArguments, EndpointError};
+use super::tcp::{IpFamily, TcpClientEndpoint, TcpServerEndpoint};
+use super::{ClientEndpoint, ServerEndpoint};
+
+type ClientParser = Rc<
+    dyn Fn(EndpointArguments, &EndpointParsers) -> Result<Rc<dyn ClientEndpoint>, EndpointError>,
+>;
+type ServerParser = Rc<
+    dyn Fn(EndpointArguments, &EndpointParsers) -> Result<Rc<dyn ServerEndpoint>, EndpointError>,
+>;
+
+/// Makes endpoints from text. Twisted's `clientFromString` and `serverFromString`, with the
+/// kinds of endpoint in a value instead of in a global.
+///
+/// | server | |
+/// | --- | --- |
+/// | `tcp:PORT:interface=HOST:backlog=N` | a TCP port, on every IPv4 interface unless told otherwise; also `tcp4:` and, for IPv6, `tcp6:` |
+///
+/// | client | |
+/// | --- | --- |
+/// | `tcp:HOST:PORT:timeout=SECONDS:bindAddress=HOST` | a TCP port; `tcp4:` and `tcp6:` for addresses of that family alone |
+///
+/// What stands by its place may be given by its name: `tcp:host=HOST:port=PORT`. A colon, an
+/// `=` or a backslash in an argument has a backslash before it
+/// ([`quote_endpoint_argument`](super::quote_endpoint_argument)): `interface=\:\:1`.
+///
+/// # Examples
+///
+/// A kind of one's own:
+///
+/// ```
+/// use std::rc::Rc;
+/// use torsade_reactor::{ClientEndpoint, EndpointParsers, TcpClientEndpoint};
+///
+/// # fn main() -> Result<(), torsade_reactor::EndpointError> {
+/// let mut parsers = EndpointParsers::new();
+/// parsers.add_client("redis", |mut arguments, _parsers| {
+///     let host = arguments.take("host")?.unwrap_or("localhost".to_owned());
+///     arguments.finish()?;
+///     Ok(Rc::new(TcpClientEndpoint::new((host.as_str(), 6379))) as Rc<dyn ClientEndpoint>)
+/// });
+/// let endpoint = parsers.client("redis:db.example")?;
+/// # let _ = endpoint;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Default)]
+pub struct EndpointParsers {
+    clients: BTreeMap<String, ClientParser>,
+    servers: BTreeMap<String, ServerParser>,
+}
+
+impl EndpointParsers {
+    /// The kinds that this crate knows.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut parsers = Self::empty();
+        for (kind, family) in [
+            ("tcp", None),
+            ("tcp4", Some(IpFamily::V4)),
+            ("tcp6", Some(IpFamily::V6)),
+        ] {
+            parsers.add_client(kind, move |arguments, _| tcp_client(arguments, family));
+            parsers.add_server(kind, move |arguments, _| tcp_server(arguments, family));
+        }
+        parsers
+    }
+
+    /// No kind at all.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// Has `parser` called for client endpoints whose text begins with `kind` and a colon; in
+    /// place of another that was there.
+    ///
+    /// It gets the arguments, and these parsers: a kind that wraps another endpoint gives
+    /// [`EndpointArguments::rest`] to [`client`](Self::client).
+    pub fn add_client(
+        &mut self,
+        kind: &str,
+        parser: impl Fn(EndpointArguments, &Self) -> Result<Rc<dyn ClientEndpoint>, EndpointError>
+        + 'static,
+    ) -> &mut Self {
+        self.clients
+            .insert(kind.to_ascii_lowercase(), Rc::new(parser));
+        self
+    }
+
+    /// Has `parser` called for server endpoints whose text begins with `kind` and a colon; as
+    /// [`add_client`](Self::add_client).
+    pub fn add_server(
+        &mut self,
+        kind: &str,
+        parser: impl Fn(EndpointArguments, &Self) -> Result<Rc<dyn ServerEndpoint>, EndpointError>
+        + 'static,
+    ) -> &mut Self {
+        self.servers
+            .insert(kind.to_ascii_lowercase(), Rc::new(parser));
+        self
+    }
+
+    /// The client endpoint that a text describes. Connects to nothing, and looks nothing up.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the text, and what would be right.
+    pub fn client(&self, description: &str) -> Result<Rc<dyn ClientEndpoint>, EndpointError> {
+        let arguments = EndpointArguments::read(description)?;
+        match self.clients.get(&arguments.kind().to_ascii_lowercase()) {
+            Some(parser) => parser(arguments, self),
+            None => Err(arguments.unknown("client", self.clients.keys().cloned().collect())),
+        }
+    }
+
+    /// The server endpoint that a text describes. Listens nowhere yet.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the text, and what would be right.
+    pub fn server(&self, description: &str) -> Result<Rc<dyn ServerEndpoint>, EndpointError> {
+        let arguments = EndpointArguments::read(description)?;
+        match self.servers.get(&arguments.kind().to_ascii_lowercase()) {
+            Some(parser) => parser(arguments, self),
+            None => Err(arguments.unknown("server", self.servers.keys().cloned().collect())),
+        }
+    }
+}
+
+impl fmt::Debug for EndpointParsers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointParsers")
+            .field("clients", &self.clients.keys())
+            .field("servers", &self.servers.keys())
+            .finish()
+    }
+}
+
+const PORT: &str = "a port from 0 to 65535";
+
+fn tcp_client(
+    mut arguments: EndpointArguments,
+    family: Option<IpFamily>,
+) -> Result<Rc<dyn ClientEndpoint>, EndpointError> {
+    const TIMEOUT: &str = "a number of seconds";
+    let host = arguments.required("host", "a name or an IP address")?;
+    let port = port(&mut arguments)?;
+    let timeout = arguments.parse::<f64>("timeout", TIMEOUT)?;
+    let bind_address = arguments.parse::<IpAddr>("bindAddress", "an IP address")?;
+    let mut endpoint = TcpClientEndpoint::new((host.as_str(), port));
+    if let Some(seconds) = timeout {
+        let limit = Duration::try_from_secs_f64(seconds)
+            .ok()
+            .ok_or_else(|| arguments.invalid("timeout", seconds.to_string(), TIMEOUT))?;
+        endpoint = endpoint.timeout(limit);
+    }
+    if let Some(ip) = bind_address {
+        endpoint = endpoint.local_address((ip, 0));
+    }
+    if let Some(family) = family {
+        endpoint = endpoint.family(family);
+    }
+    arguments.finish()?;
+    Ok(Rc::new(endpoint))
+}
+
+fn tcp_server(
+    mut arguments: EndpointArguments,
+    family: Option<IpFamily>,
+) -> Result<Rc<dyn ServerEndpoint>, EndpointError> {
+    let port = port(&mut arguments)?;
+    let interface = arguments.take("interface")?.filter(|host| !host.is_empty());
+    let interface = interface.unwrap_or_else(|| match family {
+        Some(IpFamily::V6) => "::".to_owned(),
+        _ => "0.0.0.0".to_owned(),
+    });
+    let backlog = arguments.parse("backlog", "a number of connections")?;
+    arguments.finish()?;
+    let mut endpoint = TcpServerEndpoint::new((interface.as_str(), port));
+    if let Some(family) = family {
+        endpoint = endpoint.family(family);
+    }
+    if let Some(connections) = backlog {
+        endpoint = endpoint.backlog(connections);
+    }
+    Ok(Rc::new(endpoint))
+}
+
+fn port(arguments: &mut EndpointArguments) -> Result<u16, EndpointError> {
+    let text = arguments.required("port", PORT)?;
+    text.parse()
+        .ok()
+        .ok_or_else(|| arguments.invalid("port", text, PORT))
+}
