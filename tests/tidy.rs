@@ -288,3 +288,42 @@ fn local_links_of_the_documents_lead_somewhere() {
         }
     }
 }
+
+/// Words of the tables that are the language's, or the standard library's.
+const NOT_OURS: [&str; 10] = [
+    "Ok", "Err", "none", "Debug", "Display", "await", "async", "move", "return", "Result",
+];
+
+#[test]
+fn every_name_in_coming_from_twisted_exists() {
+    let page = fs::read_to_string(root().join("docs/coming-from-twisted.md")).expect("it is there");
+    let sources: String = library_files().into_values().collect();
+    let mut missing = Vec::new();
+    for row in page.lines().filter(|line| line.starts_with("| ")) {
+        let ours = row.split(" | ").nth(1).unwrap_or_default();
+        // What stands between backticks, every second piece.
+        for code in ours.split('`').skip(1).step_by(2) {
+            let words =
+                code.split(|character: char| !character.is_alphanumeric() && character != '_');
+            for word in words.filter(|word| word.len() > 1 && !NOT_OURS.contains(word)) {
+                let is_defined = ["fn ", "struct ", "enum ", "trait ", "mod "]
+                    .iter()
+                    .any(|kind| is_followed(&sources, &format!("{kind}{word}")))
+                    // A variant.
+                    || (word.starts_with(char::is_uppercase)
+                        && is_followed(&sources, &format!("\n    {word}")));
+                if !is_defined {
+                    missing.push(format!("{word} in {row}"));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no such name:\n{}", missing.join("\n"));
+}
+
+/// Whether `text` has these words, and not as the beginning of a longer one.
+fn is_followed(text: &str, words: &str) -> bool {
+    let is_word = |character: char| character.is_alphanumeric() || character == '_';
+    text.match_indices(words)
+        .any(|(index, _)| !text[index + words.len()..].starts_with(is_word))
+}
