@@ -20,7 +20,8 @@
 //! Calls of one thread are made in the order in which it posted them. Those of two
 //! threads that know nothing of each other have none.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::panic::Location;
@@ -28,13 +29,14 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use torsade_deferred::{Failure, Interrupted, IntoDeferred, maybe_deferred};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use torsade_deferred::{Canceller, Failure, Interrupted};
 
 use crate::driver::WakeUp;
 use crate::panics;
 use crate::reactor::Reactor;
-use crate::slab::Slab;
+use crate::remote_call::GiveUp;
+use crate::slab::{Slab, Token};
 
 /// Reaches a reactor from other threads.
 ///
@@ -88,84 +90,27 @@ impl Remote {
         Ok(())
     }
 
-    /// Has the reactor call `call` on its own thread, and waits for what it returns: a
-    /// value, a failure, or a Deferred, which is waited for, too. Twisted's
-    /// `blockingCallFromThread`.
-    ///
-    /// For threads that have nothing else to do: this blocks until the reactor runs and
-    /// answers.
-    ///
-    /// # Errors
-    ///
-    /// [`BlockingCallError::Failed`], with the failure as far as it can cross threads. To
-    /// have a typed error here, make it part of the value.
-    /// [`OnReactorThread`](BlockingCallError::OnReactorThread), where waiting would never
-    /// end. [`Stopped`](BlockingCallError::Stopped) or
-    /// [`Gone`](BlockingCallError::Gone) if the reactor ends before it answers.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::thread;
-    /// use std::time::Duration;
-    /// use torsade_deferred::Deferred;
-    /// use torsade_reactor::Reactor;
-    ///
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let reactor = Reactor::new()?;
-    /// let remote = reactor.remote();
-    /// let worker = thread::spawn(move || {
-    ///     let answer = remote.blocking_call(|reactor| {
-    ///         let (trigger, deferred) = Deferred::<u32>::new();
-    ///         reactor.call_later(Duration::from_millis(1), || trigger.callback(42));
-    ///         deferred
-    ///     });
-    ///     remote.stop();
-    ///     answer
-    /// });
-    /// reactor.run()?;
-    /// assert!(matches!(worker.join(), Ok(Ok(42))));
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn blocking_call<R>(
-        &self,
-        call: impl FnOnce(&Reactor) -> R + Send + 'static,
-    ) -> Result<R::Value, BlockingCallError>
-    where
-        R: IntoDeferred<Failure, Value: Send + 'static>,
-    {
-        if self.is_reactor_thread() {
-            return Err(BlockingCallError::OnReactorThread);
-        }
-        let (reply, answer) = bounded(1);
+    /// Notes who is to be told if the reactor ends, under a number; not, if it has.
+    pub(crate) fn register(&self, give_up: GiveUp) -> Result<u64, Ending> {
         let mut waiting = self.shared.waiting();
-        if let Some(ending) = waiting.ended {
-            return Err(ending.into());
+        match waiting.ended {
+            Some(ending) => Err(ending),
+            None => Ok(waiting.callers.insert(give_up).to_u64()),
         }
-        let give_up = reply.clone();
-        let token = waiting.callers.insert(Box::new(move |ending: Ending| {
-            // Full, if there is an answer already.
-            let _ = give_up.try_send(Err(ending.into()));
-        }));
-        drop(waiting);
-        let shared = Arc::clone(&self.shared);
-        self.call_from_thread(move |reactor| {
-            // Nobody waits any more, if the reactor was stopped and runs again.
-            if shared.waiting().callers.get(token).is_none() {
-                return;
-            }
-            let deferred = maybe_deferred(|| call(reactor));
-            drop(deferred.add_both(move |result: Result<R::Value, Failure>| {
-                let result = result.map_err(|failure| RemoteFailure::of(&failure).into());
-                // Full, if the reactor has ended meanwhile.
-                let _ = reply.try_send(result);
-            }));
-        });
-        let answer = answer.recv();
-        let registered = self.shared.waiting().callers.remove(token);
+    }
+
+    pub(crate) fn is_registered(&self, number: u64) -> bool {
+        let waiting = self.shared.waiting();
+        waiting.callers.get(Token::from_u64(number)).is_some()
+    }
+
+    pub(crate) fn unregister(&self, number: u64) {
+        let registered = {
+            let mut waiting = self.shared.waiting();
+            waiting.callers.remove(Token::from_u64(number))
+        };
+        // Detach, then drop: an answer that nobody took may be in it.
         drop(registered);
-        answer.unwrap_or(Err(BlockingCallError::Gone))
     }
 
     /// Whether this is the thread on which the reactor's callbacks are called. Twisted's
@@ -229,7 +174,7 @@ pub struct RemoteFailure {
 }
 
 impl RemoteFailure {
-    fn of(failure: &Failure) -> Self {
+    pub(crate) fn of(failure: &Failure) -> Self {
         let messages: Vec<_> = failure.sources().map(ToString::to_string).collect();
         Self {
             message: messages.join(": "),
@@ -276,10 +221,10 @@ struct Shared {
     waiting: Mutex<Waiting>,
 }
 
-/// The threads in `blocking_call`.
+/// The calls from threads that have no answer yet.
 struct Waiting {
     /// How each is told that no answer will come.
-    callers: Slab<Box<dyn Fn(Ending) + Send>>,
+    callers: Slab<GiveUp>,
     /// Why nobody is to wait; `None` before the first run, and while the reactor runs.
     ended: Option<Ending>,
 }
@@ -328,6 +273,8 @@ impl Shared {
 pub(crate) struct Mailbox {
     remote: Remote,
     ended: Cell<bool>,
+    /// What cancels the calls from threads that have begun, by their numbers.
+    cancellers: RefCell<BTreeMap<u64, Canceller>>,
 }
 
 impl Mailbox {
@@ -347,7 +294,16 @@ impl Mailbox {
         Self {
             remote: Remote { posts, shared },
             ended: Cell::new(false),
+            cancellers: RefCell::default(),
         }
+    }
+
+    pub(crate) fn add_canceller(&self, number: u64, canceller: Canceller) {
+        self.cancellers.borrow_mut().insert(number, canceller);
+    }
+
+    pub(crate) fn take_canceller(&self, number: u64) -> Option<Canceller> {
+        self.cancellers.borrow_mut().remove(&number)
     }
 
     pub(crate) fn remote(&self) -> Remote {

@@ -3,11 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::env;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use torsade_deferred::{Deferred, Failure, Interrupted, Trigger};
+use torsade_reactor::task::sleep;
 use torsade_reactor::{BlockingCallError, Phase, Reactor, Remote};
 
 use crate::common::{End, count_unhandled, reactor};
@@ -373,4 +375,85 @@ fn blocking_call_whose_caller_was_told_of_the_stop_is_not_made_for_the_next_runs
         !made.load(Ordering::Relaxed),
         "made after its caller was told that it will not be"
     );
+}
+
+#[test]
+fn answer_of_a_call_comes_while_its_thread_does_something_else() {
+    let answers = beside(|remote| {
+        let nap = remote.defer_from_thread(|reactor| sleep(reactor, Duration::from_millis(1)));
+        let value = remote.defer_from_thread(|_| Ok(42));
+        let failure = remote.defer_from_thread(|_| Err::<(), _>(Failure::message("out of luck")));
+        (value.wait(), failure.wait(), nap.wait())
+    });
+    let (value, failure, nap) = answers;
+    assert_eq!((value.unwrap(), nap.unwrap()), (42, ()));
+    assert!(
+        matches!(failure, Err(BlockingCallError::Failed(failure)) if failure.message() == "out of luck")
+    );
+}
+
+#[test]
+fn cancelling_a_call_that_has_begun_cancels_what_it_returned() {
+    let (says, stopped) = mpsc::channel();
+    let (begins, begun) = mpsc::channel();
+    let answer = beside(move |remote| {
+        let call = remote.defer_from_thread(move |_| {
+            let (trigger, deferred) = Deferred::<()>::new();
+            trigger.on_cancel(move || says.send(()).unwrap());
+            begins.send(()).unwrap();
+            // Nobody fires it.
+            deferred.add_both(move |result| {
+                drop(trigger);
+                result
+            })
+        });
+        begun.recv().unwrap();
+        assert_eq!(format!("{call:?}"), "RemoteCall(waiting)");
+        call.cancel();
+        call.wait()
+    });
+    let Err(BlockingCallError::Failed(failure)) = answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(failure.interrupted(), Some(&Interrupted::Cancelled));
+    stopped.recv().unwrap();
+}
+
+#[test]
+fn call_that_is_cancelled_before_it_began_is_not_made() {
+    let reactor = reactor();
+    let call = reactor
+        .remote()
+        .defer_from_thread(|_| unreachable!("it was cancelled") as ());
+    call.cancel();
+    assert!(call.try_wait().is_none());
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    assert!(matches!(
+        call.try_wait(),
+        Some(Err(BlockingCallError::Failed(failure)))
+            if failure.interrupted() == Some(&Interrupted::Cancelled)
+    ));
+    call.cancel();
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    assert!(call.try_wait().is_none(), "it is given once");
+    assert_eq!(format!("{call:?}"), "RemoteCall(answered)");
+}
+
+#[test]
+fn call_whose_handle_is_dropped_is_made_and_the_end_of_the_reactor_is_an_answer() {
+    let (reactor, made) = (reactor(), Arc::new(AtomicUsize::new(0)));
+    let counter = Arc::clone(&made);
+    drop(reactor.remote().defer_from_thread(move |_| {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }));
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(made.load(Ordering::Relaxed), 1);
+    let remote = reactor.remote();
+    let pending = remote.defer_from_thread(|_| ());
+    drop(reactor);
+    assert!(matches!(pending.wait(), Err(BlockingCallError::Gone)));
+    assert!(matches!(
+        remote.defer_from_thread(|_| ()).wait(),
+        Err(BlockingCallError::Gone)
+    ));
 }

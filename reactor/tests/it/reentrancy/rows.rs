@@ -631,6 +631,31 @@ pub(super) const ROWS: &[Row] = &[
         ["true", "false", "true"],
     ),
     row(
+        "Remote::defer_from_thread",
+        Act::Remote(|_, remote| looked(remote.defer_from_thread(|_| ()))),
+        ["looked", "looked", "looked"],
+    ),
+    row(
+        "RemoteCall::wait",
+        Act::Remote(|_, remote| say(remote.defer_from_thread(|_| ()).wait().is_ok())),
+        ["false", "false", "false"],
+    ),
+    row(
+        "RemoteCall::try_wait",
+        Act::Remote(|_, remote| {
+            say(remote
+                .defer_from_thread(|_| ())
+                .try_wait()
+                .is_some_and(|answer| answer.is_ok()))
+        }),
+        ["false", "false", "false"],
+    ),
+    row(
+        "RemoteCall::cancel",
+        Act::Remote(|_, remote| say(remote.defer_from_thread(|_| ()).cancel())),
+        ["()", "()", "()"],
+    ),
+    row(
         "Remote::blocking_call",
         Act::Remote(|_, remote| say(remote.blocking_call(|_| Ok(1)))),
         [
