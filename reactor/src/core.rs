@@ -211,23 +211,24 @@ impl Core {
         self.run_soon_calls();
         self.run_hooks(&self.idle);
         self.run_hooks(&self.prepare);
-        let left_over = self.wait(match pause {
+        let (mut events, left_over) = self.wait(match pause {
             Pause::UnlessBusy(_) if self.calls_made.get() != calls_before => Some(Duration::ZERO),
             Pause::UnlessBusy(limit) | Pause::Wait(limit) => limit,
         })?;
         self.run_hooks(&self.check);
         self.run_signal_calls();
-        let events = self.dispatch();
+        let events_delivered = self.dispatch(&mut events);
+        self.events.set(events);
         self.run_left_over(left_over);
         self.stop_watch
-            .count(1, events, self.calls_made.get() - calls_before);
+            .count(1, events_delivered, self.calls_made.get() - calls_before);
         Ok(())
     }
 
     /// Fixes what this turn runs: later arrivals wait for the next.
     fn begin(&self) -> usize {
         self.go_on_starting();
-        if !self.starting.get() {
+        if !self.starting.get() && !self.when_running.borrow().is_empty() {
             let calls = self.when_running.take();
             for call in calls {
                 self.run_call(call);
@@ -294,7 +295,15 @@ impl Core {
         }
     }
 
+    #[inline]
     fn run_hooks(&self, hooks: &TurnHooks) {
+        if !hooks.has_none() {
+            self.run_some_hooks(hooks);
+        }
+    }
+
+    #[inline(never)]
+    fn run_some_hooks(&self, hooks: &TurnHooks) {
         hooks.run(|hook| {
             // The panic has been reported; a hook is called again all the same.
             let _ = panics::catch(hook);
@@ -322,6 +331,7 @@ impl Core {
     }
 
     /// A callback has returned: says so, if it took too long and somebody wants to know.
+    #[inline]
     fn lap(&self, what: &dyn fmt::Display) {
         if self.stop_watch.is_running()
             && let Some(took) = self.stop_watch.lap(self.driver.now())
@@ -338,8 +348,8 @@ impl Core {
         self.settle();
     }
 
-    /// Waits for events, and gives the sources that had something left over before.
-    fn wait(&self, limit: Option<Duration>) -> io::Result<Vec<Token>> {
+    /// Waits for events, and gives them, and the sources that had something left over before.
+    fn wait(&self, limit: Option<Duration>) -> io::Result<(Vec<Event>, Vec<Token>)> {
         let mut limit = self.sleep_limit(limit);
         if limit != Some(Duration::ZERO) && !self.mailbox.fall_asleep() {
             limit = Some(Duration::ZERO);
@@ -361,9 +371,14 @@ impl Core {
         if self.stop_watch.is_running() {
             self.stop_watch.wakes(self.driver.now());
         }
-        self.events.set(events);
-        outcome?;
-        Ok(self.again.take())
+        if let Err(error) = outcome {
+            self.events.set(events);
+            return Err(error);
+        }
+        if self.again.borrow().is_empty() {
+            return Ok((events, Vec::new()));
+        }
+        Ok((events, self.again.take()))
     }
 
     fn sleep_limit(&self, limit: Option<Duration>) -> Option<Duration> {
@@ -388,29 +403,25 @@ impl Core {
 
     /// How long it is to the next delayed call.
     fn next_due(&self) -> Option<Duration> {
-        {
-            let timers = self.timers.borrow();
-            if !timers.is_empty() {
-                self.ages.mark(self.driver.now(), timers.next_sequence());
-            }
-        }
-        let due = |time| {
-            let deadline = self.timers(time).borrow().next_deadline()?;
-            Some(deadline.saturating_duration_since(self.time(time)))
-        };
-        match (due(Time::Running), due(Time::Boot)) {
+        let running = self.timers.borrow();
+        let running = running.next_deadline().map(|deadline| {
+            let now = self.driver.now();
+            self.ages.mark(now, running.next_sequence());
+            deadline.saturating_duration_since(now)
+        });
+        let boot = self.boot_timers.borrow().next_deadline();
+        let boot = boot.map(|deadline| deadline.saturating_duration_since(self.driver.boot_now()));
+        match (running, boot) {
             (Some(running), Some(boot)) => Some(running.min(boot)),
             (running, boot) => running.or(boot),
         }
     }
 
-    fn dispatch(&self) -> u64 {
-        let mut events = self.events.take();
+    fn dispatch(&self, events: &mut Vec<Event>) -> u64 {
         let count = events.len() as u64;
         for event in events.drain(..) {
             self.deliver(event.token, event.readiness);
         }
-        self.events.set(events);
         count
     }
 
@@ -420,6 +431,9 @@ impl Core {
     }
 
     fn run_left_over(&self, mut left_over: Vec<Token>) {
+        if left_over.is_empty() {
+            return;
+        }
         for token in left_over.drain(..) {
             self.call_source(token, Source::again);
         }
@@ -434,16 +448,28 @@ impl Core {
         // A stale token, of a source that an earlier event removed, finds nobody.
         if let Some(Registered { source, origin, .. }) = self.registered(token) {
             self.origin.set(origin);
-            call(Rc::clone(&source));
+            // To be named in a report, if there is to be one.
+            let timed = self.stop_watch.is_running().then(|| Rc::clone(&source));
+            call(source);
             self.settle();
             self.origin.set(None);
-            self.lap(&Shown(&*source, origin));
+            if let Some(source) = timed {
+                self.lap(&Shown(&*source, origin));
+            }
         }
     }
 
     /// Sends and closes what the last callback asked for. Closing calls back, so this
     /// goes on until nothing is asked for any more.
+    #[inline]
     pub(crate) fn settle(&self) {
+        if !self.layers.borrow().is_empty() || !self.dirty.borrow().is_empty() {
+            self.settle_all();
+        }
+    }
+
+    #[inline(never)]
+    fn settle_all(&self) {
         loop {
             self.settle_layers();
             if self.dirty.borrow().is_empty() {
