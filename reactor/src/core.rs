@@ -40,6 +40,7 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::buffers::Buffers;
 use crate::calls::Calls;
 use crate::delayed_call::{Call, DelayedCall, Time};
 use crate::descriptor::Readiness;
@@ -59,17 +60,6 @@ use crate::stream::Settle;
 use crate::thread_pool::ThreadPool;
 use crate::threads::Errands;
 use crate::timers::Timers;
-
-/// How much one read takes at most. The reactor owns one such buffer for all of its
-/// connections.
-pub(crate) const READ_SIZE: usize = 64 * 1024;
-
-/// Buffers for unsent bytes that the reactor keeps for the next connection that needs
-/// one, and the largest that it keeps.
-const SPARE_BUFFERS: usize = 64;
-const SPARE_SIZE_MAX: usize = 64 * 1024;
-/// What a buffer for unsent bytes begins with: a few small messages.
-const BUFFER_SIZE: usize = 4 * 1024;
 
 /// "For ever", where a deadline is beyond the clock's range.
 const FAR_FUTURE: Duration = Duration::from_secs(86_400 * 365 * 30);
@@ -143,8 +133,7 @@ pub(crate) struct Core {
     again: RefCell<Vec<Token>>,
     /// Room for the events of one wait; empty between waits.
     events: Cell<Vec<Event>>,
-    read_buffer: Cell<Option<Vec<u8>>>,
-    spare_buffers: RefCell<Vec<Vec<u8>>>,
+    pub(crate) buffers: Buffers,
     pub(crate) stop_watch: StopWatch,
     calls_made: Cell<u64>,
     pub(crate) running: Cell<bool>,
@@ -187,8 +176,7 @@ impl Core {
             layers: RefCell::default(),
             again: RefCell::default(),
             events: Cell::default(),
-            read_buffer: Cell::new(None),
-            spare_buffers: RefCell::default(),
+            buffers: Buffers::default(),
             stop_watch: StopWatch::default(),
             calls_made: Cell::new(0),
             running: Cell::new(false),
@@ -761,34 +749,6 @@ impl Core {
 
     pub(crate) fn ready_again(&self, token: Token) {
         self.again.borrow_mut().push(token);
-    }
-
-    pub(crate) fn take_read_buffer(&self) -> Vec<u8> {
-        self.read_buffer
-            .take()
-            .unwrap_or_else(|| vec![0; READ_SIZE])
-    }
-
-    pub(crate) fn return_read_buffer(&self, buffer: Vec<u8>) {
-        self.read_buffer.set(Some(buffer));
-    }
-
-    /// Lends memory for unsent bytes.
-    pub(crate) fn lend_buffer(&self) -> Vec<u8> {
-        self.spare_buffers
-            .borrow_mut()
-            .pop()
-            .unwrap_or_else(|| Vec::with_capacity(BUFFER_SIZE))
-    }
-
-    pub(crate) fn return_buffer(&self, buffer: Vec<u8>) {
-        if buffer.capacity() == 0 || buffer.capacity() > SPARE_SIZE_MAX {
-            return;
-        }
-        let mut spare = self.spare_buffers.borrow_mut();
-        if spare.len() < SPARE_BUFFERS {
-            spare.push(buffer);
-        }
     }
 }
 

@@ -40,6 +40,7 @@
 
 mod address;
 mod boot_clock;
+mod buffers;
 mod calls;
 mod channel;
 mod connect_error;

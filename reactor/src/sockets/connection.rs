@@ -32,7 +32,8 @@ use std::rc::Rc;
 use torsade_deferred::{Deferred, Trigger, fail, succeed};
 
 use crate::address::Address;
-use crate::core::{Core, READ_SIZE, Source};
+use crate::buffers::READ_SIZE;
+use crate::core::{Core, Source};
 use crate::delayed_call::DelayedCall;
 use crate::descriptor::Readiness;
 use crate::driver::StreamSocket;
@@ -272,7 +273,7 @@ impl Connection {
         if !self.flags.readable.get() || !self.is_reading() {
             return;
         }
-        let mut buffer = self.core.take_read_buffer();
+        let mut buffer = self.core.buffers.take_for_reading();
         for _ in 0..READS_PER_TURN {
             let received = match self.socket.borrow().as_ref() {
                 Some(socket) => socket.read(&mut buffer),
@@ -305,7 +306,7 @@ impl Connection {
                 break;
             }
         }
-        self.core.return_read_buffer(buffer);
+        self.core.buffers.return_from_reading(buffer);
         if self.flags.readable.get() && self.is_reading() {
             self.mark_again();
         }
@@ -317,7 +318,7 @@ impl Connection {
         if !self.flags.readable.get() || self.flags.read_ended.get() {
             return;
         }
-        let mut buffer = self.core.take_read_buffer();
+        let mut buffer = self.core.buffers.take_for_reading();
         for _ in 0..READS_PER_TURN {
             let received = match self.socket.borrow().as_ref() {
                 Some(socket) => socket.read(&mut buffer),
@@ -334,7 +335,7 @@ impl Connection {
             }
             break;
         }
-        self.core.return_read_buffer(buffer);
+        self.core.buffers.return_from_reading(buffer);
         let goes_on = self.flags.readable.get() && !self.flags.read_ended.get();
         if goes_on && self.ending.get() == Ending::Closing {
             self.mark_again();
@@ -372,7 +373,9 @@ impl Connection {
             }
         }
         if outgoing.is_empty() {
-            self.core.return_buffer(outgoing.take_buffer());
+            self.core
+                .buffers
+                .return_from_writing(outgoing.take_buffer());
         }
     }
 
@@ -530,7 +533,8 @@ impl Connection {
             }
         }
         self.core
-            .return_buffer(self.outgoing.borrow_mut().take_buffer());
+            .buffers
+            .return_from_writing(self.outgoing.borrow_mut().take_buffer());
         // Detach, then call: the receiver is gone from here when it hears of it.
         for flush in rarities.into_iter().flat_map(|rarities| rarities.flushes) {
             flush.trigger.errback(NotFlushed);
@@ -646,7 +650,7 @@ impl Stream for Connection {
         if outgoing.len() > limit && self.flags.overfull.get() {
             return self.doom(ConnectionLost::Overrun { limit });
         }
-        outgoing.push(rest, || self.core.lend_buffer());
+        outgoing.push(rest, || self.core.buffers.take_for_writing());
         self.mark_dirty();
     }
 
