@@ -65,6 +65,7 @@ mod remote;
 mod remote_call;
 mod resolver;
 mod signals;
+mod simulation;
 mod slab;
 mod sockets;
 mod sources;

@@ -1,0 +1,3 @@
+mod lane;
+mod link;
+mod random;
