@@ -84,6 +84,9 @@ pub(crate) trait Source {
     /// The reactor stops.
     fn stop(self: Rc<Self>);
 
+    /// The machine has crashed, some time ago: lets go of whoever listens, and tells nobody.
+    fn vanish(self: Rc<Self>) {}
+
     /// What it is, for reports.
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
@@ -642,6 +645,21 @@ impl Core {
         self.winding_up.set(false);
     }
 
+    /// The machine has crashed: what it drove is taken out without a word. Nothing of it is
+    /// called any more, also not in the turn at hand.
+    pub(crate) fn perish(&self) -> Remains {
+        let sources = mem::replace(&mut *self.sources.borrow_mut(), Slab::new());
+        Remains {
+            timers: mem::replace(&mut *self.timers.borrow_mut(), Timers::new()),
+            soon: mem::replace(&mut *self.soon.borrow_mut(), Calls::new()),
+            starting: self.when_running.take(),
+            errands: self.errands.take(),
+            lookups: self.lookups.take(),
+            layers: self.layers.take(),
+            sources,
+        }
+    }
+
     fn clear_hooks(&self) {
         for hooks in [&self.prepare, &self.check, &self.idle] {
             hooks.clear();
@@ -758,6 +776,35 @@ pub(crate) enum Pause {
     Wait(Option<Duration>),
     /// Not at all, if the turn has made a call: its caller wants to hear of that.
     UnlessBusy(Option<Duration>),
+}
+
+/// What a reactor drove when its machine crashed. To drop it is to drop user code.
+pub(crate) struct Remains {
+    timers: Timers<Call>,
+    soon: Calls<Call>,
+    starting: Vec<Call>,
+    errands: Errands,
+    lookups: Lookups,
+    layers: Vec<Rc<dyn Settle>>,
+    sources: Slab<Rc<dyn Source>>,
+}
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        for (_, source) in self.sources.iter() {
+            // The panic has been reported.
+            let _ = panics::catch(|| Rc::clone(source).vanish());
+        }
+        let rest = (
+            mem::replace(&mut self.timers, Timers::new()),
+            mem::replace(&mut self.soon, Calls::new()),
+            mem::take(&mut self.starting),
+            mem::take(&mut self.errands),
+            mem::take(&mut self.lookups),
+            mem::take(&mut self.layers),
+        );
+        let _ = panics::catch(|| drop(rest));
+    }
 }
 
 /// Held while the loop runs.

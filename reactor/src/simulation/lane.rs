@@ -187,11 +187,14 @@ impl Lane {
 
     /// Gives bytes to the reader: at most what has arrived.
     pub(super) fn read(&mut self, buffer: &mut [u8]) {
-        debug_assert!(buffer.len() <= self.arrived, "only what has arrived is read");
+        debug_assert!(
+            buffer.len() <= self.arrived,
+            "only what has arrived is read"
+        );
         let (front, back) = self.bytes.as_slices();
-        let at_front = buffer.len().min(front.len());
-        buffer[..at_front].copy_from_slice(&front[..at_front]);
-        buffer[at_front..].copy_from_slice(&back[..buffer.len() - at_front]);
+        let (first, second) = buffer.split_at_mut(buffer.len().min(front.len()));
+        first.copy_from_slice(&front[..first.len()]);
+        second.copy_from_slice(&back[..second.len()]);
         self.bytes.drain(..buffer.len());
         self.arrived -= buffer.len();
         self.untold.read += buffer.len();
@@ -218,8 +221,9 @@ mod tests {
             for _ in 0..300 {
                 match random.below(6) {
                     0 => {
-                        let data: Vec<u8> =
-                            (0..random.below(60_000)).map(|n| n as u8 ^ seed as u8).collect();
+                        let data: Vec<u8> = (0..random.below(60_000))
+                            .map(|n| n as u8 ^ seed as u8)
+                            .collect();
                         let count = lane.write(&data);
                         written.extend_from_slice(&data[..count]);
                     }

@@ -82,6 +82,8 @@ impl Link {
 #[derive(Clone, Debug)]
 pub(super) struct LinkState {
     pub(super) link: Link,
+    /// What it is like for a while.
+    pub(super) degraded: Option<Link>,
     /// Nothing gets through.
     pub(super) cut: bool,
     /// What gets through waits.
@@ -101,19 +103,25 @@ impl LinkState {
     pub(super) fn new(link: Link) -> Self {
         Self {
             link,
+            degraded: None,
             cut: false,
             held: false,
             busy_until: Duration::ZERO,
         }
     }
 
+    pub(super) fn current(&self) -> Link {
+        self.degraded.unwrap_or(self.link)
+    }
+
     /// Sends a packet of this size at `now`.
     pub(super) fn send(&mut self, now: Duration, size: usize, random: &mut Random) -> Fate {
-        if self.cut || random.chance(self.link.loss) {
+        let link = self.current();
+        if self.cut || random.chance(link.loss) {
             return Fate::Lost;
         }
-        let latency = self.link.latency.draw(random);
-        let Some(bandwidth) = self.link.bandwidth else {
+        let latency = link.latency.draw(random);
+        let Some(bandwidth) = link.bandwidth else {
             return Fate::Arrives(now + latency);
         };
         let nanos = |bytes: usize| {
@@ -121,7 +129,7 @@ impl LinkState {
             Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
         };
         let begins = self.busy_until.max(now);
-        if begins - now > nanos(self.link.queue_max) {
+        if begins - now > nanos(link.queue_max) {
             return Fate::Lost;
         }
         self.busy_until = begins.saturating_add(nanos(size));

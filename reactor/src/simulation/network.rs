@@ -276,7 +276,9 @@ impl Network {
     pub(super) fn add_host(&mut self) -> (HostId, IpAddr) {
         let id = HostId(self.hosts.len());
         let number = u32::try_from(id.0 + 1).expect("fewer hosts than addresses");
-        let ip = IpAddr::from(Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + number));
+        let ip = IpAddr::from(Ipv4Addr::from(
+            u32::from(Ipv4Addr::new(10, 0, 0, 0)) + number,
+        ));
         self.hosts.push(Host {
             ip,
             up: true,
@@ -351,6 +353,11 @@ impl Network {
         self.link_mut(from, to).link = link;
     }
 
+    /// The way is as bad as this for a while; `None` ends that.
+    pub(super) fn set_degraded(&mut self, from: HostId, to: HostId, link: Option<Link>) {
+        self.link_mut(from, to).degraded = link;
+    }
+
     /// Nothing gets from one host to the other any more, or does again.
     pub(super) fn set_cut(&mut self, from: HostId, to: HostId, cut: bool) {
         self.link_mut(from, to).cut = cut;
@@ -361,7 +368,7 @@ impl Network {
         self.link_mut(from, to).held = held;
         if !held {
             for what in self.parked.remove(&(from, to)).unwrap_or_default() {
-                let latency = self.link(from, to).link.latency.draw(&mut self.random);
+                let latency = self.link(from, to).current().latency.draw(&mut self.random);
                 self.arrive_after(latency, what);
             }
         }
@@ -449,7 +456,9 @@ impl Network {
     }
 
     pub(super) fn listening_address(&self, listener: Token) -> Option<SocketAddr> {
-        self.listeners.get(listener).map(|listener| listener.address)
+        self.listeners
+            .get(listener)
+            .map(|listener| listener.address)
     }
 
     pub(super) fn watch_listener(&mut self, listener: Token, token: Token) {
@@ -627,7 +636,8 @@ impl Network {
     }
 
     pub(super) fn is_delivered(&self, socket: SocketId) -> bool {
-        self.side(socket).is_none_or(|side| side.lane.is_delivered())
+        self.side(socket)
+            .is_none_or(|side| side.lane.is_delivered())
     }
 
     /// The program closes its socket. Unread bytes, or a wish to, make it a reset.
@@ -961,7 +971,8 @@ impl Network {
             return;
         }
         let Some(listener) = self.listener_at(host, address) else {
-            self.trace.add(self.now, Happening::Refused { from, to: address });
+            self.trace
+                .add(self.now, Happening::Refused { from, to: address });
             let refusal = What::Refusal(Packet::to(socket.peer()));
             if !self.send(refusal, 0) {
                 self.retry_later(socket.peer());
@@ -979,7 +990,8 @@ impl Network {
             if let Some(side) = self.side_mut(socket) {
                 side.phase = Phase::Open;
             }
-            self.trace.add(self.now, Happening::Connected { from, to: address });
+            self.trace
+                .add(self.now, Happening::Connected { from, to: address });
             self.tell_listener(listener);
         }
         if !self.send(What::Answer(Packet::to(socket.peer())), 0) {
@@ -1001,7 +1013,8 @@ impl Network {
             _ => false,
         };
         let Segment { len, end } = segment;
-        self.trace.add(self.now, Happening::Arrived { from, to, len, end });
+        self.trace
+            .add(self.now, Happening::Arrived { from, to, len, end });
         let Some(side) = self.side_mut(sender) else {
             return;
         };
@@ -1031,7 +1044,10 @@ impl Network {
             self.tell(socket, WRITABLE);
         }
         // What has happened since this one left.
-        if self.side(socket).is_some_and(|side| side.lane.has_arrivals_untold()) {
+        if self
+            .side(socket)
+            .is_some_and(|side| side.lane.has_arrivals_untold())
+        {
             self.acknowledge(socket);
         }
         self.transmit(socket);

@@ -607,6 +607,12 @@ impl Source for Connection {
         self.doom(ConnectionLost::Stopped);
     }
 
+    fn vanish(self: Rc<Self>) {
+        self.ending.set(Ending::Lost);
+        let receiver = self.receiver.take();
+        drop((self.socket.take(), receiver));
+    }
+
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unsent = self.outgoing.borrow().len();
         write!(

@@ -19,6 +19,7 @@ mod reentrancy;
 mod remote;
 mod running;
 mod signals;
+mod simulation;
 mod threads;
 mod transport;
 mod weak;
