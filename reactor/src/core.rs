@@ -650,7 +650,7 @@ impl Core {
     pub(crate) fn perish(&self) -> Remains {
         let sources = mem::replace(&mut *self.sources.borrow_mut(), Slab::new());
         Remains {
-            timers: mem::replace(&mut *self.timers.borrow_mut(), Timers::new()),
+            timers: [&self.timers, &self.boot_timers].map(|timers| timers.replace(Timers::new())),
             soon: mem::replace(&mut *self.soon.borrow_mut(), Calls::new()),
             starting: self.when_running.take(),
             errands: self.errands.take(),
@@ -780,23 +780,23 @@ pub(crate) enum Pause {
 
 /// What a reactor drove when its machine crashed. To drop it is to drop user code.
 pub(crate) struct Remains {
-    timers: Timers<Call>,
+    timers: [Timers<Call>; 2],
     soon: Calls<Call>,
     starting: Vec<Call>,
     errands: Errands,
     lookups: Lookups,
     layers: Vec<Rc<dyn Settle>>,
-    sources: Slab<Rc<dyn Source>>,
+    sources: Slab<Registered>,
 }
 
 impl Drop for Remains {
     fn drop(&mut self) {
-        for (_, source) in self.sources.iter() {
+        for (_, registered) in self.sources.iter() {
             // The panic has been reported.
-            let _ = panics::catch(|| Rc::clone(source).vanish());
+            let _ = panics::catch(|| Rc::clone(&registered.source).vanish());
         }
         let rest = (
-            mem::replace(&mut self.timers, Timers::new()),
+            mem::replace(&mut self.timers, [Timers::new(), Timers::new()]),
             mem::replace(&mut self.soon, Calls::new()),
             mem::take(&mut self.starting),
             mem::take(&mut self.errands),

@@ -56,6 +56,9 @@ impl HostDriver {
     }
 }
 
+/// What work on a thread takes at most: a few disk accesses.
+const THREAD_TIME_MAX: Duration = Duration::from_millis(20);
+
 fn crashed() -> io::Error {
     io::Error::new(ErrorKind::NotConnected, "the host has crashed")
 }
@@ -70,6 +73,24 @@ fn ip_address(address: &Address) -> io::Result<SocketAddr> {
 impl Driver for HostDriver {
     fn now(&self) -> Instant {
         self.clock.at(self.network.borrow().now())
+    }
+
+    fn begin_boot_time(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn boot_now(&self) -> Instant {
+        // A simulated host is up or down, and never asleep.
+        self.now()
+    }
+
+    fn set_boot_alarm(&self, _deadline: Option<Instant>) {
+        // The world looks at every deadline itself.
+    }
+
+    fn thread_time(&self) -> Option<Duration> {
+        let mut network = self.network.borrow_mut();
+        Some(network.draw_time(Duration::ZERO, THREAD_TIME_MAX))
     }
 
     fn wait(&self, limit: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {

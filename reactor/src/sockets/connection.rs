@@ -284,6 +284,9 @@ impl Connection {
                     self.flags.readable.set(false);
                     self.flags.read_ended.set(true);
                     self.tell(|receiver| receiver.read_connection_lost());
+                    if self.flags.write_ended.get() {
+                        self.mark_dirty();
+                    }
                 }
                 Ok(count) => {
                     if count < buffer.len()
@@ -585,6 +588,10 @@ impl Source for Connection {
                     self.end_write();
                 }
                 self.mind_the_marks();
+                if self.flags.write_ended.get() && self.flags.read_ended.get() {
+                    // Nothing can come and nothing can go.
+                    self.close(ConnectionLost::Done);
+                }
             }
             Ending::Closing => {
                 self.fire_flushes();

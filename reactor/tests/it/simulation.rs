@@ -366,6 +366,9 @@ fn act(host: &Host, transport: Transport<Recorder>, record: &Rc<Record>, mut dic
         record.graceful.set(true);
         transport.resume_reading();
         transport.lose_write_connection();
+        // A peer whose reset was lost will never be heard of.
+        let reactor = transport.reactor();
+        reactor.call_later(SECOND * 1800, move || transport.lose_connection());
     });
 }
 
