@@ -108,7 +108,7 @@ pub(crate) struct Core {
     pub(crate) mailbox: Mailbox,
     pub(crate) timers: RefCell<Timers<Call>>,
     /// Those that are due by the time that passes in a suspension, too.
-    boot_timers: RefCell<Timers<Call>>,
+    pub(crate) boot_timers: RefCell<Timers<Call>>,
     pub(crate) soon: RefCell<Calls<Call>>,
     pub(crate) when_running: RefCell<Vec<Call>>,
     pub(crate) prepare: TurnHooks,
@@ -124,14 +124,14 @@ pub(crate) struct Core {
     pub(crate) origin: Cell<Option<&'static Location<'static>>>,
     /// When delayed calls were scheduled.
     pub(crate) ages: Ages,
-    lookups: RefCell<Lookups>,
+    pub(crate) lookups: RefCell<Lookups>,
     /// What threads of a pool work on.
     pub(crate) errands: RefCell<Errands>,
     pub(crate) thread_pool: RefCell<Option<ThreadPool>>,
     /// Sources to settle when the callback at hand has returned.
     dirty: RefCell<Vec<Token>>,
     /// Layers to settle before that.
-    layers: RefCell<Vec<Rc<dyn Settle>>>,
+    pub(crate) layers: RefCell<Vec<Rc<dyn Settle>>>,
     /// Sources to call again in the next turn.
     again: RefCell<Vec<Token>>,
     /// Room for the events of one wait; empty between waits.
@@ -645,21 +645,6 @@ impl Core {
         self.winding_up.set(false);
     }
 
-    /// The machine has crashed: what it drove is taken out without a word. Nothing of it is
-    /// called any more, also not in the turn at hand.
-    pub(crate) fn perish(&self) -> Remains {
-        let sources = mem::replace(&mut *self.sources.borrow_mut(), Slab::new());
-        Remains {
-            timers: [&self.timers, &self.boot_timers].map(|timers| timers.replace(Timers::new())),
-            soon: mem::replace(&mut *self.soon.borrow_mut(), Calls::new()),
-            starting: self.when_running.take(),
-            errands: self.errands.take(),
-            lookups: self.lookups.take(),
-            layers: self.layers.take(),
-            sources,
-        }
-    }
-
     fn clear_hooks(&self) {
         for hooks in [&self.prepare, &self.check, &self.idle] {
             hooks.clear();
@@ -776,35 +761,6 @@ pub(crate) enum Pause {
     Wait(Option<Duration>),
     /// Not at all, if the turn has made a call: its caller wants to hear of that.
     UnlessBusy(Option<Duration>),
-}
-
-/// What a reactor drove when its machine crashed. To drop it is to drop user code.
-pub(crate) struct Remains {
-    timers: [Timers<Call>; 2],
-    soon: Calls<Call>,
-    starting: Vec<Call>,
-    errands: Errands,
-    lookups: Lookups,
-    layers: Vec<Rc<dyn Settle>>,
-    sources: Slab<Registered>,
-}
-
-impl Drop for Remains {
-    fn drop(&mut self) {
-        for (_, registered) in self.sources.iter() {
-            // The panic has been reported.
-            let _ = panics::catch(|| Rc::clone(&registered.source).vanish());
-        }
-        let rest = (
-            mem::replace(&mut self.timers, [Timers::new(), Timers::new()]),
-            mem::replace(&mut self.soon, Calls::new()),
-            mem::take(&mut self.starting),
-            mem::take(&mut self.errands),
-            mem::take(&mut self.lookups),
-            mem::take(&mut self.layers),
-        );
-        let _ = panics::catch(|| drop(rest));
-    }
 }
 
 /// Held while the loop runs.

@@ -61,6 +61,7 @@ mod inspect;
 mod panics;
 mod protocol;
 mod reactor;
+mod remains;
 mod remote;
 mod remote_call;
 mod resolver;

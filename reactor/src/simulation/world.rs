@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 
 use torsade_deferred::unhandled;
 
-use crate::core::{Pause, Remains};
+use crate::core::Pause;
 use crate::reactor::Reactor;
+use crate::remains::Remains;
 
 use super::clock::HostClock;
 use super::driver::{HostDriver, Woken};
