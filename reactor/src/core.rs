@@ -153,10 +153,13 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(driver: Rc<dyn Driver>) -> Rc<Self> {
         let begin = driver.now();
+        let mailbox = Mailbox::new(driver.wake_up());
+        // A host may wait for the descriptor before it gives the first turn.
+        mailbox.fall_asleep();
         Rc::new(Self {
             owner: RefCell::default(),
             short_read_is_dry: driver.short_read_is_dry(),
-            mailbox: Mailbox::new(driver.wake_up()),
+            mailbox,
             driver,
             timers: RefCell::new(Timers::new()),
             boot_timers: RefCell::new(Timers::new()),

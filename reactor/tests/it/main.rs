@@ -5,6 +5,7 @@ mod channel;
 mod common;
 mod descriptors;
 mod embedding;
+mod embedding_contract;
 mod endings;
 mod endpoints;
 mod futures;
