@@ -100,4 +100,7 @@ mod documents {
 
     #[doc = include_str!("../docs/how-to.md")]
     struct HowTo;
+
+    #[doc = include_str!("../docs/embedding.md")]
+    struct Embedding;
 }
