@@ -47,13 +47,20 @@ pub trait Protocol: Sized + 'static {
     /// arrive in any pieces, down to single bytes. Test with that.
     fn data_received(&mut self, transport: &Transport<Self>, data: &[u8]);
 
+    /// Called once, before [`connection_made`](Protocol::connection_made), with the stream that it
+    /// is to be seated on; gives the one that it wants: this one, or a layer over it. For
+    /// protocols that wrap another and bring the layer for it, such as TLS.
+    fn put_layer(&mut self, stream: Rc<dyn Stream>) -> Rc<dyn Stream> {
+        stream
+    }
+
     /// Called when the peer has ended its stream: nothing more will come, though it
     /// may still read.
     ///
     /// By default the connection is lost in order, after what is unsent has been sent.
     /// Override this to go on writing; the connection then lasts until
-    /// [`lose_connection`](Transport::lose_connection), or until our stream has ended, too.
-    /// Twisted's `IHalfCloseableProtocol.readConnectionLost`.
+    /// [`lose_connection`](Transport::lose_connection). Twisted's
+    /// `IHalfCloseableProtocol.readConnectionLost`.
     fn read_connection_lost(&mut self, transport: &Transport<Self>) {
         transport.lose_connection();
     }

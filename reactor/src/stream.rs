@@ -212,6 +212,12 @@ pub trait Receiver {
     /// Bytes have come.
     fn data_received(self: Rc<Self>, data: &[u8]);
 
+    /// Bytes have come, into memory that the receiver may change: a layer decrypts or unmasks them
+    /// where they lie. By default [`data_received`](Receiver::data_received).
+    fn data_received_mut(self: Rc<Self>, data: &mut [u8]) {
+        self.data_received(data);
+    }
+
     /// The peer has ended its stream.
     fn read_connection_lost(self: Rc<Self>);
 

@@ -443,7 +443,8 @@ impl<P: Protocol> Receiver for Seat<P, dyn Stream> {
 impl<P: Protocol> Transport<P> {
     /// Seats `protocol` on `stream`, makes it the stream's receiver and tells it that
     /// the connection stands. For layers and for handing a connection on.
-    pub fn connect(protocol: P, stream: Rc<dyn Stream>) -> Self {
+    pub fn connect(mut protocol: P, stream: Rc<dyn Stream>) -> Self {
+        let stream = protocol.put_layer(stream);
         let transport = Self::over(protocol, stream);
         transport
             .seat

@@ -32,8 +32,7 @@ use std::rc::Rc;
 use torsade_deferred::{Deferred, Trigger, fail, succeed};
 
 use crate::address::Address;
-use crate::buffers::READ_SIZE;
-use crate::core::{Core, Source};
+use crate::core::{Core, READ_SIZE, Source};
 use crate::delayed_call::DelayedCall;
 use crate::descriptor::Readiness;
 use crate::driver::StreamSocket;
@@ -273,7 +272,7 @@ impl Connection {
         if !self.flags.readable.get() || !self.is_reading() {
             return;
         }
-        let mut buffer = self.core.buffers.take_for_reading();
+        let mut buffer = self.core.take_read_buffer();
         for _ in 0..READS_PER_TURN {
             let received = match self.socket.borrow().as_ref() {
                 Some(socket) => socket.read(&mut buffer),
@@ -284,9 +283,6 @@ impl Connection {
                     self.flags.readable.set(false);
                     self.flags.read_ended.set(true);
                     self.tell(|receiver| receiver.read_connection_lost());
-                    if self.flags.write_ended.get() {
-                        self.mark_dirty();
-                    }
                 }
                 Ok(count) => {
                     if count < buffer.len()
@@ -295,7 +291,7 @@ impl Connection {
                     {
                         self.flags.readable.set(false);
                     }
-                    self.tell(|receiver| receiver.data_received(&buffer[..count]));
+                    self.tell(|receiver| receiver.data_received_mut(&mut buffer[..count]));
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => self.flags.readable.set(false),
@@ -309,7 +305,7 @@ impl Connection {
                 break;
             }
         }
-        self.core.buffers.return_from_reading(buffer);
+        self.core.return_read_buffer(buffer);
         if self.flags.readable.get() && self.is_reading() {
             self.mark_again();
         }
@@ -321,7 +317,7 @@ impl Connection {
         if !self.flags.readable.get() || self.flags.read_ended.get() {
             return;
         }
-        let mut buffer = self.core.buffers.take_for_reading();
+        let mut buffer = self.core.take_read_buffer();
         for _ in 0..READS_PER_TURN {
             let received = match self.socket.borrow().as_ref() {
                 Some(socket) => socket.read(&mut buffer),
@@ -338,7 +334,7 @@ impl Connection {
             }
             break;
         }
-        self.core.buffers.return_from_reading(buffer);
+        self.core.return_read_buffer(buffer);
         let goes_on = self.flags.readable.get() && !self.flags.read_ended.get();
         if goes_on && self.ending.get() == Ending::Closing {
             self.mark_again();
@@ -376,9 +372,7 @@ impl Connection {
             }
         }
         if outgoing.is_empty() {
-            self.core
-                .buffers
-                .return_from_writing(outgoing.take_buffer());
+            self.core.return_buffer(outgoing.take_buffer());
         }
     }
 
@@ -536,8 +530,7 @@ impl Connection {
             }
         }
         self.core
-            .buffers
-            .return_from_writing(self.outgoing.borrow_mut().take_buffer());
+            .return_buffer(self.outgoing.borrow_mut().take_buffer());
         // Detach, then call: the receiver is gone from here when it hears of it.
         for flush in rarities.into_iter().flat_map(|rarities| rarities.flushes) {
             flush.trigger.errback(NotFlushed);
@@ -588,10 +581,6 @@ impl Source for Connection {
                     self.end_write();
                 }
                 self.mind_the_marks();
-                if self.flags.write_ended.get() && self.flags.read_ended.get() {
-                    // Nothing can come and nothing can go.
-                    self.close(ConnectionLost::Done);
-                }
             }
             Ending::Closing => {
                 self.fire_flushes();
@@ -612,12 +601,6 @@ impl Source for Connection {
             self.flush();
         }
         self.doom(ConnectionLost::Stopped);
-    }
-
-    fn vanish(self: Rc<Self>) {
-        self.ending.set(Ending::Lost);
-        let receiver = self.receiver.take();
-        drop((self.socket.take(), receiver));
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -663,7 +646,7 @@ impl Stream for Connection {
         if outgoing.len() > limit && self.flags.overfull.get() {
             return self.doom(ConnectionLost::Overrun { limit });
         }
-        outgoing.push(rest, || self.core.buffers.take_for_writing());
+        outgoing.push(rest, || self.core.lend_buffer());
         self.mark_dirty();
     }
 

@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use torsade_deferred::{Deferred, Failure, IntoDeferred};
+use torsade_reactor::testing::{memory_pair, virtual_time_reactor};
 use torsade_reactor::{
-    Acceptor, Address, ClientEndpoint, ConnectionLost, NotFlushed, Port, Reactor, ServerEndpoint,
-    Settle, Stream, Transport,
+    Acceptor, Address, ClientEndpoint, ConnectionLost, NotFlushed, Port, Protocol, Reactor,
+    Receiver, ServerEndpoint, Settle, Stream, Transport,
 };
 
 use crate::common::{End, Log, connect, reactor, run_while, small_limits};
@@ -30,7 +31,7 @@ impl ServerEndpoint for Loopback {
 /// Gives its stream away as soon as it is connected.
 struct Handover(Rc<dyn Acceptor>);
 
-impl torsade_reactor::Protocol for Handover {
+impl Protocol for Handover {
     fn connection_made(&mut self, transport: &Transport<Self>) {
         self.0.accept(Rc::clone(transport.stream()));
     }
@@ -210,7 +211,7 @@ fn streams_show_their_ends_and_are_found_by_their_type() {
             small_limits()
         }
         fn set_limits(&self, _: torsade_reactor::Limits) {}
-        fn set_receiver(&self, _: Rc<dyn torsade_reactor::Receiver>) {}
+        fn set_receiver(&self, _: Rc<dyn Receiver>) {}
         fn socket(&self) -> &dyn torsade_reactor::Socket {
             unreachable!("nobody asks")
         }
@@ -218,4 +219,103 @@ fn streams_show_their_ends_and_are_found_by_their_type() {
     assert!(stream.find::<Other>().is_none());
     let other: Rc<dyn Stream> = Rc::new(Other);
     assert!(other.find::<Other>().is_some());
+}
+
+#[test]
+fn a_protocol_may_bring_the_layer_that_it_sits_on() {
+    /// Changes every byte where it lies.
+    struct Masked {
+        above: RefCell<Option<Rc<dyn Receiver>>>,
+        below: Rc<dyn Stream>,
+    }
+    impl Receiver for Masked {
+        fn data_received(self: Rc<Self>, _: &[u8]) {
+            unreachable!("a connection lends its own buffer");
+        }
+        fn data_received_mut(self: Rc<Self>, data: &mut [u8]) {
+            for byte in &mut *data {
+                *byte ^= 1;
+            }
+            let above = self.above.borrow().clone().unwrap();
+            above.data_received_mut(data);
+        }
+        fn read_connection_lost(self: Rc<Self>) {
+            self.below.lose_connection(ConnectionLost::Done);
+        }
+        fn write_paused(self: Rc<Self>) {}
+        fn write_resumed(self: Rc<Self>) {}
+        fn connection_lost(self: Rc<Self>, reason: ConnectionLost) {
+            let above = self.above.take().unwrap();
+            above.connection_lost(reason);
+        }
+    }
+    struct Unmasked(Rc<RefCell<Vec<u8>>>, Log);
+    impl Protocol for Unmasked {
+        fn put_layer(&mut self, stream: Rc<dyn Stream>) -> Rc<dyn Stream> {
+            self.1.add("layer");
+            Rc::new(MaskedStream(Rc::new(Masked {
+                above: RefCell::new(None),
+                below: stream,
+            })))
+        }
+        fn connection_made(&mut self, transport: &Transport<Self>) {
+            self.1.add("made");
+            assert!(transport.stream().find::<MaskedStream>().is_some());
+        }
+        fn data_received(&mut self, _: &Transport<Self>, data: &[u8]) {
+            self.0.borrow_mut().extend_from_slice(data);
+        }
+    }
+    struct MaskedStream(Rc<Masked>);
+    impl Stream for MaskedStream {
+        fn write(&self, data: &[u8]) {
+            self.0.below.write(data);
+        }
+        fn lose_connection(&self, reason: ConnectionLost) {
+            self.0.below.lose_connection(reason);
+        }
+        fn abort_connection(&self, reason: ConnectionLost) {
+            self.0.below.abort_connection(reason);
+        }
+        fn lose_write_connection(&self) {}
+        fn pause_reading(&self) {}
+        fn resume_reading(&self) {}
+        fn is_connected(&self) -> bool {
+            self.0.below.is_connected()
+        }
+        fn unsent(&self) -> usize {
+            self.0.below.unsent()
+        }
+        fn is_congested(&self) -> bool {
+            false
+        }
+        fn flush(&self) -> Deferred<()> {
+            self.0.below.flush()
+        }
+        fn limits(&self) -> torsade_reactor::Limits {
+            small_limits()
+        }
+        fn set_limits(&self, _: torsade_reactor::Limits) {}
+        fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
+            self.0.above.replace(Some(receiver));
+            self.0
+                .below
+                .set_receiver(Rc::clone(&self.0) as Rc<dyn Receiver>);
+        }
+        fn socket(&self) -> &dyn torsade_reactor::Socket {
+            self.0.below.socket()
+        }
+        fn below(&self) -> Option<&Rc<dyn Stream>> {
+            Some(&self.0.below)
+        }
+    }
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let pair = memory_pair(&reactor);
+    let received = Rc::new(RefCell::new(Vec::new()));
+    Transport::connect(Unmasked(Rc::clone(&received), log.clone()), pair.server);
+    let client = Transport::connect(End::new("client", &Log::default()), pair.client);
+    client.write("`cb");
+    pair.pump.run().unwrap();
+    log.check(["layer", "made"]);
+    assert_eq!(*received.borrow(), b"abc");
 }
