@@ -62,7 +62,7 @@
 mod endpoints;
 
 pub use torsade_deferred as deferred;
-#[cfg(feature = "lines")]
+#[cfg(any(feature = "lines", feature = "tls"))]
 pub use torsade_protocols as protocols;
 pub use torsade_reactor as reactor;
 
@@ -78,6 +78,11 @@ pub mod prelude {
     #[cfg(feature = "lines")]
     pub use torsade_protocols::lines::{
         Delimiter, LineReceiver, LineTooLong, LineTransport, Lines,
+    };
+    #[cfg(feature = "tls")]
+    pub use torsade_protocols::tls::{
+        self, Identity, Roots, ServerName, StartTls, Tls, TlsClientEndpoint, TlsError,
+        TlsServerEndpoint,
     };
     pub use torsade_reactor::task::{
         Cooperator, LoopingCall, TimerService, defer_later, react, sleep,
@@ -100,7 +105,4 @@ mod documents {
 
     #[doc = include_str!("../docs/how-to.md")]
     struct HowTo;
-
-    #[doc = include_str!("../docs/embedding.md")]
-    struct Embedding;
 }

@@ -8,3 +8,5 @@
 
 #[cfg(feature = "lines")]
 pub mod lines;
+#[cfg(feature = "tls")]
+pub mod tls;

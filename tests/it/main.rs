@@ -6,9 +6,9 @@
     reason = "nobody prints a test's own types"
 )]
 
-mod embedding;
 mod examples;
 mod lines;
 mod programs;
 mod syscalls;
+mod tls;
 mod tour;

@@ -80,10 +80,12 @@ impl<H: LineReceiver> Delivery<H> {
         if stream.is_delivering() {
             return;
         }
+        stream.give_up();
         while stream.is_flowing() && !stream.is_kept_empty() {
             let kept = stream.take_kept();
             let used = self.deliver(kept.rest());
             stream.put_back(kept, used);
+            stream.give_up();
         }
         if !stream.is_flowing() {
             return;

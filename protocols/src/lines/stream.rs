@@ -35,6 +35,8 @@ pub struct LineStream {
     unused: Cell<usize>,
     /// Who brings what is kept to the line receiver.
     delivery: RefCell<Option<Weak<dyn GoOn>>>,
+    /// Who gets what has come and was not delivered, when the delivery at hand is over.
+    gives_up: Cell<Option<Taker>>,
     /// Who gets the bytes in place of the line receiver, as they are.
     successor: RefCell<Option<Rc<dyn Receiver>>>,
     flags: Flags,
@@ -55,6 +57,9 @@ struct Flags {
     /// The peer's stream has ended, behind what is kept.
     read_ended: Cell<bool>,
 }
+
+/// Takes what has come in place of the line receiver.
+type Taker = fn(&LineStream, &[u8]);
 
 /// Bytes that wait, and how many of them have been used.
 #[derive(Default)]
@@ -120,6 +125,16 @@ impl LineStream {
         }
     }
 
+    /// Delivers nothing of what has come so far, and gives it to `taker`: at once, or, in the
+    /// middle of a delivery, when that is over. For layers that are put below.
+    #[cfg(feature = "tls")]
+    pub(crate) fn give_up_kept(&self, taker: Taker) {
+        self.gives_up.set(Some(taker));
+        if !self.flags.delivering.get() {
+            self.give_up();
+        }
+    }
+
     /// Has delivery go on when this callback has returned: in the loop that is on the
     /// stack, or in the next turn.
     pub(super) fn schedule(&self) {
@@ -146,6 +161,7 @@ impl LineStream {
             raw_data: Cell::default(),
             unused: Cell::default(),
             delivery: RefCell::default(),
+            gives_up: Cell::default(),
             successor: RefCell::default(),
             flags: Flags::default(),
         })
@@ -170,7 +186,22 @@ impl LineStream {
     pub(super) fn is_flowing(&self) -> bool {
         let waits =
             self.flags.paused.get() || self.flags.scheduled.get() || self.flags.congested.get();
-        !waits && self.below.is_connected()
+        !waits && self.gives_up.get().is_none() && self.below.is_connected()
+    }
+
+    /// Gives what is kept to whoever wants it in place of the line receiver.
+    pub(super) fn give_up(&self) {
+        let Some(taker) = self.gives_up.take() else {
+            return;
+        };
+        let partial = {
+            let mut splitter = self.splitter.borrow_mut();
+            let same = splitter.delimiter().clone();
+            splitter.set_delimiter(same)
+        };
+        self.unread.borrow_mut().splice(..0, partial);
+        let kept = self.take_kept();
+        taker(self, kept.rest());
     }
 
     /// Looks whether the answers to what was delivered so far have left. If not, nothing

@@ -1,0 +1,361 @@
+//! Records to plaintext and back: rustls, and the bytes that are not whole yet. Pure.
+//!
+//! # Design
+//!
+//! rustls's unbuffered interface: records are decrypted where they lie, in the reactor's
+//! own read buffer, and a connection whose peer is silent keeps no buffer. (Its buffered
+//! interface reads 4 KiB at a time into a buffer that each connection keeps.) What is left of a
+//! chunk, an unfinished record, is kept here until the rest has come.
+
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
+};
+use rustls::{CommonState, Error, HandshakeKind};
+
+use super::session::{Asked, Session};
+
+/// What a record has on top of its plaintext, at most: header, explicit nonce, content
+/// type, tag (RFC 8446 §5.2 and RFC 5288 §3: 22 and 29 bytes).
+const OVERHEAD: usize = 32;
+
+/// The most plaintext that one record carries (RFC 8446 §5.1).
+pub(super) const RECORD: usize = 16 * 1024;
+
+/// What came out of the records.
+pub(super) enum Event<'a> {
+    /// The handshake is complete. Before all data.
+    Secured(Session),
+    Data(&'a [u8]),
+    /// The peer's closing alert: there is no more data.
+    PeerClosed,
+}
+
+/// Whether whoever was told of an event wants the next one now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    GoOn,
+    Stop,
+}
+
+pub(super) struct Records {
+    side: Side,
+    /// Bytes that have come and have not been used up.
+    kept: Vec<u8>,
+    /// How many of them rustls has seen: what it has seen belongs to a message that is not
+    /// whole, and it wants to see it again. Invariant: `seen <= kept.len()`.
+    seen: usize,
+    is_secured: bool,
+    asked: Asked,
+}
+
+enum Side {
+    Client(Box<UnbufferedClientConnection>),
+    Server(Box<UnbufferedServerConnection>),
+}
+
+/// The one thing that rustls has for each side and not for both.
+trait Process {
+    type Data;
+    fn process<'c, 'i>(&'c mut self, records: &'i mut [u8])
+    -> UnbufferedStatus<'c, 'i, Self::Data>;
+    fn common(&self) -> &CommonState;
+}
+
+impl Process for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        records: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(records)
+    }
+
+    fn common(&self) -> &CommonState {
+        self
+    }
+}
+
+impl Process for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        records: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(records)
+    }
+
+    fn common(&self) -> &CommonState {
+        self
+    }
+}
+
+/// Runs the same code for whichever side it is.
+macro_rules! either {
+    ($side:expr, $connection:ident => $code:expr) => {
+        match $side {
+            Side::Client($connection) => $code,
+            Side::Server($connection) => $code,
+        }
+    };
+}
+
+impl Records {
+    pub(super) fn client(connection: UnbufferedClientConnection, asked: Asked) -> Self {
+        Self::new(Side::Client(Box::new(connection)), asked)
+    }
+
+    pub(super) fn server(connection: UnbufferedServerConnection, asked: Asked) -> Self {
+        Self::new(Side::Server(Box::new(connection)), asked)
+    }
+
+    fn new(side: Side, asked: Asked) -> Self {
+        Self {
+            side,
+            kept: Vec::new(),
+            seen: 0,
+            is_secured: false,
+            asked,
+        }
+    }
+
+    /// Keeps `data` behind what is kept, for the next [`receive`](Self::receive).
+    pub(super) fn keep(&mut self, data: &[u8]) {
+        self.kept.extend_from_slice(data);
+    }
+
+    /// Takes in `data`, tells what was in it, and puts what is to be sent to `outgoing`.
+    ///
+    /// What is left when `tell` says stop is kept.
+    ///
+    /// # Errors
+    ///
+    /// The peer broke the protocol or is not who it should be. What is in `outgoing` says so to
+    /// it. There is no going on.
+    pub(super) fn receive(
+        &mut self,
+        mut data: &mut [u8],
+        outgoing: &mut Vec<u8>,
+        mut tell: impl FnMut(Event<'_>) -> Then,
+    ) -> Result<(), Error> {
+        if !self.kept.is_empty() {
+            // The rest of one record, so that the others can be used where they lie.
+            let wanted = missing(&self.kept).unwrap_or(data.len()).min(data.len());
+            let (rest, others) = data.split_at_mut(wanted);
+            self.kept.extend_from_slice(rest);
+            let mut kept = std::mem::take(&mut self.kept);
+            let (used, outcome) = self.take_in(&mut kept, outgoing, &mut tell);
+            let stopped = matches!(outcome, Ok(Then::Stop));
+            self.seen = if stopped { 0 } else { kept.len() - used };
+            if used < kept.len() {
+                kept.drain(..used);
+                self.kept = kept;
+            }
+            if !self.kept.is_empty() || stopped || outcome.is_err() {
+                self.kept.extend_from_slice(others);
+                let wants_more = outcome? == Then::GoOn && self.seen < self.kept.len();
+                // A message of several records: all that has come, at once.
+                return if wants_more {
+                    self.receive(&mut [], outgoing, tell)
+                } else {
+                    Ok(())
+                };
+            }
+            data = others;
+        }
+        let (used, outcome) = self.take_in(data, outgoing, &mut tell);
+        self.kept.extend_from_slice(&data[used..]);
+        let stopped = outcome? == Then::Stop;
+        self.seen = if stopped { 0 } else { self.kept.len() };
+        Ok(())
+    }
+
+    fn take_in(
+        &mut self,
+        data: &mut [u8],
+        outgoing: &mut Vec<u8>,
+        tell: &mut impl FnMut(Event<'_>) -> Then,
+    ) -> (usize, Result<Then, Error>) {
+        let (secured, asked) = (&mut self.is_secured, &self.asked);
+        either!(&mut self.side, connection => take_in(&mut **connection, secured, asked, data, outgoing, tell))
+    }
+
+    /// Encrypts `plaintext` into `outgoing`.
+    ///
+    /// # Errors
+    ///
+    /// The keys are used up, and the peer speaks a version that cannot renew them.
+    pub(super) fn encrypt(
+        &mut self,
+        plaintext: &[u8],
+        outgoing: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        self.write(outgoing, Message::Data(plaintext))
+    }
+
+    /// Puts the closing alert into `outgoing`.
+    pub(super) fn close(&mut self, outgoing: &mut Vec<u8>) -> Result<(), Error> {
+        self.write(outgoing, Message::Close)
+    }
+
+    fn write(&mut self, outgoing: &mut Vec<u8>, message: Message<'_>) -> Result<(), Error> {
+        let seen = &mut self.kept[..self.seen];
+        let (used, outcome) = either!(&mut self.side, connection => write(&mut **connection, seen, outgoing, message));
+        self.kept.drain(..used);
+        self.seen -= used;
+        outcome
+    }
+}
+
+enum Message<'a> {
+    Data(&'a [u8]),
+    Close,
+}
+
+fn take_in<C: Process>(
+    connection: &mut C,
+    secured: &mut bool,
+    asked: &Asked,
+    data: &mut [u8],
+    outgoing: &mut Vec<u8>,
+    tell: &mut impl FnMut(Event<'_>) -> Then,
+) -> (usize, Result<Then, Error>) {
+    let mut used = 0;
+    loop {
+        let UnbufferedStatus { discard, state, .. } = connection.process(&mut data[used..]);
+        let mut then = Then::GoOn;
+        let mut is_dry = false;
+        match state {
+            Err(error) => {
+                send_what_is_left(connection, outgoing);
+                return (used + discard, Err(error));
+            }
+            Ok(ConnectionState::EncodeTlsData(chunk)) => encode(chunk, outgoing),
+            // Who calls us sends what is in `outgoing`, before anything else.
+            Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
+            Ok(ConnectionState::ReadTraffic(mut traffic)) if *secured => {
+                while let Some(Ok(record)) = traffic.next_record() {
+                    used += record.discard;
+                    then = tell(Event::Data(record.payload));
+                }
+            }
+            // Told below that the handshake is complete; the data stays where it is.
+            Ok(ConnectionState::ReadTraffic(_)) => {}
+            Ok(ConnectionState::PeerClosed) => then = tell(Event::PeerClosed),
+            Ok(ConnectionState::ReadEarlyData(_)) => {
+                let error = "early data is not taken: it can be replayed";
+                return (used + discard, Err(Error::General(error.into())));
+            }
+            // Blocked, ready to write, or closed: until more comes.
+            Ok(_) => is_dry = true,
+        }
+        used += discard;
+        if !*secured && !connection.common().is_handshaking() {
+            *secured = true;
+            then = tell(Event::Secured(Session::of(connection.common(), asked)));
+            is_dry = false;
+        }
+        if is_dry || then == Then::Stop {
+            return (used, Ok(then));
+        }
+    }
+}
+
+/// After an error: the alert that tells the peer. The connection is not asked for anything else,
+/// since it would look at the same bytes again.
+fn send_what_is_left<C: Process>(connection: &mut C, outgoing: &mut Vec<u8>) {
+    while connection.common().wants_write() {
+        match connection.process(&mut []).state {
+            Ok(ConnectionState::EncodeTlsData(chunk)) => encode(chunk, outgoing),
+            // Data that nobody will be told of any more, and that lies in front of the alert.
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                while traffic.next_record().is_some() {}
+            }
+            _ => return,
+        }
+    }
+}
+
+fn encode<Data>(mut chunk: EncodeTlsData<'_, Data>, outgoing: &mut Vec<u8>) {
+    let begin = outgoing.len();
+    if let Err(EncodeError::InsufficientSize(size)) = chunk.encode(&mut []) {
+        outgoing.resize(begin + size.required_size, 0);
+        let encoded = chunk.encode(&mut outgoing[begin..]);
+        outgoing.truncate(begin + encoded.unwrap_or(0));
+    }
+}
+
+fn write<C: Process>(
+    connection: &mut C,
+    seen: &mut [u8],
+    outgoing: &mut Vec<u8>,
+    message: Message<'_>,
+) -> (usize, Result<(), Error>) {
+    let mut used = 0;
+    let exhausted = |_: EncryptError| Error::EncryptError;
+    loop {
+        let UnbufferedStatus { discard, state, .. } = connection.process(&mut seen[used..]);
+        used += discard;
+        let mut writer = match state {
+            Err(error) => return (used, Err(error)),
+            Ok(ConnectionState::WriteTraffic(writer)) => writer,
+            Ok(ConnectionState::EncodeTlsData(chunk)) => {
+                encode(chunk, outgoing);
+                continue;
+            }
+            Ok(ConnectionState::TransmitTlsData(transmit)) => {
+                transmit.done();
+                continue;
+            }
+            // Not secured, or our side is closed: there is nothing to be said any more.
+            Ok(_) => return (used, Ok(())),
+        };
+        let begin = outgoing.len();
+        let room = match message {
+            Message::Data(plaintext) => plaintext.len() + (plaintext.len() / RECORD + 1) * OVERHEAD,
+            Message::Close => 2 + OVERHEAD,
+        };
+        outgoing.resize(begin + room, 0);
+        loop {
+            let space = &mut outgoing[begin..];
+            let written = match message {
+                Message::Data(plaintext) => writer.encrypt(plaintext, space),
+                Message::Close => writer.queue_close_notify(space),
+            };
+            match written {
+                Ok(count) => {
+                    outgoing.truncate(begin + count);
+                    return (used, Ok(()));
+                }
+                // There was more to be said first, such as a change of keys.
+                Err(EncryptError::InsufficientSize(size)) => {
+                    outgoing.resize(begin + size.required_size, 0);
+                }
+                Err(error) => {
+                    outgoing.truncate(begin);
+                    return (used, Err(exhausted(error)));
+                }
+            }
+        }
+    }
+}
+
+/// How many bytes the record at the beginning of `kept` still wants; `None` if it is not that
+/// simple.
+fn missing(kept: &[u8]) -> Option<usize> {
+    // RFC 8446 §5.1: type, version (2), length (2).
+    const HEADER: usize = 5;
+    let Some(header) = kept.get(..HEADER) else {
+        return Some(HEADER - kept.len());
+    };
+    let whole = HEADER + usize::from(u16::from_be_bytes([header[3], header[4]]));
+    whole.checked_sub(kept.len()).filter(|wanted| *wanted > 0)
+}
+
+/// Whether a former session was taken up again.
+pub(super) fn is_resumed(common: &CommonState) -> bool {
+    common.handshake_kind() == Some(HandshakeKind::Resumed)
+}

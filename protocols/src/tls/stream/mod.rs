@@ -1,0 +1,594 @@
+//! TLS between a stream and what is above it.
+//!
+//! # States
+//!
+//! ```text
+//!   ┌───────┐  start   ┌───────────┐  handshake complete   ┌─────────┐
+//!   │ Clear │ ───────▶ │ Handshake │ ────────────────────▶ │ Secured │
+//!   └───────┘          └───────────┘                       └─────────┘
+//!
+//!   ┌──────┐ lose_connection ┌─────────┐ all sent, and our alert ┌─────────┐
+//!   │ Open │ ──────────────▶ │ Closing │ ──────────────────────▶ │ Leaving │
+//!   └──────┘                 └─────────┘                         └─────────┘
+//!       │ abort, a bad peer, a limit    │                             │ the peer's alert, or
+//!       ▼                               ▼                             ▼ its end, or the limit
+//!   ┌──────┐                                                      ┌──────┐
+//!   │ Over │ ◀─────────────────────────────────────────────────── │ Over │ ──▶ Lost, with the
+//!   └──────┘   the stream below is being lost                     └──────┘     stream below
+//! ```
+//!
+//! What is written waits as plaintext until the callback at hand has returned, or the handshake
+//! is complete; then it becomes as few records as it can. Nothing calls the receiver from inside
+//! a method.
+//!
+//! # Bounds
+//!
+//! Kept are at most: plaintext that waits for the handshake, which counts as unsent and has the
+//! limits of what is unsent; an unfinished record or handshake message, 64 KiB (rustls's bound);
+//! and while reading is paused the rest of the chunk at hand.
+
+mod ending;
+mod receiving;
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::fmt;
+use std::mem;
+use std::rc::{Rc, Weak};
+
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::ServerName;
+use rustls::server::UnbufferedServerConnection;
+use torsade_deferred::{Deferred, Trigger, fail, succeed};
+use torsade_reactor::{
+    ConnectionLost, DelayedCall, Limits, NotFlushed, Receiver, Settle, Socket, Stream,
+};
+
+use crate::tls::config::{ClientConfig, ServerConfig, TlsLimits};
+use crate::tls::error::{StartTlsError, TlsError};
+use crate::tls::records::{RECORD, Records};
+use crate::tls::session::{Asked, Session, WritesNameDown};
+
+/// What is encrypted at once: more would only wait in one more buffer.
+const AT_ONCE: usize = 4 * RECORD;
+
+/// A stream that speaks TLS over the stream below: any stream, another `TlsStream` included.
+///
+/// Writes are accepted at once and wait for the handshake; what is read comes after it.
+/// [`lose_connection`](Stream::lose_connection) sends what was written and the closing alert,
+/// waits for the peer's, and closes. A peer that ends its stream without a closing alert is told
+/// from one that is done: [`TlsError::Truncated`].
+///
+/// After the peer's closing alert, the receiver hears `read_connection_lost` and may go on
+/// writing; [`lose_write_connection`](Stream::lose_write_connection) sends our own alert and goes
+/// on reading. (In TLS 1.2, too, though few peers expect it there.)
+///
+/// Which wrapper to use: [`Tls`](crate::tls::Tls) and [`StartTls`](crate::tls::StartTls) make one below a
+/// protocol, [`TlsClientEndpoint`](crate::tls::TlsClientEndpoint) and
+/// [`TlsServerEndpoint`](crate::tls::TlsServerEndpoint) below whatever comes. This type is for who
+/// hands streams around.
+pub struct TlsStream {
+    below: Rc<dyn Stream>,
+    /// Itself, to be settled.
+    this: Weak<Self>,
+    stage: Cell<Stage>,
+    ending: Cell<Ending>,
+    /// Out of its place while it takes in what has come, since that calls the receiver.
+    records: Cell<Option<Box<Records>>>,
+    receiver: RefCell<Option<Rc<dyn Receiver>>>,
+    /// Written, and not encrypted yet.
+    plaintext: RefCell<Vec<u8>>,
+    limits: Cell<TlsLimits>,
+    session: OnceCell<Session>,
+    /// Who waits for the handshake.
+    waiting: RefCell<Vec<Trigger<Session>>>,
+    /// Who waits until the plaintext has been sent.
+    flushes: RefCell<Vec<Trigger<()>>>,
+    /// The limit that runs: of the handshake, or of the end.
+    timer: RefCell<Option<DelayedCall>>,
+    /// What TLS was lost for.
+    failure: RefCell<Option<TlsError>>,
+    /// What `connection_lost` will be told, or, after the end, the first receiver.
+    reason: Cell<Option<Box<ConnectionLost>>>,
+    /// Called after `connection_lost`.
+    at_end: Cell<Option<Box<dyn FnOnce()>>>,
+    flags: Flags,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Clear,
+    Handshake,
+    Secured,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Open,
+    Closing,
+    Leaving,
+    Over,
+    Lost,
+}
+
+#[derive(Default)]
+struct Flags {
+    /// In the reactor's list of layers to settle.
+    scheduled: Cell<bool>,
+    /// What is kept is to be looked at when it is settled.
+    look: Cell<bool>,
+    /// There is a receiver, or has been. Nothing is delivered before.
+    seated: Cell<bool>,
+    /// The user paused reading.
+    paused: Cell<bool>,
+    /// The stream below was paused from here.
+    below_paused: Cell<bool>,
+    /// The peer has sent its closing alert.
+    peer_closed: Cell<bool>,
+    /// Our closing alert is to be sent, or has been, after what is unsent.
+    write_ending: Cell<bool>,
+    write_ended: Cell<bool>,
+    /// All that was written, and the alert, is with the system.
+    all_sent: Cell<bool>,
+    /// More is unsent than the high mark: below, or as plaintext here.
+    below_choked: Cell<bool>,
+    plaintext_choked: Cell<bool>,
+    /// What the receiver was told of that.
+    told_choked: Cell<bool>,
+    /// More plaintext waited than the limit when it was last settled.
+    overfull: Cell<bool>,
+}
+
+impl TlsStream {
+    /// Speaks TLS over `below`, as the client. The server must show a certificate for `name`.
+    #[must_use]
+    pub fn client(
+        below: Rc<dyn Stream>,
+        config: &ClientConfig,
+        name: ServerName<'static>,
+    ) -> Rc<Self> {
+        let stream = Self::over(below);
+        stream.take_below();
+        stream.begin_client(config, name, &[]);
+        stream
+    }
+
+    /// Speaks TLS over `below`, as the server.
+    #[must_use]
+    pub fn server(below: Rc<dyn Stream>, config: &ServerConfig) -> Rc<Self> {
+        let stream = Self::over(below);
+        stream.take_below();
+        stream.begin_server(config, &[]);
+        stream
+    }
+
+    /// Passes everything through as it is until TLS is started.
+    #[must_use]
+    pub fn in_the_clear(below: Rc<dyn Stream>) -> Rc<Self> {
+        Self::over(below)
+    }
+
+    /// Starts TLS as the client, on a stream [in the clear](Self::in_the_clear). What was written
+    /// before goes out in the clear, what is written from here on does not.
+    ///
+    /// `unused` is what has been received in the clear and not been used. A server has no reason
+    /// to send anything before the handshake: if there is something, somebody in between has put
+    /// it there, and the handshake fails.
+    ///
+    /// # Errors
+    ///
+    /// TLS has been started already, or the connection is being lost.
+    pub fn start_client(
+        &self,
+        config: &ClientConfig,
+        name: ServerName<'static>,
+        unused: &[u8],
+    ) -> Result<(), StartTlsError> {
+        self.check_startable()?;
+        self.begin_client(config, name, unused);
+        Ok(())
+    }
+
+    /// Starts TLS as the server, on a stream [in the clear](Self::in_the_clear). What was written
+    /// before goes out in the clear, what is written from here on does not.
+    ///
+    /// `unused` is what has been received in the clear and not been used. It is taken for the
+    /// beginning of the handshake: commands that somebody has smuggled in behind the one that
+    /// starts TLS make the handshake fail, and are never delivered (CVE-2011-0411).
+    ///
+    /// # Errors
+    ///
+    /// TLS has been started already, or the connection is being lost.
+    pub fn start_server(&self, config: &ServerConfig, unused: &[u8]) -> Result<(), StartTlsError> {
+        self.check_startable()?;
+        self.begin_server(config, unused);
+        Ok(())
+    }
+
+    /// Fires when the handshake is complete; at once, if it is.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a [`TlsError`] when the connection is lost first.
+    ///
+    /// # Cancellation
+    ///
+    /// Cancels the waiting, not the handshake.
+    #[must_use]
+    pub fn handshake(&self) -> Deferred<Session> {
+        if let Some(session) = self.session.get() {
+            return succeed(session.clone());
+        }
+        if self.ending.get() == Ending::Lost {
+            let reason = "the connection is over".to_owned();
+            let failure = self.failure.borrow().clone();
+            return fail(failure.unwrap_or(TlsError::Interrupted { reason }));
+        }
+        let (trigger, deferred) = Deferred::new();
+        self.waiting.borrow_mut().push(trigger);
+        deferred
+    }
+
+    /// What the handshake came to; `None` before it is complete.
+    #[must_use]
+    pub fn session(&self) -> Option<Session> {
+        self.session.get().cloned()
+    }
+
+    fn over(below: Rc<dyn Stream>) -> Rc<Self> {
+        Rc::new_cyclic(|this| Self {
+            below,
+            this: this.clone(),
+            stage: Cell::new(Stage::Clear),
+            ending: Cell::new(Ending::Open),
+            records: Cell::new(None),
+            receiver: RefCell::new(None),
+            plaintext: RefCell::default(),
+            limits: Cell::new(TlsLimits::default()),
+            session: OnceCell::new(),
+            waiting: RefCell::default(),
+            flushes: RefCell::default(),
+            timer: RefCell::new(None),
+            failure: RefCell::new(None),
+            reason: Cell::new(None),
+            at_end: Cell::new(None),
+            flags: Flags::default(),
+        })
+    }
+
+    /// Takes back what was delivered in the clear and not used, behind what it has. For a layer
+    /// that has just started TLS.
+    pub(in crate::tls) fn take_back(&self, unused: &[u8]) {
+        if let Some(mut records) = self.records.take() {
+            records.keep(unused);
+            self.records.set(Some(records));
+            self.look_soon();
+        }
+    }
+
+    /// Has `call` called after `connection_lost`.
+    pub(in crate::tls) fn at_end(&self, call: impl FnOnce() + 'static) {
+        self.at_end.set(Some(Box::new(call)));
+    }
+
+    fn take_below(&self) {
+        if let Some(this) = self.this.upgrade() {
+            self.below.set_receiver(this);
+        }
+    }
+
+    fn check_startable(&self) -> Result<(), StartTlsError> {
+        if self.stage.get() != Stage::Clear {
+            return Err(StartTlsError::AlreadyStarted);
+        }
+        if !self.is_connected() {
+            return Err(StartTlsError::NotConnected);
+        }
+        Ok(())
+    }
+
+    fn begin_client(&self, config: &ClientConfig, name: ServerName<'static>, unused: &[u8]) {
+        let asked = Asked::for_name(name.to_str().into_owned());
+        let connection = UnbufferedClientConnection::new(config.rustls.clone(), name);
+        let records = connection.map(|connection| Records::client(connection, asked));
+        self.begin(records, config.limits, unused);
+    }
+
+    fn begin_server(&self, config: &ServerConfig, unused: &[u8]) {
+        let asked = Asked::default();
+        let mut recording = rustls::ServerConfig::clone(&config.rustls);
+        recording.cert_resolver = std::sync::Arc::new(WritesNameDown {
+            resolver: recording.cert_resolver,
+            asked: asked.clone(),
+        });
+        let connection = UnbufferedServerConnection::new(recording.into());
+        let records = connection.map(|connection| Records::server(connection, asked));
+        self.begin(records, config.limits, unused);
+    }
+
+    fn begin(&self, records: Result<Records, rustls::Error>, limits: TlsLimits, unused: &[u8]) {
+        self.stage.set(Stage::Handshake);
+        self.limits.set(limits);
+        match records {
+            Ok(mut records) => {
+                records.keep(unused);
+                self.records.set(Some(Box::new(records)));
+                self.set_timer(limits.handshake, Self::handshake_timed_out);
+                self.look_soon();
+                self.regulate();
+            }
+            Err(error) => self.fail(TlsError::from_rustls(error)),
+        }
+    }
+
+    /// Has itself settled when the callback at hand has returned.
+    fn settle_soon(&self) {
+        if !self.flags.scheduled.replace(true)
+            && let Some(this) = self.this.upgrade()
+        {
+            self.socket().reactor().settle_later(this);
+        }
+    }
+
+    fn look_soon(&self) {
+        self.flags.look.set(true);
+        self.settle_soon();
+    }
+
+    fn receiver(&self) -> Option<Rc<dyn Receiver>> {
+        self.receiver.borrow().clone()
+    }
+
+    fn tell(&self, event: impl FnOnce(Rc<dyn Receiver>)) {
+        if let Some(receiver) = self.receiver() {
+            event(receiver);
+        }
+    }
+
+    /// Pauses the stream below when nothing may be delivered, and lets it go on when something
+    /// may.
+    fn regulate(&self) {
+        let hold = self.ending.get() == Ending::Open
+            && self.stage.get() != Stage::Handshake
+            && (self.flags.paused.get() || !self.flags.seated.get());
+        if hold != self.flags.below_paused.replace(hold) {
+            if hold {
+                self.below.pause_reading();
+            } else {
+                self.below.resume_reading();
+            }
+        }
+    }
+
+    /// Encrypts `plaintext` and writes it below, in pieces.
+    fn send(&self, plaintext: &[u8]) {
+        let Some(mut records) = self.records.take() else {
+            return;
+        };
+        let mut outgoing = Vec::new();
+        let mut outcome = Ok(());
+        for piece in plaintext.chunks(AT_ONCE) {
+            outgoing.clear();
+            outcome = records.encrypt(piece, &mut outgoing);
+            self.below.write(&outgoing);
+            if outcome.is_err() {
+                break;
+            }
+        }
+        self.records.set(Some(records));
+        if let Err(error) = outcome {
+            self.fail(TlsError::from_rustls(error));
+        }
+    }
+
+    fn send_waiting(&self) {
+        let plaintext = self.plaintext.take();
+        if !plaintext.is_empty() {
+            self.send(&plaintext);
+        }
+        let flushes = self.flushes.take();
+        for trigger in flushes {
+            self.below.flush().chain_into(trigger);
+        }
+    }
+
+    /// Tells the receiver when too much is unsent, here or below, and when it is not any more.
+    fn mind_the_marks(&self) {
+        let (waiting, limits) = (self.plaintext.borrow().len(), self.below.limits());
+        self.flags.overfull.set(waiting > limits.unsent_max);
+        let mark = match self.flags.plaintext_choked.get() {
+            true => limits.unsent_low,
+            false => limits.unsent_high,
+        };
+        self.flags.plaintext_choked.set(waiting > mark);
+        let choked = waiting > mark || self.flags.below_choked.get();
+        if choked != self.flags.told_choked.replace(choked) {
+            self.tell(|receiver| match choked {
+                true => receiver.write_paused(),
+                false => receiver.write_resumed(),
+            });
+        }
+    }
+}
+
+impl Settle for TlsStream {
+    fn settle(self: Rc<Self>) {
+        self.flags.scheduled.set(false);
+        if self.flags.look.take() {
+            self.take_in(&mut []);
+        }
+        if matches!(self.ending.get(), Ending::Over | Ending::Lost) {
+            return;
+        }
+        if self.stage.get() == Stage::Secured {
+            self.send_waiting();
+            if self.flags.write_ending.get() {
+                self.send_closing_alert();
+            }
+        }
+        if self.ending.get() == Ending::Closing {
+            self.close();
+        }
+        self.mind_the_marks();
+    }
+}
+
+impl Stream for TlsStream {
+    fn write(&self, data: &[u8]) {
+        if self.ending.get() != Ending::Open || self.flags.write_ending.get() {
+            return;
+        }
+        let secured = match self.stage.get() {
+            Stage::Clear => return self.below.write(data),
+            Stage::Handshake => false,
+            Stage::Secured => true,
+        };
+        let waiting = self.plaintext.borrow().len();
+        // A record is full: there is nothing to be gained by waiting. (Unless what has come is
+        // being delivered right now.)
+        if secured && waiting + data.len() >= RECORD {
+            let is_there = self
+                .records
+                .take()
+                .map(|records| self.records.set(Some(records)));
+            if is_there.is_some() {
+                if waiting > 0 {
+                    let plaintext = self.plaintext.take();
+                    self.send(&plaintext);
+                }
+                return self.send(data);
+            }
+        }
+        let limit = self.below.limits().unsent_max;
+        // Not what this callback alone has written.
+        if waiting > limit && self.flags.overfull.get() {
+            return self.abort_connection(ConnectionLost::Overrun { limit });
+        }
+        self.plaintext.borrow_mut().extend_from_slice(data);
+        self.settle_soon();
+    }
+
+    fn lose_connection(&self, reason: ConnectionLost) {
+        if self.ending.get() != Ending::Open {
+            return;
+        }
+        if self.stage.get() == Stage::Clear {
+            self.ending.set(Ending::Over);
+            return self.below.lose_connection(reason);
+        }
+        self.ending.set(Ending::Closing);
+        self.reason.set(Some(Box::new(reason)));
+        self.regulate();
+        // What is kept may have the peer's alert in it.
+        self.look_soon();
+    }
+
+    fn abort_connection(&self, reason: ConnectionLost) {
+        if self.ending.get() != Ending::Lost {
+            self.ending.set(Ending::Over);
+            self.cancel_timer();
+            self.below.abort_connection(reason);
+        }
+    }
+
+    fn lose_write_connection(&self) {
+        if self.ending.get() == Ending::Open && !self.flags.write_ending.replace(true) {
+            match self.stage.get() {
+                Stage::Clear => self.below.lose_write_connection(),
+                Stage::Handshake | Stage::Secured => self.settle_soon(),
+            }
+        }
+    }
+
+    fn pause_reading(&self) {
+        self.flags.paused.set(true);
+        self.regulate();
+    }
+
+    fn resume_reading(&self) {
+        if self.flags.paused.replace(false) {
+            self.regulate();
+            self.look_soon();
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        self.ending.get() == Ending::Open && self.below.is_connected()
+    }
+
+    fn unsent(&self) -> usize {
+        self.plaintext.borrow().len() + self.below.unsent()
+    }
+
+    fn is_congested(&self) -> bool {
+        self.unsent() > self.below.limits().unsent_high
+    }
+
+    fn flush(&self) -> Deferred<()> {
+        if matches!(self.ending.get(), Ending::Over | Ending::Lost) {
+            return fail(NotFlushed);
+        }
+        if self.plaintext.borrow().is_empty() {
+            return self.below.flush();
+        }
+        let (trigger, deferred) = Deferred::new();
+        self.flushes.borrow_mut().push(trigger);
+        deferred
+    }
+
+    fn limits(&self) -> Limits {
+        self.below.limits()
+    }
+
+    fn set_limits(&self, limits: Limits) {
+        self.below.set_limits(limits);
+    }
+
+    fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
+        if self.ending.get() == Ending::Lost {
+            let reason = self
+                .reason
+                .take()
+                .map_or(ConnectionLost::Done, |reason| *reason);
+            self.socket()
+                .reactor()
+                .call_soon(move || receiver.connection_lost(reason));
+            return;
+        }
+        let previous = self.receiver.replace(Some(receiver));
+        if !self.flags.seated.replace(true) {
+            if self.stage.get() == Stage::Clear {
+                self.take_below();
+            } else {
+                self.regulate();
+                self.look_soon();
+            }
+        }
+        drop(previous);
+    }
+
+    fn socket(&self) -> &dyn Socket {
+        self.below.socket()
+    }
+
+    fn below(&self) -> Option<&Rc<dyn Stream>> {
+        Some(&self.below)
+    }
+}
+
+impl fmt::Debug for TlsStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let socket = self.socket();
+        let (stage, ending) = (self.stage.get(), self.ending.get());
+        let (host, peer) = (socket.host(), socket.peer());
+        write!(f, "TlsStream({host} to {peer}, {stage:?}, {ending:?})")
+    }
+}
+
+impl Drop for TlsStream {
+    fn drop(&mut self) {
+        // Nobody is left to be told; a timer would keep the loop awake for nothing.
+        if let Some(timer) = mem::take(self.timer.get_mut()) {
+            timer.cancel();
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What comes from below, and what is told above.
+
+use std::rc::Rc;
+
+use torsade_reactor::{ConnectionLost, NotFlushed, Receiver};
+
+use super::{Ending, Stage, TlsStream};
+use crate::tls::error::TlsError;
+use crate::tls::records::{Event, Then};
+use crate::tls::session::Session;
+
+impl TlsStream {
+    /// Whether what has come may be delivered, or thrown away, now.
+    fn then(&self) -> Then {
+        let held_back = self.flags.paused.get() || !self.flags.seated.get();
+        match self.ending.get() {
+            Ending::Open if held_back && self.stage.get() == Stage::Secured => Then::Stop,
+            Ending::Open | Ending::Closing | Ending::Leaving => Then::GoOn,
+            Ending::Over | Ending::Lost => Then::Stop,
+        }
+    }
+
+    /// Takes in what has come: `data`, behind what is kept.
+    pub(super) fn take_in(&self, data: &mut [u8]) {
+        // Detach, then call: user code runs in between, and writes, and asks for its end.
+        let Some(mut records) = self.records.take() else {
+            return;
+        };
+        if self.then() == Then::Stop {
+            records.keep(data);
+            return self.records.set(Some(records));
+        }
+        let mut outgoing = Vec::new();
+        let outcome = records.receive(data, &mut outgoing, |event| self.deliver(event));
+        if self.ending.get() != Ending::Lost {
+            self.records.set(Some(records));
+        }
+        // Before all that was written meanwhile: that is encrypted when this is settled.
+        if !outgoing.is_empty() {
+            self.below.write(&outgoing);
+        }
+        if let Err(error) = outcome {
+            self.fail(TlsError::from_rustls(error));
+        }
+        self.regulate();
+    }
+
+    fn deliver(&self, event: Event<'_>) -> Then {
+        match event {
+            Event::Secured(session) => self.secured(session),
+            Event::Data(data) => {
+                // Once it is being lost, what comes is thrown away.
+                if self.ending.get() == Ending::Open {
+                    self.tell(|receiver| receiver.data_received(data));
+                }
+            }
+            Event::PeerClosed => {
+                self.flags.peer_closed.set(true);
+                match self.ending.get() {
+                    Ending::Open => self.tell(|receiver| receiver.read_connection_lost()),
+                    Ending::Leaving => self.leave_below(),
+                    Ending::Closing | Ending::Over | Ending::Lost => {}
+                }
+            }
+        }
+        self.then()
+    }
+
+    fn secured(&self, session: Session) {
+        self.stage.set(Stage::Secured);
+        self.cancel_timer();
+        // It is set here, and a handshake is completed once.
+        let _ = self.session.set(session.clone());
+        self.settle_soon();
+        let waiting = self.waiting.take();
+        for trigger in waiting {
+            trigger.callback(session.clone());
+        }
+    }
+}
+
+impl Receiver for TlsStream {
+    fn data_received(self: Rc<Self>, data: &[u8]) {
+        match self.stage.get() {
+            Stage::Clear => self.tell(|receiver| receiver.data_received(data)),
+            Stage::Handshake | Stage::Secured => self.take_in(&mut data.to_vec()),
+        }
+    }
+
+    fn data_received_mut(self: Rc<Self>, data: &mut [u8]) {
+        match self.stage.get() {
+            Stage::Clear => self.tell(|receiver| receiver.data_received_mut(data)),
+            Stage::Handshake | Stage::Secured => self.take_in(data),
+        }
+    }
+
+    fn read_connection_lost(self: Rc<Self>) {
+        if self.stage.get() == Stage::Clear {
+            return self.tell(|receiver| receiver.read_connection_lost());
+        }
+        match self.ending.get() {
+            // Its alert said so before.
+            Ending::Open if self.flags.peer_closed.get() => {}
+            Ending::Open | Ending::Closing if self.stage.get() == Stage::Handshake => {
+                self.fail(TlsError::HandshakeCutShort);
+            }
+            Ending::Open => {
+                // What was written so far goes out; the peer may still read.
+                self.send_waiting();
+                self.send_closing_alert();
+                self.fail(TlsError::Truncated);
+            }
+            Ending::Closing => self.flags.peer_closed.set(true),
+            Ending::Leaving => self.leave_below(),
+            Ending::Over | Ending::Lost => {}
+        }
+    }
+
+    fn write_paused(self: Rc<Self>) {
+        self.flags.below_choked.set(true);
+        self.mind_the_marks();
+    }
+
+    fn write_resumed(self: Rc<Self>) {
+        self.flags.below_choked.set(false);
+        self.mind_the_marks();
+    }
+
+    fn connection_lost(self: Rc<Self>, reason: ConnectionLost) {
+        let ending = self.ending.replace(Ending::Lost);
+        self.cancel_timer();
+        drop(self.records.take());
+        drop(self.plaintext.take());
+        let given = self.reason.take();
+        let reason = match given {
+            // Everything was said and handed over: that the peer was rude then is no news.
+            Some(given) if ending == Ending::Leaving && self.flags.all_sent.get() => *given,
+            _ => reason,
+        };
+        // Detach, then call.
+        let (waiting, flushes) = (self.waiting.take(), self.flushes.take());
+        if !waiting.is_empty() {
+            let failure = self.failure.borrow().clone();
+            let error = failure.unwrap_or_else(|| TlsError::Interrupted {
+                reason: reason.to_string(),
+            });
+            for trigger in waiting {
+                trigger.errback(error.clone());
+            }
+        }
+        for trigger in flushes {
+            trigger.errback(NotFlushed);
+        }
+        match self.receiver.take() {
+            Some(receiver) => receiver.connection_lost(reason),
+            // Kept for the first receiver.
+            None => self.reason.set(Some(Box::new(reason))),
+        }
+        if let Some(call) = self.at_end.take() {
+            call();
+        }
+    }
+}

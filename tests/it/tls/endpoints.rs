@@ -1,0 +1,144 @@
+//! TLS over endpoints: whoever is above sees only connections whose handshake has gone well.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use torsade::prelude::*;
+use torsade::protocols::tls::{self, TlsClientEndpoint, TlsError, TlsServerEndpoint};
+use torsade::reactor::testing::{Pump, memory_pair, virtual_time_reactor};
+use torsade::reactor::{Acceptor, ClientEndpoint, ServerEndpoint, Stream};
+
+use super::authority::{Authority, localhost};
+use super::speaker::{Seen, Speaker};
+
+/// Both endpoints of one place in memory.
+#[derive(Clone, Default)]
+struct Place {
+    acceptor: Rc<RefCell<Option<Rc<dyn Acceptor>>>>,
+    pumps: Rc<RefCell<Vec<Pump>>>,
+}
+
+impl ServerEndpoint for Place {
+    fn listen_streams(&self, _: &Reactor, acceptor: Rc<dyn Acceptor>) -> Deferred<Port> {
+        self.acceptor.replace(Some(acceptor));
+        // There are no ports in memory; who listens here does not wait for one.
+        Deferred::new().1
+    }
+}
+
+impl ClientEndpoint for Place {
+    fn connect_stream(&self, reactor: &Reactor) -> Deferred<Rc<dyn Stream>> {
+        let pair = memory_pair(reactor);
+        self.pumps.borrow_mut().push(pair.pump);
+        let acceptor = self.acceptor.borrow().clone().expect("somebody listens");
+        acceptor.accept(pair.server);
+        succeed(pair.client)
+    }
+}
+
+struct Listening {
+    reactor: Reactor,
+    place: Place,
+    at_server: Seen,
+    failed: Rc<RefCell<Vec<TlsError>>>,
+}
+
+fn listen(authority: &Authority) -> Listening {
+    let reactor = virtual_time_reactor();
+    let place = Place::default();
+    let at_server = Seen::default();
+    let failed = Rc::new(RefCell::new(Vec::new()));
+    let failures = Rc::clone(&failed);
+    let endpoint = TlsServerEndpoint::new(place.clone(), &authority.server())
+        .on_failed_handshake(move |_, error| failures.borrow_mut().push(error.clone()));
+    let seen = at_server.clone();
+    // It never fires: see above. Forgotten, since a failure would be reported.
+    std::mem::forget(reactor.listen(&endpoint, move |_: &Address| {
+        seen.add("built");
+        let speaker = Speaker::echo();
+        Speaker {
+            seen: seen.clone(),
+            ..speaker
+        }
+    }));
+    Listening {
+        reactor,
+        place,
+        at_server,
+        failed,
+    }
+}
+
+#[test]
+fn a_protocol_is_built_on_both_sides_after_the_handshake() {
+    let authority = Authority::new();
+    let here = listen(&authority);
+    let endpoint = TlsClientEndpoint::new(here.place.clone(), &authority.client(), localhost());
+    let client = Speaker::default();
+    let seen = client.seen.clone();
+    let connecting = here.reactor.connect(&endpoint, |_| client);
+    here.at_server.check([]);
+    let transport = here.reactor.run_until(connecting).expect("it connects");
+    assert!(tls::session(&transport).is_some(), "the handshake is over");
+    transport.write("hello");
+    here.place.pumps.borrow()[0].run().expect("it rests");
+    here.at_server.check(["built", "made"]);
+    assert_eq!(seen.text(), "hello");
+    transport.lose_connection();
+    here.place.pumps.borrow()[0].run().expect("it rests");
+    here.at_server.is_lost_with("Done");
+}
+
+#[test]
+fn a_certificate_that_is_not_accepted_fails_the_attempt_and_is_never_built() {
+    let authority = Authority::new();
+    let here = listen(&authority);
+    let stranger = Authority::new().client();
+    let endpoint = TlsClientEndpoint::new(here.place.clone(), &stranger, localhost());
+    let attempt = here.reactor.connect(&endpoint, |_| -> Speaker {
+        unreachable!("nothing is built")
+    });
+    let failure = here.reactor.run_until(attempt).expect_err("it is refused");
+    assert_eq!(failure.downcast_ref(), Some(&TlsError::UnknownAuthority));
+    here.place.pumps.borrow()[0].run().expect("it rests");
+    here.at_server.check([]);
+    assert!(matches!(here.failed.borrow()[..], [TlsError::PeerAlert(_)]));
+}
+
+#[test]
+fn an_attempt_that_is_given_up_aborts_its_connection() {
+    let authority = Authority::new();
+    let here = listen(&authority);
+    let endpoint = TlsClientEndpoint::new(here.place.clone(), &authority.client(), localhost());
+    let attempt = here.reactor.connect(&endpoint, |_| -> Speaker {
+        unreachable!("nothing is built")
+    });
+    attempt.cancel();
+    let failure = attempt
+        .into_result()
+        .expect("it has failed")
+        .expect_err("it is given up");
+    assert!(failure.check::<Interrupted>(), "{failure}");
+    here.place.pumps.borrow()[0].run().expect("it rests");
+    here.at_server.check([]);
+    assert_eq!(here.failed.borrow().len(), 1);
+}
+
+#[test]
+fn a_stranger_who_says_nothing_is_counted_and_goes() {
+    let here = listen(&Authority::new());
+    let silent = here.place.connect_stream(&here.reactor);
+    let silent = here.reactor.run_until(silent).expect("it connects");
+    let visitor = Speaker::default();
+    let seen = visitor.seen.clone();
+    Transport::connect(visitor, silent);
+    while seen.reason.borrow().is_none() {
+        here.reactor.turn(None).expect("a limit is scheduled");
+    }
+    let limit = std::time::Duration::from_secs(60);
+    assert_eq!(
+        *here.failed.borrow(),
+        [TlsError::HandshakeTimedOut { limit }]
+    );
+    here.at_server.check([]);
+}

@@ -1,0 +1,174 @@
+//! Flow control through TLS.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use torsade::prelude::*;
+use torsade::protocols::tls::TlsStream;
+use torsade::reactor::testing::{Chunks, memory_pair, virtual_time_reactor};
+use torsade::reactor::{NotFlushed, Stream};
+
+use super::authority::{Authority, localhost};
+use super::speaker::{Speaker, Talk};
+
+fn secured(client: Speaker, server: Speaker) -> Talk {
+    let authority = Authority::new();
+    let talk = Talk::new((client, &authority.client()), (server, &authority.server()));
+    talk.run();
+    talk
+}
+
+#[test]
+fn nothing_is_delivered_while_reading_is_paused_not_even_the_next_record() {
+    let server = Speaker::default().on_data(|transport, _| transport.pause_reading());
+    let talk = secured(Speaker::default(), server);
+    for record in ["one ", "two ", "three"] {
+        talk.client.write(record);
+        // Each a record of its own, and all in one chunk.
+        talk.pump.hold();
+        talk.run();
+    }
+    talk.pump.release();
+    for expected in ["one ", "one two ", "one two three", "one two three"] {
+        talk.run();
+        assert_eq!(talk.at_server.text(), expected);
+        talk.server.resume_reading();
+        assert_eq!(talk.at_server.text(), expected, "not before it returns");
+    }
+}
+
+#[test]
+fn writing_goes_on_while_reading_is_paused_in_the_middle_of_a_chunk() {
+    let server = Speaker::default().on_data(|transport, _| transport.pause_reading());
+    let talk = secured(Speaker::default(), server);
+    talk.pump.hold();
+    for _ in 0..3 {
+        talk.client.write("record");
+        talk.run();
+    }
+    talk.pump.release();
+    talk.run();
+    talk.server.write("an answer");
+    talk.server.write(vec![b'.'; 100_000]);
+    talk.run();
+    assert_eq!(talk.at_client.data.borrow().len(), 100_009);
+    assert_eq!(talk.at_server.text(), "record");
+}
+
+#[test]
+fn a_peer_that_does_not_read_pauses_the_writer_through_tls() {
+    let talk = secured(Speaker::default(), Speaker::default());
+    talk.server.pause_reading();
+    talk.client.write(vec![b'x'; 400_000]);
+    assert!(talk.client.is_congested());
+    talk.run();
+    talk.at_client.check(["made", "paused"]);
+    talk.server.resume_reading();
+    talk.run();
+    talk.at_client.check(["made", "paused", "resumed"]);
+    assert_eq!(talk.at_server.data.borrow().len(), 400_000);
+}
+
+#[test]
+fn a_writer_that_waits_for_the_handshake_is_paused_and_resumed() {
+    let authority = Authority::new();
+    let talk = Talk::new(
+        (Speaker::default(), &authority.client()),
+        (Speaker::default(), &authority.server()),
+    );
+    talk.pump.hold();
+    talk.client.write(vec![b'x'; 70_000]);
+    talk.run();
+    talk.at_client.check(["made", "paused"]);
+    talk.pump.release();
+    talk.run();
+    assert_eq!(
+        talk.at_client.events.borrow().last().map(String::as_str),
+        Some("resumed")
+    );
+    assert_eq!(talk.at_server.data.borrow().len(), 70_000);
+}
+
+#[test]
+fn too_much_that_waits_for_the_handshake_ends_the_connection() {
+    let authority = Authority::new();
+    let talk = Talk::new(
+        (Speaker::default(), &authority.client()),
+        (Speaker::default(), &authority.server()),
+    );
+    let limits = Limits {
+        unsent_max: 100_000,
+        ..Limits::default()
+    };
+    talk.client.set_limits(limits);
+    talk.pump.hold();
+    for _ in 0..3 {
+        talk.client.write(vec![b'x'; 60_000]);
+        talk.run();
+    }
+    talk.at_client.is_lost_with("Overrun { limit: 100000 }");
+}
+
+#[test]
+fn an_echo_to_a_peer_that_never_reads_stays_small() {
+    let most = Rc::new(Cell::new(0));
+    let seen = Rc::clone(&most);
+    let server = Speaker::default().on_data(move |transport, data| {
+        transport.write(data);
+        seen.set(seen.get().max(transport.unsent()));
+    });
+    let talk = secured(Speaker::default(), server);
+    talk.client.pause_reading();
+    talk.client.write(vec![b'x'; 10 << 20]);
+    talk.run();
+    assert!(most.get() > 0, "it was asked");
+    // The high mark, and what one read may add to it.
+    assert!(most.get() < 512 << 10, "{} bytes unsent", most.get());
+    talk.client.resume_reading();
+    talk.run();
+    assert_eq!(talk.at_client.data.borrow().len(), 10 << 20);
+}
+
+#[test]
+fn a_flush_fires_when_everything_is_with_the_system() {
+    let authority = Authority::new();
+    let talk = Talk::new(
+        (Speaker::default(), &authority.client()),
+        (Speaker::default(), &authority.server()),
+    );
+    assert!(talk.client.flush().into_result().is_ok(), "nothing waits");
+    talk.client.write("before the handshake");
+    let flush = talk.client.flush();
+    assert!(!flush.is_fired());
+    talk.run();
+    assert!(flush.into_result().expect("it has fired").is_ok());
+    talk.client.write("never sent");
+    let flush = talk.client.flush();
+    talk.client.abort_connection();
+    talk.run();
+    let failure = flush
+        .into_result()
+        .expect("it has fired")
+        .expect_err("lost");
+    assert!(failure.check::<NotFlushed>());
+}
+
+#[test]
+fn a_stream_that_nobody_has_taken_does_its_handshake_and_delivers_nothing() {
+    let (reactor, authority) = (virtual_time_reactor(), Authority::new());
+    let pair = memory_pair(&reactor);
+    pair.pump.set_chunks(Chunks::Of(100));
+    let server = TlsStream::server(pair.server, &authority.server());
+    let stream = TlsStream::client(pair.client, &authority.client(), localhost());
+    let client = Transport::connect(Speaker::default(), stream as Rc<dyn Stream>);
+    client.write(vec![b'x'; 300_000]);
+    pair.pump.run().expect("it rests");
+    assert!(server.session().is_some());
+    assert!(client.unsent() > 0, "the peer is slowed down");
+    let late = Speaker::default();
+    let seen = late.seen.clone();
+    Transport::connect(late, server as Rc<dyn Stream>);
+    assert_eq!(seen.data.borrow().len(), 0, "not before it returns");
+    pair.pump.run().expect("it rests");
+    assert_eq!(seen.data.borrow().len(), 300_000);
+}
