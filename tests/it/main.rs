@@ -7,6 +7,7 @@
 )]
 
 mod examples;
+mod interrupted;
 mod lines;
 mod programs;
 mod syscalls;

@@ -130,11 +130,7 @@ impl Driver for OsDriver {
             sockopt::set_socket_reuseaddr(&fd, true)?;
             net::bind(&fd, &address)?;
         }
-        match net::connect(&fd, &peer) {
-            // Interrupted or not, the attempt goes on in the kernel.
-            Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
+        begin_connecting(&fd, &peer)?;
         Ok(Box::new(TcpSocket {
             watched: self.watched(fd),
         }))
@@ -178,6 +174,18 @@ impl Driver for OsDriver {
 
     fn is_signal_default(&self, signal: i32) -> bool {
         signals::is_default(signal)
+    }
+}
+
+/// Asks the system to connect. The outcome is an event.
+fn begin_connecting(fd: &OwnedFd, peer: &SocketAddr) -> io::Result<()> {
+    loop {
+        match net::connect(fd, peer) {
+            // connect(2): the attempt goes on, unless it had not begun; to ask again tells.
+            Err(Errno::INTR) => {}
+            Ok(()) | Err(Errno::INPROGRESS | Errno::ALREADY | Errno::ISCONN) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
 
 /// An eventfd, watched for edges.
 ///
@@ -23,13 +24,14 @@ impl WakeFd {
     }
 
     pub(crate) fn notify(&self) {
-        // It fails only when the counter is full, and then the loop has been woken.
-        let _ = rustix::io::write(&self.fd, &1_u64.to_ne_bytes());
+        // It fails only when it is interrupted, or when the counter is full, and then the loop
+        // has been woken.
+        while rustix::io::write(&self.fd, &1_u64.to_ne_bytes()) == Err(Errno::INTR) {}
     }
 
     /// Forgets the wake-ups so far, for who waits for a level.
     pub(crate) fn calm(&self) {
-        // It fails when there were none.
+        // It fails when there were none. One that was interrupted is forgotten the next time.
         let _ = rustix::io::read(&self.fd, &mut [0_u8; 8]);
     }
 
