@@ -84,7 +84,10 @@ fn an_echo_is_answered_in_five_turns_beside_everything_that_keeps_the_loop_busy(
     peer.set_nonblocking(true).unwrap();
     peer.set_nodelay(true).unwrap();
     let turns = || reactor.statistics().turns;
-    // It has been accepted, and the flood has begun, when the first answer comes.
+    while posted.load(Ordering::Relaxed) == 0 {
+        thread::yield_now();
+    }
+    // It has been accepted when the first answer comes.
     let took = RefCell::new(Vec::new());
     for message in 0..=MESSAGES {
         let begin = turns();

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::env;
 use std::fs;
 use std::io::{self, Write};
+use std::mem;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
@@ -72,6 +73,36 @@ fn all_watchers_of_a_signal_hear_of_it_in_the_order_in_which_they_came() {
     log.check(["one", "two"]);
     run_while(&second, || log.lines().len() < 3);
     log.check(["one", "two", "elsewhere"]);
+}
+
+#[test]
+fn signals_come_in_the_order_of_their_numbers_and_many_count_as_one() {
+    let (here, elsewhere, log) = (reactor(), reactor(), Log::default());
+    // By default nothing comes of them, so one too many does no harm.
+    let [low, high] = [process::Signal::CHILD, process::Signal::URG]
+        .map(|signal| Signal::from_number(signal.as_raw()));
+    let _watchers = [
+        logged(&here, high, &log, "high"),
+        logged(&here, low, &log, "low"),
+    ];
+    let delivered = Log::default();
+    let _others = [low, high].map(|signal| {
+        let (delivered, mut is_first) = (delivered.clone(), true);
+        elsewhere
+            .on_signal(signal, move |_| {
+                if mem::take(&mut is_first) {
+                    delivered.add(signal);
+                }
+            })
+            .expect("it can be watched")
+    });
+    for signal in [high, high, low, low] {
+        send(signal);
+    }
+    // When the other reactor has heard of both, they are there for this one, too.
+    run_while(&elsewhere, || delivered.lines().len() < 2);
+    here.turn(Some(Duration::ZERO)).unwrap();
+    log.check(["low", "high"]);
 }
 
 #[test]
