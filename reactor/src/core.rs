@@ -40,6 +40,7 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::buffers::Buffers;
 use crate::calls::Calls;
 use crate::delayed_call::{Call, DelayedCall, Time};
 use crate::descriptor::Readiness;
@@ -59,17 +60,6 @@ use crate::stream::Settle;
 use crate::thread_pool::ThreadPool;
 use crate::threads::Errands;
 use crate::timers::Timers;
-
-/// How much one read takes at most. The reactor owns one such buffer for all of its
-/// connections.
-pub(crate) const READ_SIZE: usize = 64 * 1024;
-
-/// Buffers for unsent bytes that the reactor keeps for the next connection that needs
-/// one, and the largest that it keeps.
-const SPARE_BUFFERS: usize = 64;
-const SPARE_SIZE_MAX: usize = 64 * 1024;
-/// What a buffer for unsent bytes begins with: a few small messages.
-const BUFFER_SIZE: usize = 4 * 1024;
 
 /// "For ever", where a deadline is beyond the clock's range.
 const FAR_FUTURE: Duration = Duration::from_secs(86_400 * 365 * 30);
@@ -94,6 +84,9 @@ pub(crate) trait Source {
     /// The reactor stops.
     fn stop(self: Rc<Self>);
 
+    /// The machine has crashed, some time ago: lets go of whoever listens, and tells nobody.
+    fn vanish(self: Rc<Self>) {}
+
     /// What it is, for reports.
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
@@ -115,7 +108,7 @@ pub(crate) struct Core {
     pub(crate) mailbox: Mailbox,
     pub(crate) timers: RefCell<Timers<Call>>,
     /// Those that are due by the time that passes in a suspension, too.
-    boot_timers: RefCell<Timers<Call>>,
+    pub(crate) boot_timers: RefCell<Timers<Call>>,
     pub(crate) soon: RefCell<Calls<Call>>,
     pub(crate) when_running: RefCell<Vec<Call>>,
     pub(crate) prepare: TurnHooks,
@@ -131,20 +124,19 @@ pub(crate) struct Core {
     pub(crate) origin: Cell<Option<&'static Location<'static>>>,
     /// When delayed calls were scheduled.
     pub(crate) ages: Ages,
-    lookups: RefCell<Lookups>,
+    pub(crate) lookups: RefCell<Lookups>,
     /// What threads of a pool work on.
     pub(crate) errands: RefCell<Errands>,
     pub(crate) thread_pool: RefCell<Option<ThreadPool>>,
     /// Sources to settle when the callback at hand has returned.
     dirty: RefCell<Vec<Token>>,
     /// Layers to settle before that.
-    layers: RefCell<Vec<Rc<dyn Settle>>>,
+    pub(crate) layers: RefCell<Vec<Rc<dyn Settle>>>,
     /// Sources to call again in the next turn.
     again: RefCell<Vec<Token>>,
     /// Room for the events of one wait; empty between waits.
     events: Cell<Vec<Event>>,
-    read_buffer: Cell<Option<Vec<u8>>>,
-    spare_buffers: RefCell<Vec<Vec<u8>>>,
+    pub(crate) buffers: Buffers,
     pub(crate) stop_watch: StopWatch,
     calls_made: Cell<u64>,
     pub(crate) running: Cell<bool>,
@@ -161,10 +153,13 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(driver: Rc<dyn Driver>) -> Rc<Self> {
         let begin = driver.now();
+        let mailbox = Mailbox::new(driver.wake_up());
+        // A host may wait for the descriptor before it gives the first turn.
+        mailbox.fall_asleep();
         Rc::new(Self {
             owner: RefCell::default(),
             short_read_is_dry: driver.short_read_is_dry(),
-            mailbox: Mailbox::new(driver.wake_up()),
+            mailbox,
             driver,
             timers: RefCell::new(Timers::new()),
             boot_timers: RefCell::new(Timers::new()),
@@ -187,8 +182,7 @@ impl Core {
             layers: RefCell::default(),
             again: RefCell::default(),
             events: Cell::default(),
-            read_buffer: Cell::new(None),
-            spare_buffers: RefCell::default(),
+            buffers: Buffers::default(),
             stop_watch: StopWatch::default(),
             calls_made: Cell::new(0),
             running: Cell::new(false),
@@ -211,23 +205,24 @@ impl Core {
         self.run_soon_calls();
         self.run_hooks(&self.idle);
         self.run_hooks(&self.prepare);
-        let left_over = self.wait(match pause {
+        let (mut events, left_over) = self.wait(match pause {
             Pause::UnlessBusy(_) if self.calls_made.get() != calls_before => Some(Duration::ZERO),
             Pause::UnlessBusy(limit) | Pause::Wait(limit) => limit,
         })?;
         self.run_hooks(&self.check);
         self.run_signal_calls();
-        let events = self.dispatch();
+        let events_delivered = self.dispatch(&mut events);
+        self.events.set(events);
         self.run_left_over(left_over);
         self.stop_watch
-            .count(1, events, self.calls_made.get() - calls_before);
+            .count(1, events_delivered, self.calls_made.get() - calls_before);
         Ok(())
     }
 
     /// Fixes what this turn runs: later arrivals wait for the next.
     fn begin(&self) -> usize {
         self.go_on_starting();
-        if !self.starting.get() {
+        if !self.starting.get() && !self.when_running.borrow().is_empty() {
             let calls = self.when_running.take();
             for call in calls {
                 self.run_call(call);
@@ -294,7 +289,15 @@ impl Core {
         }
     }
 
+    #[inline]
     fn run_hooks(&self, hooks: &TurnHooks) {
+        if !hooks.has_none() {
+            self.run_some_hooks(hooks);
+        }
+    }
+
+    #[inline(never)]
+    fn run_some_hooks(&self, hooks: &TurnHooks) {
         hooks.run(|hook| {
             // The panic has been reported; a hook is called again all the same.
             let _ = panics::catch(hook);
@@ -322,6 +325,7 @@ impl Core {
     }
 
     /// A callback has returned: says so, if it took too long and somebody wants to know.
+    #[inline]
     fn lap(&self, what: &dyn fmt::Display) {
         if self.stop_watch.is_running()
             && let Some(took) = self.stop_watch.lap(self.driver.now())
@@ -338,8 +342,8 @@ impl Core {
         self.settle();
     }
 
-    /// Waits for events, and gives the sources that had something left over before.
-    fn wait(&self, limit: Option<Duration>) -> io::Result<Vec<Token>> {
+    /// Waits for events, and gives them, and the sources that had something left over before.
+    fn wait(&self, limit: Option<Duration>) -> io::Result<(Vec<Event>, Vec<Token>)> {
         let mut limit = self.sleep_limit(limit);
         if limit != Some(Duration::ZERO) && !self.mailbox.fall_asleep() {
             limit = Some(Duration::ZERO);
@@ -361,9 +365,14 @@ impl Core {
         if self.stop_watch.is_running() {
             self.stop_watch.wakes(self.driver.now());
         }
-        self.events.set(events);
-        outcome?;
-        Ok(self.again.take())
+        if let Err(error) = outcome {
+            self.events.set(events);
+            return Err(error);
+        }
+        if self.again.borrow().is_empty() {
+            return Ok((events, Vec::new()));
+        }
+        Ok((events, self.again.take()))
     }
 
     fn sleep_limit(&self, limit: Option<Duration>) -> Option<Duration> {
@@ -388,29 +397,25 @@ impl Core {
 
     /// How long it is to the next delayed call.
     fn next_due(&self) -> Option<Duration> {
-        {
-            let timers = self.timers.borrow();
-            if !timers.is_empty() {
-                self.ages.mark(self.driver.now(), timers.next_sequence());
-            }
-        }
-        let due = |time| {
-            let deadline = self.timers(time).borrow().next_deadline()?;
-            Some(deadline.saturating_duration_since(self.time(time)))
-        };
-        match (due(Time::Running), due(Time::Boot)) {
+        let running = self.timers.borrow();
+        let running = running.next_deadline().map(|deadline| {
+            let now = self.driver.now();
+            self.ages.mark(now, running.next_sequence());
+            deadline.saturating_duration_since(now)
+        });
+        let boot = self.boot_timers.borrow().next_deadline();
+        let boot = boot.map(|deadline| deadline.saturating_duration_since(self.driver.boot_now()));
+        match (running, boot) {
             (Some(running), Some(boot)) => Some(running.min(boot)),
             (running, boot) => running.or(boot),
         }
     }
 
-    fn dispatch(&self) -> u64 {
-        let mut events = self.events.take();
+    fn dispatch(&self, events: &mut Vec<Event>) -> u64 {
         let count = events.len() as u64;
         for event in events.drain(..) {
             self.deliver(event.token, event.readiness);
         }
-        self.events.set(events);
         count
     }
 
@@ -420,6 +425,9 @@ impl Core {
     }
 
     fn run_left_over(&self, mut left_over: Vec<Token>) {
+        if left_over.is_empty() {
+            return;
+        }
         for token in left_over.drain(..) {
             self.call_source(token, Source::again);
         }
@@ -434,16 +442,28 @@ impl Core {
         // A stale token, of a source that an earlier event removed, finds nobody.
         if let Some(Registered { source, origin, .. }) = self.registered(token) {
             self.origin.set(origin);
-            call(Rc::clone(&source));
+            // To be named in a report, if there is to be one.
+            let timed = self.stop_watch.is_running().then(|| Rc::clone(&source));
+            call(source);
             self.settle();
             self.origin.set(None);
-            self.lap(&Shown(&*source, origin));
+            if let Some(source) = timed {
+                self.lap(&Shown(&*source, origin));
+            }
         }
     }
 
     /// Sends and closes what the last callback asked for. Closing calls back, so this
     /// goes on until nothing is asked for any more.
+    #[inline]
     pub(crate) fn settle(&self) {
+        if !self.layers.borrow().is_empty() || !self.dirty.borrow().is_empty() {
+            self.settle_all();
+        }
+    }
+
+    #[inline(never)]
+    fn settle_all(&self) {
         loop {
             self.settle_layers();
             if self.dirty.borrow().is_empty() {
@@ -735,34 +755,6 @@ impl Core {
 
     pub(crate) fn ready_again(&self, token: Token) {
         self.again.borrow_mut().push(token);
-    }
-
-    pub(crate) fn take_read_buffer(&self) -> Vec<u8> {
-        self.read_buffer
-            .take()
-            .unwrap_or_else(|| vec![0; READ_SIZE])
-    }
-
-    pub(crate) fn return_read_buffer(&self, buffer: Vec<u8>) {
-        self.read_buffer.set(Some(buffer));
-    }
-
-    /// Lends memory for unsent bytes.
-    pub(crate) fn lend_buffer(&self) -> Vec<u8> {
-        self.spare_buffers
-            .borrow_mut()
-            .pop()
-            .unwrap_or_else(|| Vec::with_capacity(BUFFER_SIZE))
-    }
-
-    pub(crate) fn return_buffer(&self, buffer: Vec<u8>) {
-        if buffer.capacity() == 0 || buffer.capacity() > SPARE_SIZE_MAX {
-            return;
-        }
-        let mut spare = self.spare_buffers.borrow_mut();
-        if spare.len() < SPARE_BUFFERS {
-            spare.push(buffer);
-        }
     }
 }
 

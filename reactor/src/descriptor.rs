@@ -2,6 +2,7 @@
 //! library's socket.
 
 use std::cell::{Cell, RefCell};
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
@@ -240,13 +241,20 @@ pub(crate) fn watch<S: AsFd + 'static>(
 }
 
 /// A descriptor cannot be watched. Gives the source back.
-#[derive(thiserror::Error)]
-#[error("cannot watch the descriptor: {error}")]
 pub struct WatchError<S> {
     /// What was to be watched.
     pub source: S,
     /// What the system said.
     pub error: io::Error,
+}
+
+// By hand: a derive would take the field `source` for the cause, and ask it to be an error.
+impl<S> Error for WatchError<S> {}
+
+impl<S> fmt::Display for WatchError<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot watch the descriptor: {}", self.error)
+    }
 }
 
 impl<S> fmt::Debug for WatchError<S> {

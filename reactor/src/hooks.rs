@@ -165,15 +165,19 @@ impl TurnHooks {
             .collect()
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.hooks.borrow().iter().all(|hook| hook.removed.get())
     }
 
+    /// Whether there is not even one that was removed: what is asked in every turn.
+    #[inline]
+    pub(crate) fn has_none(&self) -> bool {
+        self.hooks.borrow().is_empty()
+    }
+
     /// Calls each with `call`. One that is added meanwhile waits for the next turn.
     pub(crate) fn run(&self, call: impl Fn(&mut dyn FnMut())) {
-        if self.hooks.borrow().is_empty() {
-            return;
-        }
         let hooks = self.hooks.borrow().clone();
         for hook in hooks {
             let Some(mut callback) = hook.callback.take() else {

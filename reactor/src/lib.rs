@@ -40,6 +40,7 @@
 
 mod address;
 mod boot_clock;
+mod buffers;
 mod calls;
 mod channel;
 mod connect_error;
@@ -60,10 +61,12 @@ mod inspect;
 mod panics;
 mod protocol;
 mod reactor;
+mod remains;
 mod remote;
 mod remote_call;
 mod resolver;
 mod signals;
+mod simulation;
 mod slab;
 mod sockets;
 mod sources;

@@ -59,8 +59,8 @@ pub trait Protocol: Sized + 'static {
     ///
     /// By default the connection is lost in order, after what is unsent has been sent.
     /// Override this to go on writing; the connection then lasts until
-    /// [`lose_connection`](Transport::lose_connection). Twisted's
-    /// `IHalfCloseableProtocol.readConnectionLost`.
+    /// [`lose_connection`](Transport::lose_connection), or until our stream has ended, too.
+    /// Twisted's `IHalfCloseableProtocol.readConnectionLost`.
     fn read_connection_lost(&mut self, transport: &Transport<Self>) {
         transport.lose_connection();
     }

@@ -17,7 +17,7 @@ use crate::core::{Core, Pause};
 use crate::delayed_call::{Call, DelayedCall, SoonCall};
 use crate::descriptor::{self, Interest, Mode, Readiness, Watch, WatchError};
 use crate::driver::Driver;
-use crate::driver::os::OsDriver;
+use crate::driver::os::{self, OsDriver};
 use crate::dump::Dump;
 use crate::endpoints::TcpClientEndpoint;
 use crate::error::{ListenError, RunError};
@@ -282,6 +282,20 @@ impl Reactor {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.core().next_deadline()
+    }
+
+    /// Whether a turn would find something to do now: the descriptor is readable, or
+    /// [`next_deadline`](Reactor::next_deadline) has passed. Costs a system call.
+    ///
+    /// For hosts that hear of changes to the descriptor (edges), as tokio's: after a turn that
+    /// left something to be fetched, nothing changes. And for those that catch up after a
+    /// pause, a bounded number of turns at a time.
+    #[must_use]
+    pub fn is_work_pending(&self) -> bool {
+        let deadline = self.next_deadline();
+        let descriptor = self.core().driver().descriptor();
+        deadline.is_some_and(|deadline| deadline <= self.now())
+            || descriptor.is_some_and(os::is_readable)
     }
 
     /// Has `hook` called with every callback that keeps the loop from listening for

@@ -10,10 +10,16 @@
 //! somebody has taken the flag before it, a write is on its way, and the loop sleeps until
 //! that comes. So there is at most one write for a wait that may sleep.
 //!
-//! That one of the two sees the other: both put a `SeqCst` fence between their own store
-//! and their look at the other's. The fences have one order. If the poster's is first,
-//! the loop's look into the mailbox finds the post; if the loop's is first, the poster's
-//! look finds the flag.
+//! That one of the two sees the other: the first thread to post into an empty mailbox sets
+//! `posted` and then looks at `asleep`; the loop sets `asleep` and then looks at `posted`.
+//! All four are sequentially consistent, so one of the looks comes after both stores. Who
+//! posts into a mailbox that is not empty may rely on the first.
+//!
+//! # Design
+//!
+//! The mailbox is a list behind a lock that is held for one push. The loop takes the whole
+//! list at once and makes its calls from there, so that a call costs it neither a lock nor
+//! an atomic operation.
 //!
 //! # Order
 //!
@@ -21,15 +27,15 @@
 //! threads that know nothing of each other have none.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 use std::fmt;
+use std::mem;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
 use torsade_deferred::{Canceller, Failure, Interrupted};
 
 use crate::driver::WakeUp;
@@ -44,7 +50,6 @@ use crate::slab::{Slab, Token};
 /// dropped.
 #[derive(Clone)]
 pub struct Remote {
-    posts: Sender<Post>,
     shared: Arc<Shared>,
 }
 
@@ -75,18 +80,19 @@ impl Remote {
 
     fn post(&self, call: Post) -> Result<(), ReactorGone> {
         let shared = &self.shared;
-        if shared.gone.load(Ordering::Acquire) {
-            return Err(ReactorGone { call });
+        {
+            let mut posts = shared.posts();
+            if posts.gone {
+                drop(posts);
+                return Err(ReactorGone { call });
+            }
+            posts.calls.push_back(call);
+            if posts.calls.len() == 1 {
+                // Order: before the look at `asleep`; see the module's page.
+                shared.posted.store(true, Ordering::SeqCst);
+            }
         }
-        self.posts
-            .send(call)
-            .map_err(|unsent| ReactorGone { call: unsent.0 })?;
         shared.wake_sleeper();
-        // Order: after the fence in `wake_sleeper`. A reactor that goes meanwhile finds the
-        // post, or this finds it gone.
-        if shared.gone.load(Ordering::Relaxed) {
-            shared.drop_posts();
-        }
         Ok(())
     }
 
@@ -128,7 +134,11 @@ impl Remote {
 
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Remote({} calls posted)", self.posts.len())
+        write!(
+            f,
+            "Remote({} calls posted)",
+            self.shared.posts().calls.len()
+        )
     }
 }
 
@@ -213,12 +223,20 @@ impl Error for RemoteFailure {}
 pub(crate) type Post = Box<dyn FnOnce(&Reactor) + Send>;
 
 struct Shared {
-    received: Receiver<Post>,
+    posts: Mutex<Posts>,
+    /// There are posts: set by who posts the first, cleared by the loop, which takes all.
+    posted: AtomicBool,
     asleep: AtomicBool,
     wake_up: Box<dyn WakeUp>,
     thread: ThreadId,
-    gone: AtomicBool,
     waiting: Mutex<Waiting>,
+}
+
+/// What was posted and not taken.
+struct Posts {
+    calls: VecDeque<Post>,
+    /// The reactor is gone: nobody will take anything.
+    gone: bool,
 }
 
 /// The calls from threads that have no answer yet.
@@ -246,13 +264,9 @@ impl From<Ending> for BlockingCallError {
 }
 
 impl Shared {
-    /// The reactor is gone, and nobody will make these calls. They are `Send`: whichever
-    /// thread comes first may drop them.
-    fn drop_posts(&self) {
-        while let Ok(post) = self.received.try_recv() {
-            // Detach, then drop. The panic has been reported.
-            let _ = panics::catch(|| drop(post));
-        }
+    fn posts(&self) -> MutexGuard<'_, Posts> {
+        // Nothing that could panic leaves the list half changed.
+        self.posts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -261,9 +275,8 @@ impl Shared {
     }
 
     fn wake_sleeper(&self) {
-        // Order: the post is visible before the flag is read; see the module's page.
-        fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+        // Order: after the post; see the module's page.
+        if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
             self.wake_up.wake_up();
         }
     }
@@ -272,27 +285,35 @@ impl Shared {
 /// The reactor's end.
 pub(crate) struct Mailbox {
     remote: Remote,
+    /// What was taken of the posts, in order.
+    taken: RefCell<VecDeque<Post>>,
     ended: Cell<bool>,
     /// What cancels the calls from threads that have begun, by their numbers.
     cancellers: RefCell<BTreeMap<u64, Canceller>>,
 }
 
+/// Room for this many posts is kept: less is not worth the freeing.
+const KEPT: usize = 256;
+
 impl Mailbox {
     pub(crate) fn new(wake_up: Box<dyn WakeUp>) -> Self {
-        let (posts, received) = unbounded();
         let shared = Arc::new(Shared {
-            received,
+            posts: Mutex::new(Posts {
+                calls: VecDeque::new(),
+                gone: false,
+            }),
+            posted: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
             wake_up,
             thread: thread::current().id(),
-            gone: AtomicBool::new(false),
             waiting: Mutex::new(Waiting {
                 callers: Slab::new(),
                 ended: None,
             }),
         });
         Self {
-            remote: Remote { posts, shared },
+            remote: Remote { shared },
+            taken: RefCell::default(),
             ended: Cell::new(false),
             cancellers: RefCell::default(),
         }
@@ -312,35 +333,60 @@ impl Mailbox {
 
     /// How many calls are there to be made.
     pub(crate) fn len(&self) -> usize {
-        // To count costs more than to look, and there is seldom anything.
-        let received = &self.remote.shared.received;
-        if received.is_empty() {
-            0
-        } else {
-            received.len()
-        }
+        self.collect();
+        self.taken.borrow().len()
     }
 
     pub(crate) fn take(&self) -> Option<Post> {
-        self.remote.shared.received.try_recv().ok()
+        if self.taken.borrow().is_empty() {
+            self.collect();
+        }
+        self.taken.borrow_mut().pop_front()
+    }
+
+    /// Takes what was posted, behind what was taken before.
+    #[inline]
+    fn collect(&self) {
+        // To ask costs less than the lock, and there is seldom anything. What is overlooked
+        // here, because it comes at this moment, is seen before the loop sleeps.
+        if self.remote.shared.posted.load(Ordering::Relaxed) {
+            self.collect_some();
+        }
+    }
+
+    #[inline(never)]
+    fn collect_some(&self) {
+        let shared = &self.remote.shared;
+        let mut taken = self.taken.borrow_mut();
+        let mut posts = shared.posts();
+        shared.posted.store(false, Ordering::SeqCst);
+        if taken.is_empty() {
+            // Memory of a burst is given back when it is over.
+            if taken.capacity() / 4 > posts.calls.len().max(KEPT) {
+                taken.shrink_to(KEPT);
+            }
+            mem::swap(&mut *taken, &mut posts.calls);
+        } else {
+            taken.append(&mut posts.calls);
+        }
     }
 
     /// Before a wait: true if the loop may sleep, false if there is post.
     pub(crate) fn fall_asleep(&self) -> bool {
+        let shared = &self.remote.shared;
         // Who has post does not say that it sleeps: nobody would write for nothing.
-        if !self.remote.shared.received.is_empty() {
+        if shared.posted.load(Ordering::Relaxed) || !self.taken.borrow().is_empty() {
             return false;
         }
-        let asleep = &self.remote.shared.asleep;
-        asleep.store(true, Ordering::Relaxed);
-        // Order: the flag is visible before the mailbox is looked into.
-        fence(Ordering::SeqCst);
-        if self.remote.shared.received.is_empty() {
+        // Order: before the look into the mailbox; see the module's page. (An exchange,
+        // because it takes less time than a store and a fence.)
+        shared.asleep.swap(true, Ordering::SeqCst);
+        if !shared.posted.load(Ordering::SeqCst) {
             return true;
         }
         // If the flag is gone, its taker writes. To stay awake would leave that write to no
         // sleep at all, and have the next one end for nothing.
-        !asleep.swap(false, Ordering::Relaxed)
+        !shared.asleep.swap(false, Ordering::SeqCst)
     }
 
     /// The reactor has ended: whoever waits for an answer waits no longer.
@@ -348,10 +394,12 @@ impl Mailbox {
         self.ended.set(true);
         let shared = &self.remote.shared;
         if matches!(ending, Ending::Gone) {
-            shared.gone.store(true, Ordering::Release);
-            // Order: gone before the last look; see `Remote::post`.
-            fence(Ordering::SeqCst);
-            shared.drop_posts();
+            // Nothing is posted from here on.
+            shared.posts().gone = true;
+            while let Some(post) = self.take() {
+                // Detach, then drop. The panic has been reported.
+                let _ = panics::catch(|| drop(post));
+            }
         }
         let callers = {
             let mut waiting = shared.waiting();
@@ -374,7 +422,7 @@ impl Mailbox {
     pub(crate) fn begin(&self) {
         if self.ended.replace(false) {
             let shared = &self.remote.shared;
-            shared.gone.store(false, Ordering::Release);
+            shared.posts().gone = false;
             shared.waiting().ended = None;
         }
     }

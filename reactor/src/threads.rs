@@ -89,6 +89,10 @@ impl Reactor {
             let outcome = catch_unwind(AssertUnwindSafe(job));
             answer.give::<T, E>(outcome.map_err(|payload| Interrupted::from_panic(&*payload)));
         };
+        if let Some(time) = core.driver().thread_time() {
+            self.call_later(time, work);
+            return deferred;
+        }
         match pool.call_in_thread(work) {
             Ok(job) => core.errands.borrow_mut().begun(token, job),
             Err(Refused { job, reason }) => {

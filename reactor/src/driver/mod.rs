@@ -61,6 +61,12 @@ pub(crate) trait Driver {
         panic!("the machine cannot be suspended for {time:?}: it is a real one");
     }
 
+    /// How long work on a thread takes, in a world without threads: there the loop does it,
+    /// when that time has passed.
+    fn thread_time(&self) -> Option<Duration> {
+        None
+    }
+
     /// Waits until somebody wakes the loop, where time is virtual and must not pass while
     /// threads work. False where time passes by itself.
     fn wait_for_threads(&self) -> bool {

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
@@ -196,6 +197,13 @@ fn begin_connecting(fd: &OwnedFd, peer: &SocketAddr) -> io::Result<()> {
 )]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// Whether a descriptor is readable, right now.
+pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    // Where the system cannot say, a turn finds out.
+    poll(&mut fds, Some(&Timespec::default())).map_or(true, |ready| ready > 0)
 }
 
 impl WakeUp for WakeFd {

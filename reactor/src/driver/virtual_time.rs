@@ -139,7 +139,7 @@ impl Driver for VirtualTime {
     }
 
     fn watch_signals(&self) -> io::Result<Rc<dyn SignalSource>> {
-        Ok(Rc::new(Undisturbed))
+        Ok(undisturbed())
     }
 
     fn is_signal_default(&self, _signal: i32) -> bool {
@@ -194,6 +194,11 @@ impl Names for Nameless {
     fn resolve(&self, _host: &str, _port: u16) -> io::Result<Vec<SocketAddr>> {
         Err(no_network())
     }
+}
+
+/// Signals that never come.
+pub(crate) fn undisturbed() -> Rc<dyn SignalSource> {
+    Rc::new(Undisturbed)
 }
 
 struct Undisturbed;

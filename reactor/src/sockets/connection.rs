@@ -32,7 +32,8 @@ use std::rc::Rc;
 use torsade_deferred::{Deferred, Trigger, fail, succeed};
 
 use crate::address::Address;
-use crate::core::{Core, READ_SIZE, Source};
+use crate::buffers::READ_SIZE;
+use crate::core::{Core, Source};
 use crate::delayed_call::DelayedCall;
 use crate::descriptor::Readiness;
 use crate::driver::StreamSocket;
@@ -272,7 +273,7 @@ impl Connection {
         if !self.flags.readable.get() || !self.is_reading() {
             return;
         }
-        let mut buffer = self.core.take_read_buffer();
+        let mut buffer = self.core.buffers.take_for_reading();
         for _ in 0..READS_PER_TURN {
             let received = match self.socket.borrow().as_ref() {
                 Some(socket) => socket.read(&mut buffer),
@@ -283,6 +284,9 @@ impl Connection {
                     self.flags.readable.set(false);
                     self.flags.read_ended.set(true);
                     self.tell(|receiver| receiver.read_connection_lost());
+                    if self.flags.write_ended.get() {
+                        self.mark_dirty();
+                    }
                 }
                 Ok(count) => {
                     if count < buffer.len()
@@ -305,7 +309,7 @@ impl Connection {
                 break;
             }
         }
-        self.core.return_read_buffer(buffer);
+        self.core.buffers.return_from_reading(buffer);
         if self.flags.readable.get() && self.is_reading() {
             self.mark_again();
         }
@@ -317,7 +321,7 @@ impl Connection {
         if !self.flags.readable.get() || self.flags.read_ended.get() {
             return;
         }
-        let mut buffer = self.core.take_read_buffer();
+        let mut buffer = self.core.buffers.take_for_reading();
         for _ in 0..READS_PER_TURN {
             let received = match self.socket.borrow().as_ref() {
                 Some(socket) => socket.read(&mut buffer),
@@ -334,7 +338,7 @@ impl Connection {
             }
             break;
         }
-        self.core.return_read_buffer(buffer);
+        self.core.buffers.return_from_reading(buffer);
         let goes_on = self.flags.readable.get() && !self.flags.read_ended.get();
         if goes_on && self.ending.get() == Ending::Closing {
             self.mark_again();
@@ -372,7 +376,9 @@ impl Connection {
             }
         }
         if outgoing.is_empty() {
-            self.core.return_buffer(outgoing.take_buffer());
+            self.core
+                .buffers
+                .return_from_writing(outgoing.take_buffer());
         }
     }
 
@@ -530,7 +536,8 @@ impl Connection {
             }
         }
         self.core
-            .return_buffer(self.outgoing.borrow_mut().take_buffer());
+            .buffers
+            .return_from_writing(self.outgoing.borrow_mut().take_buffer());
         // Detach, then call: the receiver is gone from here when it hears of it.
         for flush in rarities.into_iter().flat_map(|rarities| rarities.flushes) {
             flush.trigger.errback(NotFlushed);
@@ -581,6 +588,10 @@ impl Source for Connection {
                     self.end_write();
                 }
                 self.mind_the_marks();
+                if self.flags.write_ended.get() && self.flags.read_ended.get() {
+                    // Nothing can come and nothing can go.
+                    self.close(ConnectionLost::Done);
+                }
             }
             Ending::Closing => {
                 self.fire_flushes();
@@ -601,6 +612,12 @@ impl Source for Connection {
             self.flush();
         }
         self.doom(ConnectionLost::Stopped);
+    }
+
+    fn vanish(self: Rc<Self>) {
+        self.ending.set(Ending::Lost);
+        let receiver = self.receiver.take();
+        drop((self.socket.take(), receiver));
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -646,7 +663,7 @@ impl Stream for Connection {
         if outgoing.len() > limit && self.flags.overfull.get() {
             return self.doom(ConnectionLost::Overrun { limit });
         }
-        outgoing.push(rest, || self.core.lend_buffer());
+        outgoing.push(rest, || self.core.buffers.take_for_writing());
         self.mark_dirty();
     }
 

@@ -69,7 +69,7 @@ impl Lingering {
     }
 
     fn drain(&self) {
-        let mut buffer = self.core.take_read_buffer();
+        let mut buffer = self.core.buffers.take_for_reading();
         let mut outcome = Ok(0);
         for _ in 0..READS_PER_TURN {
             outcome = match self.socket.borrow().as_ref() {
@@ -80,7 +80,7 @@ impl Lingering {
                 break;
             }
         }
-        self.core.return_read_buffer(buffer);
+        self.core.buffers.return_from_reading(buffer);
         match outcome {
             Ok(1..) => self.core.ready_again(self.token),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -171,6 +171,10 @@ impl Iterator for Signals {
     type Item = c_int;
 
     fn next(&mut self) -> Option<c_int> {
+        // Asked in every turn, and mostly there is none.
+        if self.0 == SignalSet::EMPTY {
+            return None;
+        }
         let lowest = (0..=SIGNAL_MAX).find(|&signal| self.0.contains(signal))?;
         self.0 = SignalSet(self.0.0 & !bit(lowest));
         Some(lowest)

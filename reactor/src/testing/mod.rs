@@ -18,6 +18,10 @@ pub use self::manual_clock::{ManualCall, ManualClock, PendingCall};
 pub use self::memory_pair::{MemoryPair, Pump, memory_pair, memory_pair_between};
 pub use self::memory_stream::MemoryStream;
 pub use self::wire::Chunks;
+pub use crate::simulation::{
+    Chunking, Fault, FaultKind, FaultRates, Happening, Host, Latency, Link, Simulation, Swarm,
+    Trace,
+};
 
 /// A reactor whose time is virtual: a wait takes no time and moves the clock to the
 /// next deadline, so that an hour of delays runs in a moment, the same way each time.

@@ -54,6 +54,8 @@ pub(crate) struct Timers<C> {
     /// `(position - 1) / CHILDREN`; and none has a tick after the wheel's
     /// `horizon`.
     soon: Vec<Entry>,
+    /// Room for entries on their way from one place to another; empty between two uses.
+    moving: Vec<Entry>,
     /// What is due after `soon`.
     ///
     /// Invariant: if `soon` is empty, the first bucket has at most
@@ -93,6 +95,7 @@ impl<C> Timers<C> {
     pub(crate) fn new() -> Self {
         Self {
             soon: Vec::new(),
+            moving: Vec::new(),
             wheel: Wheel::new(),
             taken: Vec::new(),
             next_taken: 0,
@@ -195,6 +198,9 @@ impl<C> Timers<C> {
     /// The deadline of the next call to be handed over: of the batch if
     /// anything is left of it, else the earliest one.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        if self.is_empty() {
+            return None;
+        }
         if let Some(Some(left_over)) = self.taken.get(self.next_taken) {
             return Some(left_over.deadline);
         }
@@ -278,6 +284,7 @@ impl<C> Timers<C> {
             self.slots = Vec::new();
             self.free = Vec::new();
             self.soon = Vec::new();
+            self.moving = Vec::new();
         }
     }
 
@@ -321,9 +328,8 @@ impl<C> Timers<C> {
         if self.wheel.origin.is_none() {
             // The wheel begins to turn. Until now all entries went to `soon`.
             self.wheel.origin = Some(now);
-            for entry in mem::take(&mut self.soon) {
-                self.file(entry);
-            }
+            mem::swap(&mut self.soon, &mut self.moving);
+            self.file_moving();
         }
         let tick = self.wheel.tick(now);
         while let Some((bucket, start)) = self.wheel.first_bucket()
@@ -331,8 +337,9 @@ impl<C> Timers<C> {
         {
             if start + Wheel::width(bucket) <= tick {
                 // All of it is due, and the batch is sorted anyway.
-                self.taken
-                    .extend(self.wheel.take(bucket).into_iter().map(Some));
+                self.wheel.take(bucket, &mut self.moving);
+                self.taken.extend(self.moving.drain(..).map(Some));
+                self.moving.shrink_to(KEPT);
             } else {
                 self.open_bucket(bucket, start);
             }
@@ -357,9 +364,18 @@ impl<C> Timers<C> {
     /// finer buckets and to `soon`.
     fn open_bucket(&mut self, bucket: u16, start: u64) {
         self.wheel.horizon = start;
-        for entry in self.wheel.take(bucket) {
+        self.wheel.take(bucket, &mut self.moving);
+        self.file_moving();
+    }
+
+    fn file_moving(&mut self) {
+        let mut moving = mem::take(&mut self.moving);
+        for entry in moving.drain(..) {
             self.file(entry);
         }
+        // Keeps the allocation, but not that of a burst.
+        moving.shrink_to(KEPT);
+        self.moving = moving;
     }
 
     fn remove_taken(&mut self, index: usize) {

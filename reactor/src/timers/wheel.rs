@@ -66,18 +66,29 @@ impl Wheel {
         entries.swap_remove(index as usize);
         let moved = entries.get(index as usize).map(|entry| entry.slot);
         if entries.is_empty() {
-            self.take(bucket);
+            self.vacate(bucket);
         } else if entries.len() < entries.capacity() / 4 {
             entries.shrink_to(entries.capacity() / 2);
         }
         moved
     }
 
-    /// Empties a bucket.
-    pub(super) fn take(&mut self, bucket: u16) -> Vec<Entry> {
+    /// Empties a bucket into `into`, which is empty.
+    pub(super) fn take(&mut self, bucket: u16, into: &mut Vec<Entry>) {
+        let entries = &mut self.buckets[usize::from(bucket)];
+        if entries.capacity() <= BUCKET_KEPT {
+            into.append(entries);
+        } else {
+            *into = mem::take(entries);
+        }
+        self.vacate(bucket);
+    }
+
+    /// Notes that a bucket is empty, and gives back what a burst took.
+    fn vacate(&mut self, bucket: u16) {
         let bucket = usize::from(bucket);
         self.occupied[bucket / FANOUT] &= !(1 << (bucket % FANOUT));
-        mem::take(&mut self.buckets[bucket])
+        self.buckets[bucket].shrink_to(BUCKET_KEPT);
     }
 
     pub(super) fn entry(&self, bucket: u16, index: u32) -> &Entry {
@@ -112,6 +123,10 @@ impl Wheel {
         after.as_secs() * TICKS_PER_SECOND + u64::from(after.subsec_nanos() >> TICK_NANOS_LOG2)
     }
 }
+
+/// Room for this many entries is kept in a bucket, so that a timeout that is set and taken
+/// back, again and again, allocates nothing of its own here.
+const BUCKET_KEPT: usize = 8;
 
 /// Bits per digit of a tick, so that a word can tell which buckets of a level
 /// have entries.

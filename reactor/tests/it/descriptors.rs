@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
+use torsade_deferred::Failure;
 use torsade_reactor::{Interest, Mode, Reactor, Watch};
 
 use crate::common::{End, Log, PanicsWhenDropped, connect, count_unhandled, reactor, run_while};
@@ -269,6 +270,12 @@ fn watching_a_descriptor_twice_is_an_error_that_gives_the_source_back() {
     let refused = reactor.add_reader(Rc::clone(&reader), |_| ()).unwrap_err();
     assert_eq!(refused.error.kind(), ErrorKind::AlreadyExists);
     assert!(Rc::ptr_eq(&refused.source, &reader));
+    // `?` takes it, though the source is no error.
+    let failure = Failure::from(refused);
+    assert_eq!(
+        failure.to_string().split(": ").next(),
+        Some("cannot watch the descriptor")
+    );
 }
 
 #[test]

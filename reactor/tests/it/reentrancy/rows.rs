@@ -189,6 +189,11 @@ pub(super) const ROWS: &[Row] = &[
         ["looked", "", "looked"],
     ),
     row(
+        "Reactor::is_work_pending",
+        Act::Reactor(|_, reactor| looked(reactor.is_work_pending())),
+        ["looked", "", "looked"],
+    ),
+    row(
         "Reactor::watch_slow_callbacks",
         Act::Reactor(|world, reactor| {
             let comes = world.comes();

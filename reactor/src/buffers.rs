@@ -1,0 +1,52 @@
+//! Memory that a reactor lends to its connections.
+//!
+//! A connection that is silent has no buffer: it reads into one that all share, and has
+//! one for unsent bytes only while there are some.
+
+use std::cell::{Cell, RefCell};
+
+/// How much one read takes at most. The reactor owns one such buffer for all of its
+/// connections.
+pub(crate) const READ_SIZE: usize = 64 * 1024;
+
+/// Buffers for unsent bytes that the reactor keeps for the next connection that needs
+/// one, and the largest that it keeps.
+const SPARE_BUFFERS: usize = 64;
+const SPARE_SIZE_MAX: usize = 64 * 1024;
+/// What a buffer for unsent bytes begins with: a few small messages.
+const BUFFER_SIZE: usize = 4 * 1024;
+
+#[derive(Default)]
+pub(crate) struct Buffers {
+    read: Cell<Option<Vec<u8>>>,
+    spare: RefCell<Vec<Vec<u8>>>,
+}
+
+impl Buffers {
+    /// Lends the buffer to read into.
+    pub(crate) fn take_for_reading(&self) -> Vec<u8> {
+        self.read.take().unwrap_or_else(|| vec![0; READ_SIZE])
+    }
+
+    pub(crate) fn return_from_reading(&self, buffer: Vec<u8>) {
+        self.read.set(Some(buffer));
+    }
+
+    /// Lends memory for unsent bytes.
+    pub(crate) fn take_for_writing(&self) -> Vec<u8> {
+        self.spare
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(BUFFER_SIZE))
+    }
+
+    pub(crate) fn return_from_writing(&self, buffer: Vec<u8>) {
+        if buffer.capacity() == 0 || buffer.capacity() > SPARE_SIZE_MAX {
+            return;
+        }
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_BUFFERS {
+            spare.push(buffer);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What is left of a reactor whose simulated machine has crashed.
+
+use std::mem;
+use std::rc::Rc;
+
+use crate::calls::Calls;
+use crate::core::Core;
+use crate::delayed_call::Call;
+use crate::panics;
+use crate::resolver::Lookups;
+use crate::slab::Slab;
+use crate::sources::Registered;
+use crate::stream::Settle;
+use crate::threads::Errands;
+use crate::timers::Timers;
+
+impl Core {
+    /// The machine has crashed: what it drove is taken out without a word. Nothing of it is
+    /// called any more, also not in the turn at hand.
+    pub(crate) fn perish(&self) -> Remains {
+        let sources = mem::replace(&mut *self.sources.borrow_mut(), Slab::new());
+        Remains {
+            timers: [&self.timers, &self.boot_timers].map(|timers| timers.replace(Timers::new())),
+            soon: mem::replace(&mut *self.soon.borrow_mut(), Calls::new()),
+            starting: self.when_running.take(),
+            errands: self.errands.take(),
+            lookups: self.lookups.take(),
+            layers: self.layers.take(),
+            sources,
+        }
+    }
+}
+
+/// What a reactor drove when its machine crashed. To drop it is to drop user code.
+pub(crate) struct Remains {
+    timers: [Timers<Call>; 2],
+    soon: Calls<Call>,
+    starting: Vec<Call>,
+    errands: Errands,
+    lookups: Lookups,
+    layers: Vec<Rc<dyn Settle>>,
+    sources: Slab<Registered>,
+}
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        for (_, registered) in self.sources.iter() {
+            // The panic has been reported.
+            let _ = panics::catch(|| Rc::clone(&registered.source).vanish());
+        }
+        let rest = (
+            mem::replace(&mut self.timers, [Timers::new(), Timers::new()]),
+            mem::replace(&mut self.soon, Calls::new()),
+            mem::take(&mut self.starting),
+            mem::take(&mut self.errands),
+            mem::take(&mut self.lookups),
+            mem::take(&mut self.layers),
+        );
+        let _ = panics::catch(|| drop(rest));
+    }
+}

@@ -1,0 +1,409 @@
+//! One host of a simulation as the world below a reactor.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::address::Address;
+use crate::descriptor::{Interest, Mode};
+use crate::driver::{
+    Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp, virtual_time,
+};
+use crate::slab::Token;
+use crate::sockets::{ConnectOptions, KeepAlive, ListenOptions, SocketOption};
+
+use super::clock::HostClock;
+use super::network::{HostId, Network, SocketId};
+use super::world::World;
+
+/// A life of a host: from its start to its crash.
+pub(super) struct HostDriver {
+    pub(super) host: HostId,
+    pub(super) network: Rc<RefCell<Network>>,
+    pub(super) world: Weak<World>,
+    pub(super) clock: Rc<HostClock>,
+    pub(super) woken: Arc<Woken>,
+    /// This life is over: nothing that it asks for happens.
+    pub(super) dead: Rc<Cell<bool>>,
+    pub(super) names: Rc<RefCell<BTreeMap<String, IpAddr>>>,
+}
+
+impl HostDriver {
+    fn living(&self) -> io::Result<()> {
+        if self.dead.get() {
+            return Err(crashed());
+        }
+        Ok(())
+    }
+
+    fn socket(&self, id: SocketId) -> Box<dyn StreamSocket> {
+        Box::new(HostSocket {
+            id,
+            network: Rc::clone(&self.network),
+            dead: Rc::clone(&self.dead),
+            resets: Cell::new(false),
+            nodelay: Cell::new(true),
+            host: self.host,
+            world: Weak::clone(&self.world),
+        })
+    }
+}
+
+/// What work on a thread takes at most: a few disk accesses.
+const THREAD_TIME_MAX: Duration = Duration::from_millis(20);
+
+fn crashed() -> io::Error {
+    io::Error::new(ErrorKind::NotConnected, "the host has crashed")
+}
+
+fn ip_address(address: &Address) -> io::Result<SocketAddr> {
+    match address {
+        Address::Tcp(address) => Ok(*address),
+        _ => Err(ErrorKind::Unsupported.into()),
+    }
+}
+
+impl Driver for HostDriver {
+    fn now(&self) -> Instant {
+        self.clock.at(self.network.borrow().now())
+    }
+
+    fn begin_boot_time(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn boot_now(&self) -> Instant {
+        // A simulated host is up or down, and never asleep.
+        self.now()
+    }
+
+    fn set_boot_alarm(&self, _deadline: Option<Instant>) {
+        // The world looks at every deadline itself.
+    }
+
+    fn thread_time(&self) -> Option<Duration> {
+        let mut network = self.network.borrow_mut();
+        Some(network.draw_time(Duration::ZERO, THREAD_TIME_MAX))
+    }
+
+    fn wait(&self, limit: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        self.woken.take();
+        let now = self.network.borrow().now();
+        if limit != Some(Duration::ZERO) && !self.dead.get() {
+            let until = limit.map(|limit| self.clock.when(self.now() + limit));
+            if let Some(world) = self.world.upgrade() {
+                world.wait_for(self.host, until)?;
+            }
+        }
+        debug_assert!(self.network.borrow().now() >= now, "time never goes back");
+        if !self.dead.get() {
+            self.network.borrow_mut().take_news(self.host, events);
+        }
+        Ok(())
+    }
+
+    fn wake_up(&self) -> Box<dyn WakeUp> {
+        Box::new(WakesHost(Arc::clone(&self.woken)))
+    }
+
+    fn short_read_is_dry(&self) -> bool {
+        // A read gives as much as the seed says.
+        false
+    }
+
+    fn listen(
+        &self,
+        address: &Address,
+        _options: &ListenOptions,
+    ) -> io::Result<Box<dyn ListeningSocket>> {
+        self.living()?;
+        let mut network = self.network.borrow_mut();
+        let listener = network.listen(self.host, ip_address(address)?)?;
+        let address = network
+            .listening_address(listener)
+            .expect("it listens since a moment");
+        Ok(Box::new(HostListener {
+            id: listener,
+            address,
+            network: Rc::clone(&self.network),
+            dead: Rc::clone(&self.dead),
+            host: self.host,
+            world: Weak::clone(&self.world),
+        }))
+    }
+
+    fn connect(
+        &self,
+        peer: &Address,
+        _options: &ConnectOptions,
+    ) -> io::Result<Box<dyn StreamSocket>> {
+        self.living()?;
+        let peer = ip_address(peer)?;
+        let socket = self.network.borrow_mut().connect(self.host, peer)?;
+        Ok(self.socket(socket))
+    }
+
+    fn watch_fd(
+        &self,
+        _fd: BorrowedFd<'_>,
+        _token: Token,
+        _interest: Interest,
+        _mode: Mode,
+    ) -> io::Result<()> {
+        Err(no_descriptors())
+    }
+
+    fn rewatch_fd(
+        &self,
+        _fd: BorrowedFd<'_>,
+        _token: Token,
+        _interest: Interest,
+        _mode: Mode,
+    ) -> io::Result<()> {
+        Err(no_descriptors())
+    }
+
+    fn unwatch_fd(&self, _fd: BorrowedFd<'_>) {}
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn names(&self) -> Box<dyn Names> {
+        Box::new(KnownNames(self.names.borrow().clone()))
+    }
+
+    fn watch_signals(&self) -> io::Result<Rc<dyn SignalSource>> {
+        Ok(virtual_time::undisturbed())
+    }
+
+    fn is_signal_default(&self, _signal: i32) -> bool {
+        // None ever comes, and none is to be caught.
+        false
+    }
+}
+
+fn no_descriptors() -> io::Error {
+    io::Error::new(
+        ErrorKind::Unsupported,
+        "there are no descriptors in a simulation",
+    )
+}
+
+/// Whether something was posted to a host's reactor.
+#[derive(Debug, Default)]
+pub(super) struct Woken(AtomicBool);
+
+impl Woken {
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+struct WakesHost(Arc<Woken>);
+
+impl fmt::Debug for WakesHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WakesHost")
+    }
+}
+
+impl WakeUp for WakesHost {
+    fn wake_up(&self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The names of the hosts.
+pub(super) struct KnownNames(pub(super) BTreeMap<String, IpAddr>);
+
+impl Names for KnownNames {
+    fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let ip = match host {
+            "localhost" => Some(IpAddr::from([127, 0, 0, 1])),
+            _ => self.0.get(host).copied(),
+        };
+        let ip = ip.ok_or_else(|| {
+            io::Error::new(
+                ErrorKind::NotFound,
+                "no host of the simulation has this name",
+            )
+        })?;
+        Ok(vec![SocketAddr::new(ip, port)])
+    }
+}
+
+struct HostListener {
+    id: Token,
+    address: SocketAddr,
+    network: Rc<RefCell<Network>>,
+    dead: Rc<Cell<bool>>,
+    host: HostId,
+    world: Weak<World>,
+}
+
+impl ListeningSocket for HostListener {
+    fn address(&self) -> Address {
+        self.address.into()
+    }
+
+    fn watch(&self, token: Token) -> io::Result<()> {
+        self.network.borrow_mut().watch_listener(self.id, token);
+        Ok(())
+    }
+
+    fn accept(&self) -> io::Result<(Box<dyn StreamSocket>, Address)> {
+        if self.dead.get() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let accepted = self.network.borrow_mut().accept(self.id);
+        let (id, peer) = accepted.ok_or(ErrorKind::WouldBlock)?;
+        let socket = HostSocket {
+            id,
+            network: Rc::clone(&self.network),
+            dead: Rc::clone(&self.dead),
+            resets: Cell::new(false),
+            nodelay: Cell::new(true),
+            host: self.host,
+            world: Weak::clone(&self.world),
+        };
+        Ok((Box::new(socket), peer.into()))
+    }
+}
+
+impl Drop for HostListener {
+    fn drop(&mut self) {
+        if !self.dead.get() {
+            self.network.borrow_mut().close_listener(self.id);
+        }
+    }
+}
+
+struct HostSocket {
+    id: SocketId,
+    network: Rc<RefCell<Network>>,
+    dead: Rc<Cell<bool>>,
+    resets: Cell<bool>,
+    nodelay: Cell<bool>,
+    host: HostId,
+    world: Weak<World>,
+}
+
+impl HostSocket {
+    fn about_to_write(&self) {
+        if let Some(world) = self.world.upgrade().filter(|_| !self.dead.get()) {
+            world.about_to_write(self.host);
+        }
+    }
+
+    fn living<T>(&self, act: impl FnOnce(&mut Network) -> io::Result<T>) -> io::Result<T> {
+        if self.dead.get() {
+            return Err(crashed());
+        }
+        act(&mut self.network.borrow_mut())
+    }
+}
+
+impl StreamSocket for HostSocket {
+    fn watch(&self, token: Token) -> io::Result<()> {
+        self.living(|network| {
+            network.watch(self.id, token);
+            Ok(())
+        })
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.living(|network| network.read(self.id, buffer))
+    }
+
+    fn write(&self, data: &[u8]) -> io::Result<usize> {
+        self.about_to_write();
+        self.living(|network| network.write(self.id, data))
+    }
+
+    fn write_two(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
+        self.about_to_write();
+        self.living(|network| {
+            let count = network.write(self.id, first)?;
+            if count < first.len() || second.is_empty() {
+                return Ok(count);
+            }
+            match network.write(self.id, second) {
+                Ok(more) => Ok(count + more),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(count),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match how {
+            Shutdown::Read => Ok(()),
+            Shutdown::Write | Shutdown::Both => self.living(|network| network.end_write(self.id)),
+        }
+    }
+
+    fn reset_on_drop(&self) {
+        self.resets.set(true);
+    }
+
+    fn is_delivered(&self) -> bool {
+        self.network.borrow().is_delivered(self.id)
+    }
+
+    fn take_error(&self) -> io::Result<()> {
+        self.living(|network| network.connect_result(self.id))
+    }
+
+    fn local_address(&self) -> io::Result<Address> {
+        let address = self.network.borrow().address(self.id);
+        Ok(address.ok_or(ErrorKind::NotConnected)?.into())
+    }
+
+    fn set_option(&self, option: &SocketOption) -> io::Result<()> {
+        if let SocketOption::NoDelay(on) = option {
+            self.nodelay.set(*on);
+            return self.living(|network| {
+                network.set_nagle(self.id, !on);
+                Ok(())
+            });
+        }
+        // The others change nothing that a program could see here.
+        Ok(())
+    }
+
+    fn nodelay(&self) -> io::Result<bool> {
+        Ok(self.nodelay.get())
+    }
+
+    fn keep_alive(&self) -> io::Result<Option<KeepAlive>> {
+        Ok(None)
+    }
+
+    fn buffer_sizes(&self) -> io::Result<(usize, usize)> {
+        Ok((super::lane::SEND_BUFFER, super::lane::RECEIVE_BUFFER))
+    }
+
+    fn duplicate(&self) -> io::Result<OwnedFd> {
+        Err(no_descriptors())
+    }
+}
+
+impl Drop for HostSocket {
+    fn drop(&mut self) {
+        if !self.dead.get() {
+            self.network.borrow_mut().close(self.id, self.resets.get());
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! A network of many hosts in one process, where time is virtual and everything that
+//! happens follows from a seed.
+//!
+//! A [`Simulation`] has hosts; each [`Host`] has a [`Reactor`] of the ordinary type. What
+//! runs on one is the same program that runs on the operating system: it listens,
+//! connects, sets timers. Between the hosts lie links with latency, bandwidth and loss,
+//! which can be cut, held and mended; hosts crash and start again. Time jumps to whatever
+//! happens next, so an hour passes in a moment.
+//!
+//! ```
+//! use std::cell::Cell;
+//! use std::rc::Rc;
+//! use std::time::Duration;
+//!
+//! use torsade_reactor::testing::Simulation;
+//! use torsade_reactor::{Address, Protocol, Transport};
+//!
+//! struct Echo;
+//!
+//! impl Protocol for Echo {
+//!     fn data_received(&mut self, transport: &Transport<Self>, data: &[u8]) {
+//!         transport.write(data);
+//!     }
+//! }
+//!
+//! struct Count(Rc<Cell<usize>>);
+//!
+//! impl Protocol for Count {
+//!     fn connection_made(&mut self, transport: &Transport<Self>) {
+//!         transport.write("hello");
+//!     }
+//!
+//!     fn data_received(&mut self, _: &Transport<Self>, data: &[u8]) {
+//!         self.0.set(self.0.get() + data.len());
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let simulation = Simulation::new(42);
+//! let server = simulation.host("server");
+//! server.start(|reactor| {
+//!     reactor.listen_tcp(":7", |_: &Address| Echo).expect("the port is free");
+//! });
+//! let (client, echoed) = (simulation.host("client"), Rc::new(Cell::new(0)));
+//! let seen = Rc::clone(&echoed);
+//! let connecting = client.reactor().connect_tcp((server.ip(), 7), |_| Count(seen));
+//! let transport = client.reactor().run_until(connecting)?;
+//!
+//! assert!(simulation.run_while(|| echoed.get() < 5));
+//! simulation.partition(&server, &client);
+//! transport.write("lost, and sent again");
+//! simulation.run_for(Duration::from_secs(10));
+//! assert_eq!(echoed.get(), 5);
+//! simulation.heal(&server, &client);
+//! assert!(simulation.run_while(|| echoed.get() < 25));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Order
+//!
+//! Nothing here depends on the machine: not on its clock, its threads, its addresses in
+//! memory. Two runs with one seed give equal [`Trace`]s. What programs must not rely on,
+//! such as which of two hosts goes first or into which pieces bytes fall, is drawn from the
+//! seed; what the reactor promises holds.
+//!
+//! # Not here
+//!
+//! Descriptors, signals and processes: they are the operating system's.
+
+mod chunking;
+mod clock;
+mod driver;
+mod lane;
+mod link;
+mod network;
+mod plan;
+mod random;
+mod swarm;
+mod trace;
+mod world;
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::net::IpAddr;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use crate::driver::os;
+use crate::reactor::Reactor;
+
+pub use self::chunking::Chunking;
+pub use self::link::{Latency, Link};
+pub use self::plan::{Fault, FaultKind, FaultRates};
+pub use self::swarm::Swarm;
+pub use self::trace::{Happening, Trace};
+use self::world::{Machine, Step, World};
+
+/// Steps without the passing of time before a simulation says that it makes no progress: a
+/// program that goes round in no time would go round for ever.
+const STEPS_AT_ONE_TIME: u32 = 10_000_000;
+
+/// Hosts, links and a clock; see the [module's page](self).
+pub struct Simulation {
+    world: Rc<World>,
+    seed: u64,
+    standing: Cell<u32>,
+    /// What `inject_faults` plans, whatever the rates say.
+    replaced_plan: RefCell<Option<Vec<Fault>>>,
+}
+
+impl Simulation {
+    /// A world without hosts, at its beginning.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            // An `Instant` can be had from a clock only; what it says does not matter.
+            world: World::new(seed, os::now()),
+            seed,
+            standing: Cell::new(0),
+            replaced_plan: RefCell::default(),
+        }
+    }
+
+    /// The seed that it was made with.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Adds a host, with a name that the others can connect to and an address of its own.
+    ///
+    /// # Panics
+    ///
+    /// If there is one of that name.
+    pub fn host(&self, name: &str) -> Host {
+        Host {
+            machine: self.world.add_machine(name),
+            world: Rc::downgrade(&self.world),
+        }
+    }
+
+    /// The time since the beginning.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.world.now()
+    }
+
+    /// Gives one host a turn, or lets time pass to what happens next. `false` if nothing
+    /// will happen any more.
+    ///
+    /// # Panics
+    ///
+    /// If ten million turns have been taken and no time has passed: a program goes round
+    /// without a pause.
+    pub fn step(&self) -> bool {
+        self.step_until(None) != Step::Idle
+    }
+
+    fn step_until(&self, until: Option<Duration>) -> Step {
+        let step = self.world.step(until);
+        let standing = match step {
+            Step::Turn => self.standing.get() + 1,
+            Step::Time | Step::Idle => 0,
+        };
+        assert!(
+            standing < STEPS_AT_ONE_TIME,
+            "no time passes: a host goes round without a pause at {:?} (seed {})",
+            self.now(),
+            self.seed
+        );
+        self.standing.set(standing);
+        step
+    }
+
+    /// Goes on until nothing is on its way and no host has anything scheduled.
+    ///
+    /// A program that always has a timer is never idle: use
+    /// [`run_for`](Self::run_for) for that.
+    pub fn run_until_idle(&self) {
+        while self.step() {}
+    }
+
+    /// Goes on for so long, whether anything happens or not.
+    pub fn run_for(&self, time: Duration) {
+        let until = self.now() + time;
+        while self.step_until(Some(until)) != Step::Idle {}
+        self.world.network.borrow_mut().advance(until);
+    }
+
+    /// Goes on while `goes_on` says so. `false` if nothing will happen any more and it still
+    /// says so.
+    pub fn run_while(&self, mut goes_on: impl FnMut() -> bool) -> bool {
+        while goes_on() {
+            if !self.step() {
+                return !goes_on();
+            }
+        }
+        true
+    }
+
+    /// Sets what lies between all hosts whose links were not set on their own.
+    pub fn set_default_link(&self, link: Link) {
+        self.world.network.borrow_mut().set_default_link(link);
+    }
+
+    /// Sets what lies between two hosts, in both directions.
+    pub fn set_link(&self, one: &Host, other: &Host, link: Link) {
+        self.set_one_way_link(one, other, link);
+        self.set_one_way_link(other, one, link);
+    }
+
+    /// Sets the way from one host to another.
+    pub fn set_one_way_link(&self, from: &Host, to: &Host, link: Link) {
+        let mut network = self.world.network.borrow_mut();
+        network.set_link(from.machine.id, to.machine.id, link);
+    }
+
+    /// Lets nothing through between two hosts. What was on its way arrives; what is sent is
+    /// lost, and sent again later by its host.
+    pub fn partition(&self, one: &Host, other: &Host) {
+        self.cut(one, other);
+        self.cut(other, one);
+    }
+
+    /// The end of a [`partition`](Self::partition).
+    pub fn heal(&self, one: &Host, other: &Host) {
+        self.mend(one, other);
+        self.mend(other, one);
+    }
+
+    /// Lets nothing through from one host to the other; the other way is as it was.
+    pub fn cut(&self, from: &Host, to: &Host) {
+        self.set_cut(from, to, true);
+    }
+
+    /// The end of a [`cut`](Self::cut).
+    pub fn mend(&self, from: &Host, to: &Host) {
+        self.set_cut(from, to, false);
+    }
+
+    fn set_cut(&self, from: &Host, to: &Host, cut: bool) {
+        let mut network = self.world.network.borrow_mut();
+        let verb = if cut { "cut" } else { "mended" };
+        network.note(format!("{} -> {} is {verb}", from.name(), to.name()));
+        network.set_cut(from.machine.id, to.machine.id, cut);
+    }
+
+    /// Keeps what is sent between two hosts on its way, until it is
+    /// [`release`](Self::release)d.
+    pub fn hold(&self, one: &Host, other: &Host) {
+        self.set_held(one, other, true);
+    }
+
+    /// Lets what was held go on, in its order.
+    pub fn release(&self, one: &Host, other: &Host) {
+        self.set_held(one, other, false);
+    }
+
+    fn set_held(&self, one: &Host, other: &Host, held: bool) {
+        let mut network = self.world.network.borrow_mut();
+        let verb = if held { "held" } else { "released" };
+        network.note(format!("{} <-> {} is {verb}", one.name(), other.name()));
+        network.set_held(one.machine.id, other.machine.id, held);
+        network.set_held(other.machine.id, one.machine.id, held);
+    }
+
+    /// Sets into which pieces bytes fall, from now on. By default the seed draws them.
+    pub fn set_chunking(&self, chunking: Chunking) {
+        self.world.network.borrow_mut().chunking = chunking;
+    }
+
+    /// Has things go wrong from now on, as often as `rates` say, at times and places that the
+    /// seed draws, among the hosts that there are. It replaces what was planned before.
+    pub fn inject_faults(&self, rates: &FaultRates) {
+        let drawn = self.world.draw_faults(rates);
+        // Shrinking a failure runs the same seed with fewer faults.
+        let planned = self.replaced_plan.borrow().clone();
+        self.set_faults(planned.unwrap_or(drawn));
+    }
+
+    /// Has exactly these things go wrong. It replaces what was planned before.
+    pub fn set_faults(&self, faults: Vec<Fault>) {
+        self.world.set_faults(faults);
+    }
+
+    /// What was planned to go wrong.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Fault> {
+        self.world.faults()
+    }
+
+    pub(crate) fn replace_plan(&self, faults: Option<Vec<Fault>>) {
+        self.replaced_plan.replace(faults);
+    }
+
+    /// Writes a line into the trace.
+    pub fn note(&self, text: impl AsRef<str>) {
+        self.world.network.borrow_mut().note(text);
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub fn trace(&self) -> Trace {
+        self.world.network.borrow().trace.clone()
+    }
+}
+
+impl Drop for Simulation {
+    fn drop(&mut self) {
+        self.world.end();
+    }
+}
+
+impl fmt::Debug for Simulation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Simulation(seed {}, at {:?})", self.seed, self.now())
+    }
+}
+
+/// A machine in a [`Simulation`]. Cheap to clone.
+#[derive(Clone)]
+pub struct Host {
+    machine: Rc<Machine>,
+    world: Weak<World>,
+}
+
+impl Host {
+    /// Its name, under which the others connect to it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.machine.name
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn ip(&self) -> IpAddr {
+        self.machine.ip
+    }
+
+    /// Its reactor: a new one after each start.
+    ///
+    /// It may be used from outside, too: `host.reactor().run_until(deferred)` lets the whole
+    /// simulation go on until the result is there.
+    ///
+    /// # Panics
+    ///
+    /// While the host is down.
+    #[must_use]
+    pub fn reactor(&self) -> Reactor {
+        let reactor = self.machine.reactor();
+        reactor.unwrap_or_else(|| panic!("{:?} is down: it has no reactor", self.name()))
+    }
+
+    /// Runs `program` on this host: now, and again each time that the host starts again after
+    /// a crash, with its new reactor. It sets things up and returns, as a `main` does before
+    /// it calls `run`.
+    pub fn start(&self, program: impl Fn(&Reactor) + 'static) {
+        self.machine.program.replace(Some(Rc::new(program)));
+        self.machine.boot();
+    }
+
+    /// The power is gone: what runs here stops in the middle of what it does, and what it
+    /// had not sent is lost. No callback is called, now or later; those whose turn it is
+    /// finish the one at hand, and nobody hears of what it does.
+    ///
+    /// Peers get no word. What they send is lost, until the host starts again; then it
+    /// knows nothing of them, and resets their connections.
+    ///
+    /// What the program held in memory is dropped when the simulation ends.
+    pub fn crash(&self) {
+        if let Some(world) = self.world.upgrade() {
+            world.crash(&self.machine);
+        }
+    }
+
+    /// Starts a host that has crashed: with a new reactor, and its program from the
+    /// beginning. Nothing, for one that is up.
+    pub fn restart(&self) {
+        if let Some(world) = self.world.upgrade() {
+            world.restart(&self.machine);
+        }
+    }
+
+    /// Whether it is up.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.machine.reactor().is_some()
+    }
+
+    /// Lets its clock run too fast by so many millionths from now on, or too slow.
+    pub fn set_clock_drift(&self, drift_ppm: i32) {
+        if let Some(world) = self.world.upgrade() {
+            self.machine.set_drift(world.now(), drift_ppm);
+        }
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.is_up() { "up" } else { "down" };
+        write!(f, "Host({} at {}, {state})", self.name(), self.ip())
+    }
+}

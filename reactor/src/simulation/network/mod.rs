@@ -1,0 +1,440 @@
+//! Hosts, connections and what travels between them: a network as a plain value.
+//!
+//! A [`Network`] is told what programs do (listen, connect, write, read, close) and to
+//! pass its time; it says which sockets have changed. It runs nothing and calls nothing.
+//!
+//! # The model
+//!
+//! TCP as programs see it, not packet by packet: bytes arrive in order and once, after
+//! the latency of their link; what is lost is sent again after [`RETRY`], twice that, and
+//! so on; who hears nothing for long gives up. A host that is down answers nothing; one
+//! that has restarted resets the connections of its former life.
+//!
+//! # Order
+//!
+//! What happens at the same time to different sockets happens in an order that the seed
+//! draws. What happens to one direction of one connection keeps its order.
+//!
+//! # Bounds
+//!
+//! Per connection and direction what [`lane`](super::lane) says; a listener holds
+//! [`BACKLOG`] connections that nobody has accepted.
+
+mod requests;
+mod tcp;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::descriptor::Readiness;
+use crate::driver::Event;
+use crate::slab::{Slab, Token};
+
+use super::chunking::Chunking;
+use super::lane::Lane;
+use super::link::{Latency, Link, LinkState};
+use super::random::Random;
+use super::trace::{Happening, Trace};
+
+/// Connections that wait to be accepted.
+const BACKLOG: usize = 128;
+/// The first port given to who connects: RFC 6335 §6, the dynamic ports.
+const EPHEMERAL: u16 = 49_152;
+/// What TCP and IP add to the bytes of a packet.
+const HEADERS: usize = 40;
+/// When what was lost is sent again, the first time: Linux's shortest.
+const RETRY: Duration = Duration::from_millis(200);
+/// The same for a request to connect: RFC 6298 §2.
+const CONNECT_RETRY: Duration = Duration::from_secs(1);
+/// The longest pause between two tries: Linux's.
+const RETRY_MAX: Duration = Duration::from_secs(120);
+/// Tries before a silent peer is given up: Linux's `tcp_retries2` and `tcp_syn_retries`.
+const RETRIES: u32 = 15;
+const CONNECT_RETRIES: u32 = 6;
+/// From a host to itself.
+const LOOPBACK: Duration = Duration::from_micros(20);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct HostId(pub(super) usize);
+
+/// One side of a connection, as a driver's socket holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SocketId {
+    connection: Token,
+    side: usize,
+}
+
+impl SocketId {
+    fn peer(self) -> Self {
+        Self {
+            side: 1 - self.side,
+            ..self
+        }
+    }
+}
+
+pub(super) struct Network {
+    now: Duration,
+    /// Breaks ties of the queue, and makes its order total.
+    queued: u32,
+    random: Random,
+    /// What will happen, soonest first.
+    queue: BinaryHeap<Reverse<Due>>,
+    hosts: Vec<Host>,
+    connections: Slab<Connection>,
+    listeners: Slab<Listener>,
+    links: BTreeMap<(HostId, HostId), LinkState>,
+    default_link: Link,
+    /// What waits on links that are held, in order.
+    parked: BTreeMap<(HostId, HostId), Vec<What>>,
+    pub(super) chunking: Chunking,
+    pub(super) trace: Trace,
+}
+
+struct Host {
+    ip: IpAddr,
+    up: bool,
+    next_port: u16,
+    /// Sockets with news for their reactor.
+    ready: Vec<Ready>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Ready {
+    Socket(SocketId),
+    Listener(Token),
+}
+
+struct Listener {
+    host: HostId,
+    address: SocketAddr,
+    token: Option<Token>,
+    waiting: VecDeque<SocketId>,
+    queued: bool,
+}
+
+struct Connection {
+    sides: [Side; 2],
+}
+
+/// One side, with the lane that leaves it.
+struct Side {
+    host: HostId,
+    address: SocketAddr,
+    phase: Phase,
+    lane: Lane,
+    /// Who is told of news.
+    token: Option<Token>,
+    news: Readiness,
+    queued: bool,
+    error: Option<ErrorKind>,
+    /// A write found no room.
+    starved: bool,
+    /// The last segment arrives then; no later one before.
+    last_arrival: Duration,
+    /// An acknowledgement is on its way to this side.
+    ack_due: bool,
+    /// Something was lost and is sent again when a pause is over; nothing before.
+    retrying: bool,
+    /// How often that was so since something last arrived.
+    tries: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The request is on its way.
+    Connecting,
+    Open,
+    /// Its program has closed it; the host sends the rest.
+    Closed,
+    /// Nobody knows of it any more: reset, given up, or the host has crashed.
+    Gone,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Due {
+    at: Duration,
+    /// Drawn, then counted: see the module's page.
+    order: u64,
+    what: What,
+}
+
+/// What will happen to one side of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Request(Packet),
+    Answer(Packet),
+    Refusal(Packet),
+    Reset(Packet),
+    Segment(Packet, usize, bool),
+    Ack(Packet, usize, usize),
+    Retry(Packet),
+}
+
+/// Whom it happens to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Packet {
+    connection: u64,
+    side: usize,
+}
+
+impl Packet {
+    fn to(socket: SocketId) -> Self {
+        Self {
+            connection: socket.connection.to_u64(),
+            side: socket.side,
+        }
+    }
+
+    fn socket(self) -> SocketId {
+        SocketId {
+            connection: Token::from_u64(self.connection),
+            side: self.side,
+        }
+    }
+}
+
+impl What {
+    fn target(self) -> SocketId {
+        let (Self::Request(packet)
+        | Self::Answer(packet)
+        | Self::Refusal(packet)
+        | Self::Reset(packet)
+        | Self::Segment(packet, ..)
+        | Self::Ack(packet, ..)
+        | Self::Retry(packet)) = self;
+        packet.socket()
+    }
+}
+
+const NO_NEWS: Readiness = Readiness {
+    readable: false,
+    writable: false,
+    hangup: false,
+    broken: false,
+    urgent: false,
+};
+const READABLE: Readiness = Readiness {
+    readable: true,
+    ..NO_NEWS
+};
+const WRITABLE: Readiness = Readiness {
+    writable: true,
+    ..NO_NEWS
+};
+const ENDED: Readiness = Readiness {
+    readable: true,
+    hangup: true,
+    ..NO_NEWS
+};
+const BROKEN: Readiness = Readiness {
+    readable: true,
+    writable: true,
+    hangup: true,
+    broken: true,
+    urgent: false,
+};
+
+fn merged(one: Readiness, other: Readiness) -> Readiness {
+    Readiness {
+        readable: one.readable | other.readable,
+        writable: one.writable | other.writable,
+        hangup: one.hangup | other.hangup,
+        broken: one.broken | other.broken,
+        urgent: one.urgent | other.urgent,
+    }
+}
+
+/// Time, hosts and links.
+impl Network {
+    pub(super) fn new(random: Random) -> Self {
+        Self {
+            now: Duration::ZERO,
+            queued: 0,
+            random,
+            queue: BinaryHeap::new(),
+            hosts: Vec::new(),
+            connections: Slab::new(),
+            listeners: Slab::new(),
+            links: BTreeMap::new(),
+            default_link: Link::default(),
+            parked: BTreeMap::new(),
+            chunking: Chunking::default(),
+            trace: Trace::default(),
+        }
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.now
+    }
+
+    pub(super) fn draw_time(&mut self, min: Duration, max: Duration) -> Duration {
+        self.random.between(min, max)
+    }
+
+    pub(super) fn note(&mut self, text: impl AsRef<str>) {
+        let note = Happening::Note(text.as_ref().into());
+        self.trace.add(self.now, note);
+    }
+
+    pub(super) fn add_host(&mut self) -> (HostId, IpAddr) {
+        let id = HostId(self.hosts.len());
+        let number = u32::try_from(id.0 + 1).expect("fewer hosts than addresses");
+        let ip = IpAddr::from(Ipv4Addr::from(
+            u32::from(Ipv4Addr::new(10, 0, 0, 0)) + number,
+        ));
+        self.hosts.push(Host {
+            ip,
+            up: true,
+            next_port: EPHEMERAL,
+            ready: Vec::new(),
+        });
+        (id, ip)
+    }
+
+    pub(super) fn is_up(&self, host: HostId) -> bool {
+        self.hosts[host.0].up
+    }
+
+    /// When the next thing happens.
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        self.queue.peek().map(|Reverse(due)| due.at)
+    }
+
+    /// Lets everything happen that is due by `until`, and makes that the time.
+    pub(super) fn advance(&mut self, until: Duration) {
+        while let Some(Reverse(due)) = self.queue.peek() {
+            if due.at > until {
+                break;
+            }
+            let Some(Reverse(due)) = self.queue.pop() else {
+                unreachable!("it was there when it was looked at");
+            };
+            self.now = self.now.max(due.at);
+            self.happen(due.what);
+        }
+        self.now = self.now.max(until);
+    }
+
+    pub(super) fn has_news(&self, host: HostId) -> bool {
+        !self.hosts[host.0].ready.is_empty()
+    }
+
+    /// What has changed for the sockets of a host, in an order that the seed draws.
+    pub(super) fn take_news(&mut self, host: HostId, events: &mut Vec<Event>) {
+        let mut ready = std::mem::take(&mut self.hosts[host.0].ready);
+        self.random.shuffle(&mut ready);
+        for ready in ready.drain(..) {
+            let (token, readiness) = match ready {
+                Ready::Socket(socket) => {
+                    let Some(side) = self.side_mut(socket) else {
+                        continue;
+                    };
+                    side.queued = false;
+                    (side.token, std::mem::replace(&mut side.news, NO_NEWS))
+                }
+                Ready::Listener(listener) => {
+                    let Some(listener) = self.listeners.get_mut(listener) else {
+                        continue;
+                    };
+                    listener.queued = false;
+                    (listener.token, READABLE)
+                }
+            };
+            if let Some(token) = token {
+                events.push(Event { token, readiness });
+            }
+        }
+        // Keeps the allocation.
+        self.hosts[host.0].ready = ready;
+    }
+
+    pub(super) fn set_default_link(&mut self, link: Link) {
+        self.default_link = link;
+    }
+
+    pub(super) fn set_link(&mut self, from: HostId, to: HostId, link: Link) {
+        self.link_mut(from, to).link = link;
+    }
+
+    /// The way is as bad as this for a while; `None` ends that.
+    pub(super) fn set_degraded(&mut self, from: HostId, to: HostId, link: Option<Link>) {
+        self.link_mut(from, to).degraded = link;
+    }
+
+    /// Nothing gets from one host to the other any more, or does again.
+    pub(super) fn set_cut(&mut self, from: HostId, to: HostId, cut: bool) {
+        self.link_mut(from, to).cut = cut;
+    }
+
+    /// What gets from one host to the other waits; or what has waited goes on.
+    pub(super) fn set_held(&mut self, from: HostId, to: HostId, held: bool) {
+        self.link_mut(from, to).held = held;
+        if !held {
+            for what in self.parked.remove(&(from, to)).unwrap_or_default() {
+                let latency = self.link(from, to).current().latency.draw(&mut self.random);
+                self.arrive_after(latency, what);
+            }
+        }
+    }
+
+    fn link(&self, from: HostId, to: HostId) -> LinkState {
+        match self.links.get(&(from, to)) {
+            Some(link) => link.clone(),
+            None => self.fresh_link(from, to),
+        }
+    }
+
+    fn fresh_link(&self, from: HostId, to: HostId) -> LinkState {
+        let link = if from == to {
+            Link::with_latency(Latency::Fixed(LOOPBACK))
+        } else {
+            self.default_link
+        };
+        LinkState::new(link)
+    }
+
+    fn link_mut(&mut self, from: HostId, to: HostId) -> &mut LinkState {
+        let fresh = self.fresh_link(from, to);
+        self.links.entry((from, to)).or_insert(fresh)
+    }
+
+    /// The host loses its memory: sockets, what is unsent, what is unread.
+    pub(super) fn crash(&mut self, host: HostId) {
+        self.hosts[host.0].up = false;
+        self.hosts[host.0].ready.clear();
+        let listeners: Vec<Token> = self.listeners.iter().map(|(token, _)| token).collect();
+        for token in listeners {
+            if self.listeners.get(token).is_some_and(|l| l.host == host) {
+                self.listeners.remove(token);
+            }
+        }
+        let connections: Vec<Token> = self.connections.iter().map(|(token, _)| token).collect();
+        for connection in connections {
+            for side in 0..2 {
+                let socket = SocketId { connection, side };
+                // Who is still asking for this connection may get it after a restart.
+                let asked = side == 1
+                    && self.side(socket.peer()).map(|side| side.phase) == Some(Phase::Connecting);
+                if let Some(side) = self.side_mut(socket).filter(|side| side.host == host) {
+                    side.phase = if asked {
+                        Phase::Connecting
+                    } else {
+                        Phase::Gone
+                    };
+                    side.token = None;
+                    side.lane.forget_unsent();
+                    self.have_peer_probe(socket);
+                }
+            }
+            self.forget_if_over(connection);
+        }
+    }
+
+    pub(super) fn restart(&mut self, host: HostId) {
+        self.hosts[host.0].up = true;
+    }
+}

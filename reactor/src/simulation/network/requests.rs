@@ -1,0 +1,268 @@
+//! What programs ask of their sockets.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::slab::Token;
+
+use super::super::lane::Lane;
+use super::super::trace::Happening;
+use super::{
+    BROKEN, Connection, ENDED, HostId, Listener, NO_NEWS, Network, Phase, READABLE, Side, SocketId,
+    WRITABLE, merged,
+};
+
+impl Network {
+    pub(in crate::simulation) fn listen(
+        &mut self,
+        host: HostId,
+        address: SocketAddr,
+    ) -> io::Result<Token> {
+        let ip = self.hosts[host.0].ip;
+        let own = address.ip() == ip || address.ip().is_unspecified() || address.ip().is_loopback();
+        if !own {
+            return Err(ErrorKind::AddrNotAvailable.into());
+        }
+        let mut address = address;
+        if address.port() == 0 {
+            address.set_port(self.free_port(host));
+        }
+        if self.listener_at(host, address).is_some() {
+            return Err(ErrorKind::AddrInUse.into());
+        }
+        Ok(self.listeners.insert(Listener {
+            host,
+            address,
+            token: None,
+            waiting: VecDeque::new(),
+            queued: false,
+        }))
+    }
+
+    pub(in crate::simulation) fn listening_address(&self, listener: Token) -> Option<SocketAddr> {
+        self.listeners
+            .get(listener)
+            .map(|listener| listener.address)
+    }
+
+    pub(in crate::simulation) fn watch_listener(&mut self, listener: Token, token: Token) {
+        if let Some(found) = self.listeners.get_mut(listener) {
+            found.token = Some(token);
+            if !found.waiting.is_empty() {
+                self.tell_listener(listener);
+            }
+        }
+    }
+
+    /// A connection that waits; `None` if there is none.
+    pub(in crate::simulation) fn accept(
+        &mut self,
+        listener: Token,
+    ) -> Option<(SocketId, SocketAddr)> {
+        loop {
+            let socket = self.listeners.get_mut(listener)?.waiting.pop_front()?;
+            // One that was reset meanwhile may be forgotten already.
+            if let Some(peer) = self.side(socket.peer()) {
+                return Some((socket, peer.address));
+            }
+        }
+    }
+
+    pub(in crate::simulation) fn close_listener(&mut self, listener: Token) {
+        let Some(listener) = self.listeners.remove(listener) else {
+            return;
+        };
+        for socket in listener.waiting {
+            self.reset(socket);
+        }
+    }
+
+    pub(in crate::simulation) fn connect(
+        &mut self,
+        host: HostId,
+        peer: SocketAddr,
+    ) -> io::Result<SocketId> {
+        let ip = self.hosts[host.0].ip;
+        let local = peer.ip().is_loopback() || peer.ip().is_unspecified() || peer.ip() == ip;
+        let to = if local {
+            host
+        } else {
+            let found = self.hosts.iter().position(|other| other.ip == peer.ip());
+            HostId(found.ok_or(ErrorKind::HostUnreachable)?)
+        };
+        let own = if local { peer.ip() } else { ip };
+        let own = SocketAddr::new(own, self.free_port(host));
+        let side = |host, address| Side {
+            host,
+            address,
+            phase: Phase::Connecting,
+            lane: Lane::default(),
+            token: None,
+            news: NO_NEWS,
+            queued: false,
+            error: None,
+            starved: false,
+            last_arrival: Duration::ZERO,
+            ack_due: false,
+            retrying: false,
+            tries: 0,
+        };
+        let connection = self.connections.insert(Connection {
+            sides: [side(host, own), side(to, peer)],
+        });
+        let socket = SocketId {
+            connection,
+            side: 0,
+        };
+        self.trace.add(
+            self.now,
+            Happening::Connecting {
+                from: own,
+                to: peer,
+            },
+        );
+        self.request(socket);
+        Ok(socket)
+    }
+
+    pub(in crate::simulation) fn watch(&mut self, socket: SocketId, token: Token) {
+        let Some(side) = self.side_mut(socket) else {
+            return;
+        };
+        side.token = Some(token);
+        // What is so already is news to who begins to watch.
+        let mut news = match side.phase {
+            Phase::Open if side.lane.is_roomy() => WRITABLE,
+            _ => NO_NEWS,
+        };
+        if side.error.is_some() {
+            news = BROKEN;
+        }
+        if let Some(peer) = self.side(socket.peer()) {
+            if peer.lane.readable() > 0 {
+                news = merged(news, READABLE);
+            }
+            if peer.lane.has_end_arrived() {
+                news = merged(news, ENDED);
+            }
+        }
+        if news != NO_NEWS {
+            self.tell(socket, news);
+        }
+    }
+
+    pub(in crate::simulation) fn connect_result(&self, socket: SocketId) -> io::Result<()> {
+        let side = self.side(socket).ok_or(ErrorKind::NotConnected)?;
+        match (side.error, side.phase) {
+            (Some(error), _) => Err(error.into()),
+            (None, Phase::Connecting) => Err(ErrorKind::WouldBlock.into()),
+            (None, _) => Ok(()),
+        }
+    }
+
+    pub(in crate::simulation) fn address(&self, socket: SocketId) -> Option<SocketAddr> {
+        self.side(socket).map(|side| side.address)
+    }
+
+    pub(in crate::simulation) fn set_nagle(&mut self, socket: SocketId, nagle: bool) {
+        if let Some(side) = self.side_mut(socket) {
+            side.lane.set_nagle(nagle);
+            self.transmit(socket);
+        }
+    }
+
+    pub(in crate::simulation) fn read(
+        &mut self,
+        socket: SocketId,
+        buffer: &mut [u8],
+    ) -> io::Result<usize> {
+        let own = self.side(socket).ok_or(ErrorKind::NotConnected)?;
+        if let Some(error) = own.error {
+            return Err(error.into());
+        }
+        let sender = socket.peer();
+        let lane = &mut self
+            .connections
+            .get_mut(socket.connection)
+            .ok_or(ErrorKind::NotConnected)?
+            .sides[sender.side]
+            .lane;
+        let there = lane.readable().min(buffer.len());
+        if there == 0 {
+            return if lane.is_read_out() {
+                Ok(0)
+            } else {
+                Err(ErrorKind::WouldBlock.into())
+            };
+        }
+        let count = self.chunking.draw(there, &mut self.random);
+        lane.read(&mut buffer[..count]);
+        if lane.waits_for_reader() {
+            self.acknowledge(sender);
+        }
+        Ok(count)
+    }
+
+    pub(in crate::simulation) fn write(
+        &mut self,
+        socket: SocketId,
+        data: &[u8],
+    ) -> io::Result<usize> {
+        let side = self.side_mut(socket).ok_or(ErrorKind::NotConnected)?;
+        if let Some(error) = side.error {
+            return Err(error.into());
+        }
+        if side.lane.is_ended() || side.phase != Phase::Open {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        let count = side.lane.write(data);
+        side.starved = count < data.len();
+        if count == 0 && !data.is_empty() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.transmit(socket);
+        Ok(count)
+    }
+
+    pub(in crate::simulation) fn end_write(&mut self, socket: SocketId) -> io::Result<()> {
+        let side = self.side_mut(socket).ok_or(ErrorKind::NotConnected)?;
+        if side.error.is_some() || side.phase != Phase::Open {
+            return Err(ErrorKind::NotConnected.into());
+        }
+        side.lane.end();
+        self.transmit(socket);
+        Ok(())
+    }
+
+    pub(in crate::simulation) fn is_delivered(&self, socket: SocketId) -> bool {
+        self.side(socket)
+            .is_none_or(|side| side.lane.is_delivered())
+    }
+
+    /// The program closes its socket. Unread bytes, or a wish to, make it a reset.
+    pub(in crate::simulation) fn close(&mut self, socket: SocketId, reset: bool) {
+        let Some(side) = self.side_mut(socket) else {
+            return;
+        };
+        side.token = None;
+        let phase = side.phase;
+        let unread = self
+            .side(socket.peer())
+            .is_some_and(|peer| peer.lane.readable() > 0);
+        match phase {
+            Phase::Open if reset || unread => self.reset(socket),
+            Phase::Open => {
+                if let Some(side) = self.side_mut(socket) {
+                    side.phase = Phase::Closed;
+                    side.lane.end();
+                }
+                self.transmit(socket);
+            }
+            Phase::Connecting => self.vanish(socket),
+            Phase::Closed | Phase::Gone => {}
+        }
+        self.forget_if_over(socket.connection);
+    }
+}

@@ -1,0 +1,428 @@
+//! What hosts do for their sockets: TCP.
+
+use std::cmp::Reverse;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::descriptor::Readiness;
+use crate::slab::Token;
+
+use super::super::lane::{Ack, Segment};
+use super::super::link::Fate;
+use super::super::trace::Happening;
+use super::{
+    BACKLOG, BROKEN, CONNECT_RETRIES, CONNECT_RETRY, Due, ENDED, EPHEMERAL, HEADERS, HostId,
+    Network, Packet, Phase, READABLE, RETRIES, RETRY, RETRY_MAX, Ready, Side, SocketId, WRITABLE,
+    What, merged,
+};
+
+impl Network {
+    pub(super) fn side(&self, socket: SocketId) -> Option<&Side> {
+        let connection = self.connections.get(socket.connection)?;
+        Some(&connection.sides[socket.side])
+    }
+
+    pub(super) fn side_mut(&mut self, socket: SocketId) -> Option<&mut Side> {
+        let connection = self.connections.get_mut(socket.connection)?;
+        Some(&mut connection.sides[socket.side])
+    }
+
+    /// The addresses of a side and its peer.
+    fn ends(&self, socket: SocketId) -> Option<(SocketAddr, SocketAddr)> {
+        Some((
+            self.side(socket)?.address,
+            self.side(socket.peer())?.address,
+        ))
+    }
+
+    pub(super) fn listener_at(&self, host: HostId, address: SocketAddr) -> Option<Token> {
+        let found = self.listeners.iter().find(|(_, listener)| {
+            let ip = listener.address.ip();
+            let matches =
+                ip == address.ip() || ip.is_unspecified() || address.ip().is_unspecified();
+            listener.host == host && listener.address.port() == address.port() && matches
+        });
+        found.map(|(token, _)| token)
+    }
+
+    pub(super) fn free_port(&mut self, host: HostId) -> u16 {
+        let host = &mut self.hosts[host.0];
+        let port = host.next_port;
+        host.next_port = port.checked_add(1).unwrap_or(EPHEMERAL);
+        port
+    }
+
+    pub(super) fn schedule(&mut self, at: Duration, what: What) {
+        self.queued = self.queued.wrapping_add(1);
+        let order = (self.random.next() & 0xFFFF_FFFF_0000_0000) | u64::from(self.queued);
+        self.queue.push(Reverse(Due { at, order, what }));
+    }
+
+    pub(super) fn arrive_after(&mut self, latency: Duration, what: What) {
+        let mut at = self.now.saturating_add(latency);
+        // What one side gets from the other keeps its order.
+        if let Some(sender) = self.side_mut(what.target().peer()) {
+            at = at.max(sender.last_arrival + Duration::from_nanos(1));
+            sender.last_arrival = at;
+        }
+        self.schedule(at, what);
+    }
+
+    /// Sends something to the other side; says whether it left for good.
+    pub(super) fn send(&mut self, what: What, size: usize) -> bool {
+        let target = what.target();
+        let (Some(to), Some(from)) = (
+            self.side(target).map(|side| side.host),
+            self.side(target.peer()).map(|side| side.host),
+        ) else {
+            return false;
+        };
+        let now = self.now;
+        // Detached from the map, because the numbers are drawn from the network's.
+        let mut link = self.link(from, to);
+        let fate = link.send(now, size + HEADERS, &mut self.random);
+        let held = link.held;
+        self.links.insert((from, to), link);
+        match fate {
+            Fate::Arrives(_) if held => self.parked.entry((from, to)).or_default().push(what),
+            Fate::Arrives(at) => self.arrive_after(at - now, what),
+            Fate::Lost => {
+                if let Some((from, to)) = self.ends(target.peer()) {
+                    self.trace.add(now, Happening::Lost { from, to });
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    pub(super) fn tell(&mut self, socket: SocketId, news: Readiness) {
+        let Some(side) = self.side_mut(socket) else {
+            return;
+        };
+        side.news = merged(side.news, news);
+        if side.token.is_some() && !side.queued {
+            side.queued = true;
+            let host = side.host;
+            self.hosts[host.0].ready.push(Ready::Socket(socket));
+        }
+    }
+
+    pub(super) fn tell_listener(&mut self, token: Token) {
+        let Some(listener) = self.listeners.get_mut(token) else {
+            return;
+        };
+        if listener.token.is_some() && !listener.queued {
+            listener.queued = true;
+            let host = listener.host;
+            self.hosts[host.0].ready.push(Ready::Listener(token));
+        }
+    }
+
+    pub(super) fn request(&mut self, socket: SocketId) {
+        if !self.send(What::Request(Packet::to(socket.peer())), 0) {
+            self.retry_later(socket);
+        }
+    }
+
+    /// Sends what the lane of this side has and may send.
+    pub(super) fn transmit(&mut self, socket: SocketId) {
+        loop {
+            let now = self.now;
+            let Some(side) = self.side_mut(socket) else {
+                return;
+            };
+            let may = matches!(side.phase, Phase::Open | Phase::Closed);
+            if !may || side.retrying {
+                return;
+            }
+            let Some(segment) = side.lane.next_segment() else {
+                // The reader may have made room of which this side was not told.
+                if side.lane.waits_for_reader() && side.lane.has_untold() {
+                    self.acknowledge(socket);
+                } else if side.lane.waits_for_reader() {
+                    self.probe(socket);
+                }
+                return;
+            };
+            side.lane.sent(segment);
+            let Some((from, to)) = self.ends(socket) else {
+                return;
+            };
+            let Segment { len, end } = segment;
+            self.trace.add(now, Happening::Sent { from, to, len, end });
+            if !self.send(What::Segment(Packet::to(socket.peer()), len, end), len) {
+                self.unsend(socket, segment);
+            }
+        }
+    }
+
+    /// Asks whether a reader that has no room is still there. RFC 9293 §3.8.6.1: the answer
+    /// of one that is has no effect here, so only the others are asked.
+    fn probe(&mut self, socket: SocketId) {
+        let gone = self.side(socket.peer()).map(|side| side.phase) == Some(Phase::Gone);
+        if gone && !self.send(What::Segment(Packet::to(socket.peer()), 0, false), 0) {
+            self.retry_later(socket);
+        }
+    }
+
+    /// This side is gone: a peer that waits for it to read will ask, some time.
+    pub(super) fn have_peer_probe(&mut self, socket: SocketId) {
+        let waits = self
+            .side(socket.peer())
+            .is_some_and(|peer| peer.lane.waits_for_reader());
+        if waits {
+            self.retry_later(socket.peer());
+        }
+    }
+
+    /// A segment will not arrive: it is sent again, later.
+    fn unsend(&mut self, sender: SocketId, segment: Segment) {
+        if let Some(side) = self.side_mut(sender) {
+            side.lane.lost(segment);
+            self.retry_later(sender);
+        }
+    }
+
+    fn retry_later(&mut self, socket: SocketId) {
+        let Some(side) = self.side_mut(socket) else {
+            return;
+        };
+        let (first, most) = match side.phase {
+            Phase::Connecting => (CONNECT_RETRY, CONNECT_RETRIES),
+            _ => (RETRY, RETRIES),
+        };
+        if side.phase == Phase::Gone || side.retrying {
+            return;
+        }
+        if side.tries > most {
+            return self.give_up(socket);
+        }
+        let pause = (first * 2_u32.saturating_pow(side.tries)).min(RETRY_MAX);
+        side.retrying = true;
+        side.tries += 1;
+        self.schedule(self.now + pause, What::Retry(Packet::to(socket)));
+    }
+
+    fn give_up(&mut self, socket: SocketId) {
+        if let Some((from, to)) = self.ends(socket) {
+            self.trace.add(self.now, Happening::GaveUp { from, to });
+        }
+        self.break_off(socket, ErrorKind::TimedOut);
+    }
+
+    /// The end of one side: its program gets the error, its host forgets the rest.
+    fn break_off(&mut self, socket: SocketId, error: ErrorKind) {
+        if let Some(side) = self.side_mut(socket) {
+            side.error = Some(error);
+            side.phase = Phase::Gone;
+            side.lane.forget_unsent();
+            self.tell(socket, BROKEN);
+        }
+        self.have_peer_probe(socket);
+        self.forget_if_over(socket.connection);
+    }
+
+    /// This side knows nothing of the connection any more, without a word.
+    pub(super) fn vanish(&mut self, socket: SocketId) {
+        if let Some(side) = self.side_mut(socket) {
+            side.phase = Phase::Gone;
+            side.token = None;
+            side.lane.forget_unsent();
+        }
+        self.have_peer_probe(socket);
+    }
+
+    /// This side breaks the connection off, and tells the other.
+    pub(super) fn reset(&mut self, socket: SocketId) {
+        self.vanish(socket);
+        self.send_reset(socket.peer());
+    }
+
+    /// Tells a side that the other knows nothing of their connection.
+    fn send_reset(&mut self, target: SocketId) {
+        if let Some((from, to)) = self.ends(target.peer()) {
+            self.trace.add(self.now, Happening::Reset { from, to });
+            // Lost or not: who goes on sending is told again.
+            self.send(What::Reset(Packet::to(target)), 0);
+        }
+    }
+
+    /// The host of the receiver tells `sender` what has arrived and was read.
+    pub(super) fn acknowledge(&mut self, sender: SocketId) {
+        let Some(side) = self.side_mut(sender) else {
+            return;
+        };
+        if side.ack_due || !side.lane.has_untold() {
+            return;
+        }
+        side.ack_due = true;
+        let Ack { arrived, read } = side.lane.take_ack();
+        let what = What::Ack(Packet::to(sender), arrived, read);
+        if !self.send(what, 0) {
+            // The next one says it, too: as if it were only late.
+            self.schedule(self.now + RETRY, what);
+        }
+    }
+
+    /// Drops a connection of which nothing is left to happen.
+    pub(super) fn forget_if_over(&mut self, connection: Token) {
+        let Some(found) = self.connections.get(connection) else {
+            return;
+        };
+        let over = found.sides.iter().enumerate().all(|(index, side)| {
+            let peer_gone = found.sides[1 - index].phase == Phase::Gone;
+            match side.phase {
+                Phase::Gone => side.token.is_none(),
+                Phase::Closed => peer_gone || side.lane.has_end_arrived(),
+                Phase::Connecting | Phase::Open => false,
+            }
+        });
+        if over {
+            self.connections.remove(connection);
+        }
+    }
+
+    pub(super) fn happen(&mut self, what: What) {
+        let socket = what.target();
+        // A connection that is over gets nothing any more.
+        let Some(side) = self.side(socket) else {
+            return;
+        };
+        let (phase, up) = (side.phase, self.hosts[side.host.0].up);
+        match what {
+            What::Retry(_) => self.retry(socket, phase),
+            What::Request(_) if up => self.requested(socket),
+            What::Segment(_, len, end) if up => self.arrived(socket, Segment { len, end }),
+            // A host that is down hears nothing, and its peers try again.
+            What::Request(_) => self.retry_later(socket.peer()),
+            What::Segment(_, len, end) => self.unsend(socket.peer(), Segment { len, end }),
+            What::Answer(_) if phase == Phase::Connecting => {
+                if let Some(side) = self.side_mut(socket) {
+                    side.phase = Phase::Open;
+                    side.retrying = false;
+                    side.tries = 0;
+                }
+                self.tell(socket, WRITABLE);
+                self.transmit(socket);
+            }
+            // It has given up, or crashed, meanwhile.
+            What::Answer(_) if up && phase == Phase::Gone => self.send_reset(socket.peer()),
+            What::Refusal(_) if phase == Phase::Connecting => {
+                self.break_off(socket, ErrorKind::ConnectionRefused);
+            }
+            What::Reset(_) if matches!(phase, Phase::Open | Phase::Closed) => {
+                self.break_off(socket, ErrorKind::ConnectionReset);
+            }
+            What::Ack(_, arrived, read) => self.acknowledged(socket, Ack { arrived, read }),
+            What::Answer(_) | What::Refusal(_) | What::Reset(_) => {}
+        }
+    }
+
+    fn retry(&mut self, socket: SocketId, phase: Phase) {
+        if let Some(side) = self.side_mut(socket) {
+            side.retrying = false;
+        }
+        match phase {
+            Phase::Connecting if socket.side == 0 => self.request(socket),
+            Phase::Connecting | Phase::Gone => {}
+            Phase::Open | Phase::Closed => self.transmit(socket),
+        }
+    }
+
+    /// A request to connect has reached the host of `socket`.
+    fn requested(&mut self, socket: SocketId) {
+        let Some((address, from)) = self.ends(socket) else {
+            return;
+        };
+        let Some(host) = self.side(socket).map(|side| side.host) else {
+            return;
+        };
+        // Who asked has given up meanwhile.
+        if self.side(socket.peer()).map(|side| side.phase) != Some(Phase::Connecting) {
+            return;
+        }
+        let Some(listener) = self.listener_at(host, address) else {
+            self.trace
+                .add(self.now, Happening::Refused { from, to: address });
+            let refusal = What::Refusal(Packet::to(socket.peer()));
+            if !self.send(refusal, 0) {
+                self.retry_later(socket.peer());
+            }
+            return;
+        };
+        if self.side(socket).map(|side| side.phase) == Some(Phase::Connecting) {
+            let Some(found) = self.listeners.get_mut(listener) else {
+                unreachable!("the listener was found above");
+            };
+            if found.waiting.len() >= BACKLOG {
+                return self.retry_later(socket.peer());
+            }
+            found.waiting.push_back(socket);
+            if let Some(side) = self.side_mut(socket) {
+                side.phase = Phase::Open;
+            }
+            self.trace
+                .add(self.now, Happening::Connected { from, to: address });
+            self.tell_listener(listener);
+        }
+        if !self.send(What::Answer(Packet::to(socket.peer())), 0) {
+            self.retry_later(socket.peer());
+        }
+    }
+
+    /// A segment has reached the host of `socket`, from its peer.
+    fn arrived(&mut self, socket: SocketId, segment: Segment) {
+        let sender = socket.peer();
+        let Some((to, from)) = self.ends(socket) else {
+            return;
+        };
+        let phase = self.side(socket).map(|side| side.phase);
+        let wanted = match phase {
+            Some(Phase::Open) => true,
+            // The end alone asks for no answer.
+            Some(Phase::Closed) => segment.len == 0,
+            _ => false,
+        };
+        let Segment { len, end } = segment;
+        self.trace
+            .add(self.now, Happening::Arrived { from, to, len, end });
+        let Some(side) = self.side_mut(sender) else {
+            return;
+        };
+        side.lane.arrive(segment);
+        if !wanted {
+            // Bytes for a program that has closed its socket, or for a former life.
+            if phase == Some(Phase::Closed) {
+                self.vanish(socket);
+            }
+            self.send_reset(sender);
+            return self.forget_if_over(socket.connection);
+        }
+        self.tell(socket, if end { ENDED } else { READABLE });
+        self.acknowledge(sender);
+        self.forget_if_over(socket.connection);
+    }
+
+    fn acknowledged(&mut self, socket: SocketId, ack: Ack) {
+        let Some(side) = self.side_mut(socket) else {
+            return;
+        };
+        side.ack_due = false;
+        side.tries = 0;
+        side.lane.acknowledge(ack);
+        if side.starved && side.lane.is_roomy() {
+            side.starved = false;
+            self.tell(socket, WRITABLE);
+        }
+        // What has happened since this one left.
+        if self
+            .side(socket)
+            .is_some_and(|side| side.lane.has_arrivals_untold())
+        {
+            self.acknowledge(socket);
+        }
+        self.transmit(socket);
+    }
+}

@@ -1,0 +1,192 @@
+//! What goes wrong in a simulation, and when.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::link::{Latency, Link};
+use super::random::Random;
+
+/// One thing that goes wrong, and is right again after a while.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    /// When, since the beginning.
+    pub at: Duration,
+    /// For how long.
+    pub lasts: Duration,
+    /// What. Hosts are counted in the order in which they were made.
+    pub what: FaultKind,
+}
+
+/// What can go wrong.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// Nothing gets through between two hosts.
+    Partition(usize, usize),
+    /// Nothing gets through from the one to the other.
+    Cut(usize, usize),
+    /// What is sent between two hosts waits.
+    Hold(usize, usize),
+    /// A host is down.
+    Crash(usize),
+    /// A host is down, from its next write on: in the middle of a turn.
+    CrashAtWrite(usize),
+    /// The way between two hosts is bad.
+    Degrade(usize, usize, Link),
+    /// A host's clock runs too fast by so many millionths, or too slow.
+    Drift(usize, i32),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "from {:?} for {:?}: {:?}",
+            self.at, self.lasts, self.what
+        )
+    }
+}
+
+/// How often what goes wrong, to draw a plan from.
+///
+/// Each rate is a number of faults in a minute of the simulation, for the whole network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FaultRates {
+    /// Faults begin before that, since the beginning.
+    pub until: Duration,
+    /// A fault lasts as long as this at most.
+    pub lasts_max: Duration,
+    /// Partitions between two hosts.
+    pub partitions: f64,
+    /// Partitions in one direction.
+    pub cuts: f64,
+    /// Times in which what is sent waits.
+    pub holds: f64,
+    /// Crashes; half of them in the middle of a turn.
+    pub crashes: f64,
+    /// Times in which a link is slow and loses packets.
+    pub degradations: f64,
+    /// Clocks that begin to run wrong, by up to 10 %.
+    pub drifts: f64,
+}
+
+impl Default for FaultRates {
+    fn default() -> Self {
+        Self {
+            until: Duration::from_secs(60),
+            lasts_max: Duration::from_secs(10),
+            partitions: 2.0,
+            cuts: 1.0,
+            holds: 1.0,
+            crashes: 2.0,
+            degradations: 2.0,
+            drifts: 1.0,
+        }
+    }
+}
+
+impl FaultRates {
+    /// The same without crashes: nothing that a host was told is forgotten.
+    #[must_use]
+    pub fn without_crashes(self) -> Self {
+        Self {
+            crashes: 0.0,
+            ..self
+        }
+    }
+
+    /// A plan for so many hosts, in the order of time.
+    pub(super) fn draw(&self, hosts: usize, random: &mut Random) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        type Make = fn(usize, usize, &mut Random) -> FaultKind;
+        let kinds: [(f64, Make); 6] = [
+            (self.partitions, |one, two, _| {
+                FaultKind::Partition(one, two)
+            }),
+            (self.cuts, |one, two, _| FaultKind::Cut(one, two)),
+            (self.holds, |one, two, _| FaultKind::Hold(one, two)),
+            (self.crashes, |one, _, random| {
+                if random.chance(0.5) {
+                    FaultKind::CrashAtWrite(one)
+                } else {
+                    FaultKind::Crash(one)
+                }
+            }),
+            (self.degradations, degradation),
+            (self.drifts, |one, _, random| {
+                FaultKind::Drift(one, 100_000 - random.below(200_001) as i32)
+            }),
+        ];
+        for (rate, make) in kinds {
+            for _ in 0..count(rate, self.until, random) {
+                let one = random.index(hosts);
+                let two = (one + 1 + random.index(hosts.saturating_sub(1))) % hosts.max(1);
+                faults.push(Fault {
+                    at: random.between(Duration::ZERO, self.until),
+                    lasts: random.between(Duration::ZERO, self.lasts_max),
+                    what: make(one, two, random),
+                });
+            }
+        }
+        if hosts == 0 {
+            faults.clear();
+        }
+        faults.sort_by_key(|fault| fault.at);
+        faults
+    }
+}
+
+fn degradation(one: usize, two: usize, random: &mut Random) -> FaultKind {
+    let step = random.between(Duration::from_millis(1), Duration::from_millis(200));
+    let link = Link {
+        latency: Latency::LongTail {
+            min: Duration::from_millis(1),
+            step,
+        },
+        loss: random.below(30) as f64 / 100.0,
+        bandwidth: random.chance(0.5).then(|| 10_000 + random.below(1_000_000)),
+        ..Link::default()
+    };
+    FaultKind::Degrade(one, two, link)
+}
+
+/// How many faults of a kind: the whole part of what the rate says, and one more with the
+/// probability of the rest.
+fn count(per_minute: f64, until: Duration, random: &mut Random) -> u64 {
+    let millionths = (per_minute.max(0.0) * 1e6) as u64;
+    let expected = u128::from(millionths) * until.as_millis() / 60_000;
+    let whole = (expected / 1_000_000) as u64;
+    let rest = (expected % 1_000_000) as u64;
+    whole + u64::from(random.below(1_000_000) < rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_keeps_to_its_rates_and_its_times() {
+        let rates = FaultRates {
+            until: Duration::from_secs(600),
+            partitions: 1.5,
+            crashes: 0.0,
+            ..FaultRates::default()
+        };
+        let plan = rates.draw(3, &mut Random::new(5));
+        let partitions = plan
+            .iter()
+            .filter(|fault| matches!(fault.what, FaultKind::Partition(..)));
+        assert_eq!(partitions.count(), 15);
+        for fault in &plan {
+            assert!(fault.at <= rates.until && fault.lasts <= rates.lasts_max);
+            let crash = matches!(fault.what, FaultKind::Crash(_) | FaultKind::CrashAtWrite(_));
+            assert!(!crash, "{fault}");
+            if let FaultKind::Partition(one, two) | FaultKind::Cut(one, two) = fault.what {
+                assert_ne!(one, two);
+            }
+        }
+        assert!(plan.is_sorted_by_key(|fault| fault.at));
+        assert!(rates.draw(0, &mut Random::new(5)).is_empty());
+        assert_eq!(rates.draw(3, &mut Random::new(5)), plan);
+    }
+}

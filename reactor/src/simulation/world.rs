@@ -1,0 +1,422 @@
+//! Who runs when: hosts take turns while time stands, and time passes when all are idle.
+//!
+//! # Order
+//!
+//! At one time, every host that has something to do gets a turn, in an order that the
+//! seed draws anew each time. When none has, time jumps to what happens next, in the
+//! network or in a host's timers.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use torsade_deferred::unhandled;
+
+use crate::core::Pause;
+use crate::reactor::Reactor;
+use crate::remains::Remains;
+
+use super::clock::HostClock;
+use super::driver::{HostDriver, Woken};
+use super::network::{HostId, Network};
+use super::plan::{Fault, FaultKind, FaultRates};
+use super::random::Random;
+
+pub(super) type Program = Rc<dyn Fn(&Reactor)>;
+
+pub(super) struct World {
+    pub(super) network: Rc<RefCell<Network>>,
+    machines: RefCell<Vec<Rc<Machine>>>,
+    names: Rc<RefCell<BTreeMap<String, IpAddr>>>,
+    /// Draws who goes first.
+    random: RefCell<Random>,
+    begin: Instant,
+    /// What goes wrong, and what of it is still to begin and to end, soonest last.
+    faults: RefCell<Vec<Fault>>,
+    agenda: RefCell<Vec<(Duration, Change)>>,
+    /// Room for the candidates of one step.
+    candidates: Cell<Vec<Rc<Machine>>>,
+    /// What ran on hosts that crashed. It goes with the world: whoever notices that, by a
+    /// drop or an abandoned Deferred, must not notice it during the simulation.
+    graveyard: RefCell<Vec<Remains>>,
+}
+
+/// What runs on a host, from its start to its crash and again.
+pub(super) struct Machine {
+    pub(super) id: HostId,
+    pub(super) name: Rc<str>,
+    pub(super) ip: IpAddr,
+    life: RefCell<Option<Life>>,
+    pub(super) program: RefCell<Option<Program>>,
+    clock: Rc<HostClock>,
+    /// Its reactor waits, or takes a turn: it gets no other.
+    busy: Cell<bool>,
+    /// It crashes at its next write.
+    doomed: Cell<bool>,
+}
+
+#[derive(Clone)]
+struct Life {
+    reactor: Reactor,
+    woken: Arc<Woken>,
+    dead: Rc<Cell<bool>>,
+    /// Its program has stopped the reactor.
+    stopped: Rc<Cell<bool>>,
+}
+
+/// A fault begins, or is over.
+#[derive(Debug)]
+enum Change {
+    Begin(FaultKind),
+    End(FaultKind),
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A host took a turn.
+    Turn,
+    /// Time passed.
+    Time,
+    /// There is nothing to do until then, and will not be any more if that is never.
+    Idle,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, begin: Instant) -> Rc<Self> {
+        let mut random = Random::new(seed);
+        Rc::new(Self {
+            network: Rc::new(RefCell::new(Network::new(random.fork()))),
+            machines: RefCell::default(),
+            names: Rc::default(),
+            random: RefCell::new(random.fork()),
+            begin,
+            faults: RefCell::default(),
+            agenda: RefCell::default(),
+            candidates: Cell::default(),
+            graveyard: RefCell::default(),
+        })
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.network.borrow().now()
+    }
+
+    pub(super) fn add_machine(self: &Rc<Self>, name: &str) -> Rc<Machine> {
+        let (id, ip) = self.network.borrow_mut().add_host();
+        let previous = self.names.borrow_mut().insert(name.to_owned(), ip);
+        assert!(previous.is_none(), "two hosts are called {name:?}");
+        let machine = Rc::new(Machine {
+            id,
+            name: name.into(),
+            ip,
+            life: RefCell::default(),
+            program: RefCell::default(),
+            clock: Rc::new(HostClock::new(self.begin)),
+            busy: Cell::new(false),
+            doomed: Cell::new(false),
+        });
+        self.begin_life(&machine);
+        self.machines.borrow_mut().push(Rc::clone(&machine));
+        machine
+    }
+
+    fn begin_life(self: &Rc<Self>, machine: &Machine) {
+        let (woken, dead) = (Arc::<Woken>::default(), Rc::<Cell<bool>>::default());
+        let reactor = Reactor::over(Rc::new(HostDriver {
+            host: machine.id,
+            network: Rc::clone(&self.network),
+            world: Rc::downgrade(self),
+            clock: Rc::clone(&machine.clock),
+            woken: Arc::clone(&woken),
+            dead: Rc::clone(&dead),
+            names: Rc::clone(&self.names),
+        }));
+        machine.life.replace(Some(Life {
+            reactor,
+            woken,
+            dead,
+            stopped: Rc::default(),
+        }));
+    }
+
+    /// One turn of one host, or the passing of time, at most to `until`.
+    pub(super) fn step(self: &Rc<Self>, until: Option<Duration>) -> Step {
+        while let Some(change) = self.next_change() {
+            self.make_change(change);
+        }
+        let mut candidates = self.candidates.take();
+        let planned = self.agenda.borrow().last().map(|(at, _)| *at);
+        let due = self.network.borrow().next_due();
+        let mut next = planned.into_iter().chain(due).min();
+        for machine in &*self.machines.borrow() {
+            match machine.next_time(self) {
+                Some(at) if at <= self.now() => candidates.push(Rc::clone(machine)),
+                Some(at) => next = Some(next.map_or(at, |next| next.min(at))),
+                None => {}
+            }
+        }
+        let chosen = match candidates.len() {
+            0 => None,
+            1 => candidates.pop(),
+            count => {
+                let index = self.random.borrow_mut().index(count);
+                Some(candidates.swap_remove(index))
+            }
+        };
+        candidates.clear();
+        self.candidates.set(candidates);
+        if let Some(machine) = chosen {
+            machine.take_turn();
+            return Step::Turn;
+        }
+        match next {
+            Some(at) if until.is_none_or(|until| at <= until) => {
+                self.network.borrow_mut().advance(at);
+                Step::Time
+            }
+            _ => Step::Idle,
+        }
+    }
+
+    /// Lets the world go on until the host has something to do, or it is `until`.
+    pub(super) fn wait_for(
+        self: &Rc<Self>,
+        host: HostId,
+        until: Option<Duration>,
+    ) -> io::Result<()> {
+        let machine = Rc::clone(&self.machines.borrow()[host.0]);
+        // Busy before: it is inside its own turn, which the world does not interrupt.
+        let was_busy = machine.busy.replace(true);
+        let outcome = self.go_on_until(until, || machine.has_work(self));
+        machine.busy.set(was_busy);
+        outcome
+    }
+
+    fn go_on_until(
+        self: &Rc<Self>,
+        until: Option<Duration>,
+        mut is_over: impl FnMut() -> bool,
+    ) -> io::Result<()> {
+        loop {
+            if is_over() || until.is_some_and(|until| self.now() >= until) {
+                return Ok(());
+            }
+            if self.step(until) == Step::Idle {
+                let Some(until) = until else {
+                    return Err(io::Error::new(
+                        ErrorKind::Deadlock,
+                        "nothing is scheduled on any host, and nothing is on its way",
+                    ));
+                };
+                self.network.borrow_mut().advance(until);
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Machine {
+    pub(super) fn reactor(&self) -> Option<Reactor> {
+        self.life.borrow().as_ref().map(|life| life.reactor.clone())
+    }
+
+    pub(super) fn set_drift(&self, now: Duration, drift_ppm: i32) {
+        self.clock.set_drift(now, drift_ppm);
+    }
+
+    /// Whether its reactor has something to do now.
+    fn has_work(&self, world: &World) -> bool {
+        let life = self.life.borrow().clone();
+        life.is_none_or(|life| {
+            life.dead.get()
+                || life.woken.is_set()
+                || world.network.borrow().has_news(self.id)
+                || life
+                    .reactor
+                    .core()
+                    .next_deadline()
+                    .is_some_and(|at| self.clock.when(at) <= world.now())
+        })
+    }
+
+    /// When it wants a turn; `None` if never, or if it gets one already.
+    fn next_time(&self, world: &World) -> Option<Duration> {
+        if self.busy.get() {
+            return None;
+        }
+        let life = self.life.borrow();
+        let life = life.as_ref().filter(|life| !life.stopped.get())?;
+        if life.woken.is_set() || world.network.borrow().has_news(self.id) {
+            return Some(Duration::ZERO);
+        }
+        let deadline = life.reactor.core().next_deadline()?;
+        Some(self.clock.when(deadline))
+    }
+
+    fn take_turn(&self) {
+        let Some(life) = self.life.borrow().clone() else {
+            return;
+        };
+        self.busy.set(true);
+        let core = life.reactor.core();
+        match core.enter() {
+            Ok(_running) => {
+                core.turn(Pause::Wait(Some(Duration::ZERO)))
+                    .expect("a simulated wait of no time cannot fail");
+                if core.leave() {
+                    life.stopped.set(true);
+                }
+            }
+            Err(error) => unreachable!("a host that is not busy does not run: {error}"),
+        }
+        self.busy.set(false);
+    }
+
+    /// The program begins, or begins anew.
+    pub(super) fn boot(&self) {
+        let (Some(life), Some(program)) =
+            (self.life.borrow().clone(), self.program.borrow().clone())
+        else {
+            return;
+        };
+        program(&life.reactor);
+        life.reactor.core().start();
+    }
+}
+
+impl World {
+    /// Ends what runs on a host, without a word to it.
+    pub(super) fn crash(&self, machine: &Machine) {
+        let Some(life) = machine.life.take() else {
+            return;
+        };
+        life.dead.set(true);
+        {
+            let mut network = self.network.borrow_mut();
+            network.note(format!("{} crashes", machine.name));
+            network.crash(machine.id);
+        }
+        let remains = life.reactor.core().perish();
+        self.graveyard.borrow_mut().push(remains);
+    }
+
+    pub(super) fn restart(self: &Rc<Self>, machine: &Machine) {
+        if self.network.borrow().is_up(machine.id) {
+            return;
+        }
+        {
+            let mut network = self.network.borrow_mut();
+            network.note(format!("{} starts again", machine.name));
+            network.restart(machine.id);
+        }
+        self.begin_life(machine);
+        machine.boot();
+    }
+
+    pub(super) fn draw_faults(&self, rates: &FaultRates) -> Vec<Fault> {
+        let hosts = self.machines.borrow().len();
+        rates.draw(hosts, &mut self.random.borrow_mut().fork())
+    }
+
+    pub(super) fn faults(&self) -> Vec<Fault> {
+        self.faults.borrow().clone()
+    }
+
+    pub(super) fn set_faults(&self, faults: Vec<Fault>) {
+        let mut agenda: Vec<(Duration, Change)> = Vec::with_capacity(faults.len() * 2);
+        for fault in &faults {
+            agenda.push((fault.at, Change::Begin(fault.what.clone())));
+            agenda.push((fault.at + fault.lasts, Change::End(fault.what.clone())));
+        }
+        // Soonest last; what is equal stays in the order of the plan.
+        agenda.reverse();
+        agenda.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        self.agenda.replace(agenda);
+        self.faults.replace(faults);
+    }
+
+    /// A change whose time has come.
+    fn next_change(&self) -> Option<Change> {
+        let now = self.now();
+        let mut agenda = self.agenda.borrow_mut();
+        agenda
+            .pop_if(|(at, _)| *at <= now)
+            .map(|(_, change)| change)
+    }
+
+    fn make_change(self: &Rc<Self>, change: Change) {
+        self.network.borrow_mut().note(format!("{change:?}"));
+        let begins = matches!(change, Change::Begin(_));
+        let (Change::Begin(what) | Change::End(what)) = change;
+        let network = &self.network;
+        let machine = |host: usize| self.machines.borrow().get(host).cloned();
+        match what {
+            FaultKind::Partition(one, two) => {
+                let mut network = network.borrow_mut();
+                network.set_cut(HostId(one), HostId(two), begins);
+                network.set_cut(HostId(two), HostId(one), begins);
+            }
+            FaultKind::Cut(from, to) => {
+                network
+                    .borrow_mut()
+                    .set_cut(HostId(from), HostId(to), begins);
+            }
+            FaultKind::Hold(one, two) => {
+                let mut network = network.borrow_mut();
+                network.set_held(HostId(one), HostId(two), begins);
+                network.set_held(HostId(two), HostId(one), begins);
+            }
+            FaultKind::Degrade(one, two, link) => {
+                let mut network = network.borrow_mut();
+                let link = begins.then_some(link);
+                network.set_degraded(HostId(one), HostId(two), link);
+                network.set_degraded(HostId(two), HostId(one), link);
+            }
+            FaultKind::Drift(host, drift_ppm) => {
+                if let Some(machine) = machine(host) {
+                    machine.set_drift(self.now(), if begins { drift_ppm } else { 0 });
+                }
+            }
+            FaultKind::Crash(host) if begins => {
+                if let Some(machine) = machine(host) {
+                    self.crash(&machine);
+                }
+            }
+            FaultKind::CrashAtWrite(host) if begins => {
+                if let Some(machine) = machine(host) {
+                    machine.doomed.set(true);
+                }
+            }
+            FaultKind::Crash(host) | FaultKind::CrashAtWrite(host) => {
+                if let Some(machine) = machine(host) {
+                    machine.doomed.set(false);
+                    self.restart(&machine);
+                }
+            }
+        }
+    }
+
+    /// A host is about to write. One that is to crash in the middle of a turn does so now.
+    pub(super) fn about_to_write(&self, host: HostId) {
+        let machine = Rc::clone(&self.machines.borrow()[host.0]);
+        if machine.doomed.take() {
+            self.crash(&machine);
+        }
+    }
+
+    /// The end of the world.
+    pub(super) fn end(&self) {
+        let machines = self.machines.take();
+        for machine in &machines {
+            drop(machine.program.take());
+            drop(machine.life.take());
+        }
+        let _silence = unhandled::set_hook(|_| {});
+        drop(self.graveyard.take());
+    }
+}

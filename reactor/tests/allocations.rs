@@ -1,0 +1,172 @@
+//! What allocates, counted.
+//!
+//! A binary of its own, because the allocator is the whole program's. Each test counts
+//! what its own thread allocates.
+
+#![expect(
+    unsafe_code,
+    reason = "a global allocator is an unsafe trait; this one counts and passes on"
+)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use torsade_reactor::{Address, Protocol, Reactor, Transport, testing};
+
+struct Counting;
+
+thread_local! {
+    static MADE: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: every call goes to the system's allocator with the arguments it came with; the
+// counter is a thread-local without a destructor, which allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        MADE.set(MADE.get() + 1);
+        // SAFETY: the caller's promise about `layout` is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: `pointer` came from `alloc` above, that is from the system's allocator.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const CALLS: usize = 100;
+
+/// How many allocations `work` makes when it is done for the second time: lists that grow
+/// have their room by then.
+fn allocations(mut work: impl FnMut()) -> usize {
+    work();
+    let before = MADE.get();
+    work();
+    MADE.get() - before
+}
+
+/// Runs one turn without waiting.
+fn turn(reactor: &Reactor) {
+    reactor.turn(Some(Duration::ZERO)).expect("it turns");
+}
+
+fn counter() -> (Rc<Cell<usize>>, impl Fn() -> Rc<Cell<usize>>) {
+    let counter = Rc::new(Cell::new(0));
+    let own = Rc::clone(&counter);
+    (counter, move || Rc::clone(&own))
+}
+
+#[test]
+fn a_call_for_the_next_turn_is_one_allocation_and_none_if_it_captures_nothing() {
+    let reactor = testing::virtual_time_reactor();
+    let (made, counter) = counter();
+    let capturing = allocations(|| {
+        for _ in 0..CALLS {
+            let counter = counter();
+            reactor.call_soon(move || counter.set(counter.get() + 1));
+        }
+        turn(&reactor);
+    });
+    assert_eq!((capturing, made.get()), (CALLS, 2 * CALLS));
+    let empty = allocations(|| {
+        for _ in 0..CALLS {
+            reactor.call_soon(|| ());
+        }
+        turn(&reactor);
+    });
+    assert_eq!(empty, 0);
+}
+
+#[test]
+fn a_delayed_call_is_one_allocation_whether_it_is_made_or_cancelled() {
+    let reactor = testing::virtual_time_reactor();
+    let (made, counter) = counter();
+    let schedule = |delay| {
+        let counter = counter();
+        reactor.call_later(delay, move || counter.set(counter.get() + 1))
+    };
+    let fired = allocations(|| {
+        for _ in 0..CALLS {
+            schedule(Duration::ZERO);
+        }
+        turn(&reactor);
+    });
+    assert_eq!((fired, made.get()), (CALLS, 2 * CALLS));
+    // Soon, and in places of the wheel that are otherwise empty.
+    for delay in [Duration::ZERO, Duration::from_secs(30)] {
+        let cancelled = allocations(|| {
+            for _ in 0..CALLS {
+                assert!(schedule(delay).cancel());
+            }
+        });
+        assert_eq!(cancelled, CALLS, "after {delay:?}");
+    }
+    assert_eq!(made.get(), 2 * CALLS);
+}
+
+#[test]
+fn a_call_from_a_thread_is_one_allocation_and_none_if_it_captures_nothing() {
+    let reactor = testing::virtual_time_reactor();
+    let remote = reactor.remote();
+    let captured = Arc::new(());
+    // Twice before it is counted: posts and those being made have a list each.
+    let work = |capturing: bool| {
+        for _ in 0..CALLS {
+            let captured = Arc::clone(&captured);
+            if capturing {
+                remote.call_from_thread(move |_| drop(captured));
+            } else {
+                remote.call_from_thread(|_| ());
+            }
+        }
+        turn(&reactor);
+    };
+    work(true);
+    assert_eq!(allocations(|| work(true)), CALLS);
+    assert_eq!(allocations(|| work(false)), 0);
+    assert_eq!(Arc::strong_count(&captured), 1);
+}
+
+#[test]
+fn turns_allocate_nothing() {
+    let reactor = Reactor::new().expect("a descriptor is left");
+    let count = allocations(|| (0..CALLS).for_each(|_| turn(&reactor)));
+    assert_eq!(count, 0);
+}
+
+struct Echo;
+
+impl Protocol for Echo {
+    fn data_received(&mut self, transport: &Transport<Self>, data: &[u8]) {
+        transport.write(data);
+    }
+}
+
+#[test]
+fn an_echo_allocates_nothing() {
+    let reactor = Reactor::new().expect("a descriptor is left");
+    let port = reactor
+        .listen_tcp("127.0.0.1:0", |_peer: &Address| Echo)
+        .expect("a port is free");
+    let mut peer = TcpStream::connect(port.address().to_string()).expect("it listens");
+    peer.set_nonblocking(true).expect("it can be");
+    let mut echo = || {
+        peer.write_all(b"hello").expect("there is room");
+        let mut heard = [0; 5];
+        while peer.read(&mut heard).is_err() {
+            turn(&reactor);
+        }
+        assert_eq!(&heard, b"hello");
+    };
+    echo();
+    let count = allocations(|| (0..CALLS).for_each(|_| echo()));
+    assert_eq!(count, 0);
+}

@@ -1,0 +1,550 @@
+//! The other world: what a program sees there, and that it is the same each time.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use torsade_deferred::Failure;
+use torsade_reactor::testing::{
+    Chunking, FaultRates, Host, Latency, Link, Simulation, Swarm, Trace,
+};
+use torsade_reactor::{Address, ConnectError, ConnectionLost, Protocol, Reactor, Transport};
+
+use crate::common::{End, Log};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Two hosts, and the transports of a connection between them.
+struct Two {
+    simulation: Simulation,
+    client_host: Host,
+    server_host: Host,
+    client: Transport<End>,
+    server: Transport<End>,
+}
+
+fn two(seed: u64, client: End, server: End) -> Two {
+    let simulation = Simulation::new(seed);
+    let (server_host, client_host) = (simulation.host("server"), simulation.host("client"));
+    let (server, made) = (Cell::new(Some(server)), Rc::new(RefCell::new(None)));
+    let accepted = Rc::clone(&made);
+    server_host.start(move |reactor| {
+        let (accepted, mut end) = (Rc::clone(&accepted), server.take());
+        let factory = move |_: &Address| {
+            let accepted = Rc::clone(&accepted);
+            let keep = move |transport: &Transport<End>| {
+                accepted.replace(Some(transport.clone()));
+            };
+            end.take().map(|end: End| end.on_made(keep))
+        };
+        reactor.listen_tcp(":7", factory).expect("the port is free");
+    });
+    let connecting = client_host
+        .reactor()
+        .connect_tcp((server_host.ip(), 7), |_| client);
+    let client = client_host.reactor().run_until(connecting).unwrap();
+    assert!(simulation.run_while(|| made.borrow().is_none()));
+    let server = made.take().unwrap();
+    Two {
+        simulation,
+        client_host,
+        server_host,
+        client,
+        server,
+    }
+}
+
+#[test]
+fn bytes_arrive_after_the_latency_in_order_and_all_of_them() {
+    let log = Log::default();
+    let server = End::new("server", &log);
+    let received = Rc::clone(&server.received);
+    let world = two(1, End::new("client", &log), server);
+    let begun = world.simulation.now();
+    world.client.write("one ");
+    world.client.write(vec![b'x'; 1_000_000]);
+    world.client.lose_connection();
+    world.simulation.run_until_idle();
+    assert_eq!(received.borrow().len(), 1_000_004);
+    assert!(received.borrow().starts_with(b"one xxx"));
+    assert!(world.simulation.now() - begun >= Duration::from_micros(500));
+    let mut ends = log.lines().split_off(2);
+    ends.retain(|line| line.contains("lost"));
+    ends.sort();
+    assert_eq!(ends, ["client lost: Done", "server lost: Done"]);
+}
+
+#[test]
+fn nobody_listening_is_refused_and_an_unknown_address_has_no_way_to_it() {
+    let simulation = Simulation::new(2);
+    let (one, two) = (simulation.host("one"), simulation.host("two"));
+    let connect = |address: (std::net::IpAddr, u16)| {
+        let log = Log::default();
+        let attempt = one
+            .reactor()
+            .connect_tcp(address, move |_| End::new("x", &log));
+        one.reactor().run_until(attempt).unwrap_err()
+    };
+    let refused = connect((two.ip(), 80));
+    assert!(
+        matches!(
+            refused.trap::<ConnectError>(),
+            Ok(ConnectError::Refused { .. })
+        ),
+        "nobody listens"
+    );
+    let nowhere = connect(([192, 168, 1, 1].into(), 80));
+    assert!(nowhere.check::<ConnectError>(), "{nowhere}");
+}
+
+#[test]
+fn a_host_that_is_down_answers_nobody_until_the_attempt_times_out() {
+    let simulation = Simulation::new(3);
+    let (one, two) = (simulation.host("one"), simulation.host("two"));
+    two.crash();
+    let attempt = one
+        .reactor()
+        .connect_tcp((two.ip(), 80), |_| End::new("x", &Log::default()));
+    let failure = one.reactor().run_until(attempt).unwrap_err();
+    let outcome = failure.trap::<ConnectError>();
+    assert!(
+        matches!(outcome, Ok(ConnectError::TimedOut { .. })),
+        "{outcome:?}"
+    );
+    assert_eq!(simulation.now(), SECOND * 30);
+}
+
+#[test]
+fn a_peer_that_aborts_resets_and_unread_bytes_reset_too() {
+    let log = Log::default();
+    let world = two(4, End::new("client", &log), End::new("server", &log));
+    world.server.abort_connection();
+    world.simulation.run_until_idle();
+    let lines = log.lines();
+    assert_eq!(
+        lines[2..],
+        ["server lost: Aborted", "client lost: ConnectionReset"]
+    );
+}
+
+#[test]
+fn what_a_partition_loses_arrives_when_it_is_over_and_a_peer_that_stays_away_is_given_up() {
+    let log = Log::default();
+    let server = End::new("server", &log);
+    let received = Rc::clone(&server.received);
+    let world = two(5, End::new("client", &log), server);
+    world
+        .simulation
+        .partition(&world.client_host, &world.server_host);
+    world.client.write("late");
+    world.simulation.run_for(SECOND * 20);
+    assert!(received.borrow().is_empty());
+    world
+        .simulation
+        .heal(&world.client_host, &world.server_host);
+    world.simulation.run_for(SECOND * 60);
+    assert_eq!(*received.borrow(), b"late");
+
+    world.simulation.cut(&world.client_host, &world.server_host);
+    world.client.write("never");
+    world.simulation.run_until_idle();
+    assert_eq!(log.lines().last().unwrap(), "client lost: TimedOut");
+    assert_eq!(*received.borrow(), b"late");
+}
+
+#[test]
+fn what_is_held_arrives_in_order_when_it_is_released() {
+    let log = Log::default();
+    let server = End::new("server", &log);
+    let received = Rc::clone(&server.received);
+    let world = two(6, End::new("client", &log), server);
+    world
+        .simulation
+        .hold(&world.client_host, &world.server_host);
+    for part in ["a", "b", "c"] {
+        world.client.write(part);
+        world.simulation.run_for(SECOND);
+    }
+    assert!(received.borrow().is_empty());
+    world
+        .simulation
+        .release(&world.client_host, &world.server_host);
+    world.simulation.run_until_idle();
+    assert_eq!(*received.borrow(), b"abc");
+}
+
+#[test]
+fn a_crash_tells_nobody_and_a_restart_resets_the_connections_of_the_former_life() {
+    let log = Log::default();
+    let world = two(7, End::new("client", &log), End::new("server", &log));
+    world.server.write("unsent when the power goes");
+    world.server_host.crash();
+    assert!(!world.server_host.is_up());
+    world.client.write("are you there?");
+    world.simulation.run_for(SECOND * 2);
+    assert_eq!(log.lines().len(), 2, "{:?}", log.lines());
+    world.server_host.restart();
+    world.simulation.run_for(SECOND * 2);
+    assert_eq!(log.lines()[2..], ["client lost: ConnectionReset"]);
+    let again = world
+        .client_host
+        .reactor()
+        .connect_tcp((world.server_host.ip(), 7), move |_| End::new("x", &log));
+    // The program listens again, though it has no end left to give.
+    drop(world.client_host.reactor().run_until(again).unwrap());
+}
+
+#[test]
+fn a_crash_in_the_middle_of_a_turn_ends_the_turn() {
+    let simulation = Simulation::new(8);
+    let (host, calls) = (simulation.host("host"), Rc::new(Cell::new(0)));
+    let (crashing, count) = (host.clone(), Rc::clone(&calls));
+    host.start(move |reactor| {
+        for _ in 0..3 {
+            let (crashing, count) = (crashing.clone(), Rc::clone(&count));
+            reactor.call_soon(move || {
+                count.set(count.get() + 1);
+                crashing.crash();
+            });
+        }
+    });
+    simulation.run_until_idle();
+    assert_eq!(calls.get(), 1);
+    host.restart();
+    simulation.run_until_idle();
+    assert_eq!(calls.get(), 2);
+}
+
+#[test]
+fn hosts_keep_their_own_time() {
+    let simulation = Simulation::new(9);
+    let (fast, log) = (simulation.host("fast"), Log::default());
+    fast.set_clock_drift(100_000);
+    fast.reactor().call_later(SECOND * 11, log.adds("fast"));
+    let exact = simulation.host("exact");
+    exact
+        .reactor()
+        .call_later(SECOND * 10 + SECOND / 2, log.adds("exact"));
+    simulation.run_until_idle();
+    log.check(["fast", "exact"]);
+    assert_eq!(simulation.now(), SECOND * 10 + SECOND / 2);
+}
+
+#[test]
+fn a_host_may_be_run_by_its_reactor_and_the_others_go_on_meanwhile() {
+    let simulation = Simulation::new(10);
+    let (one, two) = (simulation.host("one"), simulation.host("two"));
+    let log = Log::default();
+    two.reactor()
+        .call_later(SECOND, log.adds("two at one second"));
+    let reactor = one.reactor();
+    let stopping = reactor.clone();
+    reactor.call_later(SECOND * 2, move || stopping.stop());
+    reactor.run().unwrap();
+    log.check(["two at one second"]);
+    assert_eq!(simulation.now(), SECOND * 2);
+    let idle = two.reactor().run().unwrap_err();
+    assert!(idle.to_string().contains("nothing is scheduled"), "{idle}");
+}
+
+/// Sends numbered messages until it is told to stop, and echoes what it gets.
+fn exchange(seed: u64) -> Trace {
+    let simulation = Simulation::new(seed);
+    let hosts: Vec<Host> = ["a", "b", "c"].map(|name| simulation.host(name)).into();
+    for host in &hosts {
+        host.start(|reactor| {
+            reactor
+                .listen_tcp(":9", |_: &Address| {
+                    End::new("echo", &Log::default())
+                        .on_data(|transport, data| transport.write(data))
+                })
+                .expect("the port is free");
+        });
+    }
+    simulation.inject_faults(&FaultRates::default());
+    for (index, host) in hosts.iter().enumerate() {
+        let peer = (hosts[(index + 1) % 3].ip(), 9);
+        let reactor = host.reactor();
+        let talk = move |reactor: &Reactor| {
+            let connecting = reactor.connect_tcp(peer, |_| End::new("x", &Log::default()));
+            let writing = connecting.add_callback(|transport| {
+                for size in [1, 1000, 100_000] {
+                    transport.write(vec![b'x'; size]);
+                }
+            });
+            drop(writing.add_errback(|_| Ok(())));
+        };
+        talk(&reactor);
+        let weak = reactor.downgrade();
+        reactor.call_later(SECOND * 5, move || {
+            if let Some(reactor) = weak.upgrade() {
+                talk(&reactor);
+            }
+        });
+    }
+    simulation.run_for(SECOND * 90);
+    simulation.trace()
+}
+
+#[test]
+fn a_seed_gives_the_same_trace_each_time_and_another_seed_another_one() {
+    for seed in 0..20 {
+        let (first, second) = (exchange(seed), exchange(seed));
+        assert_eq!(first.to_string(), second.to_string(), "seed {seed}");
+        assert_eq!(first, second);
+        assert_ne!(first.fingerprint(), exchange(seed + 1000).fingerprint());
+        assert!(first.find("-> ").count() > 20, "{first}");
+    }
+}
+
+/// What one end of a connection did, and what it got.
+#[derive(Default)]
+struct Record {
+    written: RefCell<Vec<u8>>,
+    received: RefCell<Vec<u8>>,
+    lost: RefCell<Vec<String>>,
+    made: Cell<u32>,
+    /// It has asked for a graceful end, and never for another.
+    graceful: Cell<bool>,
+    clean: Cell<bool>,
+}
+
+struct Recorder(Rc<Record>);
+
+impl Protocol for Recorder {
+    fn connection_made(&mut self, _: &Transport<Self>) {
+        self.0.made.set(self.0.made.get() + 1);
+        assert!(self.0.lost.borrow().is_empty());
+    }
+
+    fn data_received(&mut self, _: &Transport<Self>, data: &[u8]) {
+        assert_eq!(self.0.made.get(), 1);
+        assert!(
+            self.0.lost.borrow().is_empty(),
+            "nothing comes after the end"
+        );
+        self.0.received.borrow_mut().extend_from_slice(data);
+    }
+
+    fn read_connection_lost(&mut self, _: &Transport<Self>) {}
+
+    fn connection_lost(&mut self, reason: ConnectionLost) {
+        self.0.clean.set(reason.is_clean());
+        self.0.lost.borrow_mut().push(reason.to_string());
+    }
+}
+
+/// Does things to a transport at times that the seed draws.
+fn act(host: &Host, transport: Transport<Recorder>, record: &Rc<Record>, mut dice: Dice) {
+    let mut at = Duration::ZERO;
+    for _ in 0..dice.below(8) {
+        at += Duration::from_micros(dice.below(2_000_000));
+        let (transport, record) = (transport.clone(), Rc::clone(record));
+        let (choice, size) = (dice.below(10), dice.below(200_000) as usize);
+        host.reactor().call_later(at, move || match choice {
+            0..=5 => {
+                if transport.is_connected() && !record.graceful.get() {
+                    let data: Vec<u8> = (0..size).map(|index| index as u8).collect();
+                    transport.write(&data);
+                    record.written.borrow_mut().extend_from_slice(&data);
+                }
+            }
+            6 => {
+                if transport.is_connected() {
+                    record.graceful.set(true);
+                    transport.lose_write_connection();
+                }
+            }
+            7 => transport.abort_connection(),
+            8 => transport.pause_reading(),
+            _ => transport.resume_reading(),
+        });
+    }
+    let transport = transport.clone();
+    let record = Rc::clone(record);
+    host.reactor().call_later(at + SECOND * 60, move || {
+        record.graceful.set(true);
+        transport.resume_reading();
+        transport.lose_write_connection();
+        // A peer whose reset was lost will never be heard of.
+        let reactor = transport.reactor();
+        reactor.call_later(SECOND * 1800, move || transport.lose_connection());
+    });
+}
+
+/// Numbers for a test's own choices, apart from the simulation's.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+#[test]
+fn every_connection_ends_once_and_gives_a_prefix_of_what_was_sent() {
+    let command = "cargo test -p torsade-reactor --test it every_connection_ends_once";
+    Swarm::new(command).run(|simulation| {
+        let (one, two) = (simulation.host("one"), simulation.host("two"));
+        let (records, served) = ([Rc::<Record>::default(), Rc::default()], Rc::default());
+        let (record, place): (_, Rc<RefCell<Option<Transport<Recorder>>>>) =
+            (Rc::clone(&records[1]), Rc::clone(&served));
+        two.start(move |reactor| {
+            let (record, place) = (Rc::clone(&record), Rc::clone(&place));
+            let factory = move |_: &Address| Some(HandOver(Rc::clone(&record), Rc::clone(&place)));
+            reactor.listen_tcp(":1", factory).expect("the port is free");
+        });
+        let mut dice = Dice(simulation.seed().wrapping_mul(0x9E37_79B9).max(1));
+        simulation.inject_faults(&FaultRates::default().without_crashes());
+        let record = Rc::clone(&records[0]);
+        let connecting = one
+            .reactor()
+            .connect_tcp((two.ip(), 1), move |_| Recorder(record));
+        let outcome = one.reactor().run_until(connecting);
+        let Ok(client) = outcome else {
+            // Cut off from the beginning: the attempt says so.
+            return;
+        };
+        act(
+            &one,
+            client,
+            &records[0],
+            Dice(dice.below(u64::MAX - 1) + 1),
+        );
+        simulation.run_while(|| served.borrow().is_none());
+        if let Some(server) = served.take() {
+            act(
+                &two,
+                server,
+                &records[1],
+                Dice(dice.below(u64::MAX - 1) + 1),
+            );
+        }
+        simulation.run_for(SECOND * 3600);
+        for (own, peer) in [(0, 1), (1, 0)] {
+            let (own, peer) = (&records[own], &records[peer]);
+            if own.made.get() == 1 {
+                assert_eq!(own.lost.borrow().len(), 1, "it ends, and once");
+            }
+            let (received, written) = (own.received.borrow(), peer.written.borrow());
+            assert!(written.starts_with(&received), "a prefix of what was sent");
+            if own.clean.get() && peer.clean.get() {
+                assert_eq!(received.len(), written.len(), "both ended in order");
+            }
+        }
+    });
+}
+
+/// Gives its stream to a recorder, so that the test has its transport.
+struct HandOver(Rc<Record>, Rc<RefCell<Option<Transport<Recorder>>>>);
+
+impl Protocol for HandOver {
+    fn connection_made(&mut self, transport: &Transport<Self>) {
+        let recorder = Recorder(Rc::clone(&self.0));
+        let stream = Rc::clone(transport.stream());
+        self.1.replace(Some(Transport::connect(recorder, stream)));
+    }
+
+    fn data_received(&mut self, _: &Transport<Self>, _: &[u8]) {
+        unreachable!("the recorder has taken its place");
+    }
+}
+
+#[test]
+fn a_swarm_names_the_seed_and_the_faults_that_a_failure_needs() {
+    // Under these the environment asks for something else.
+    if std::env::var_os("TORSADE_SEED").is_some() {
+        return;
+    }
+    let fails = std::panic::catch_unwind(|| {
+        Swarm::new("cargo test this").seeds(1).run(|simulation| {
+            let (one, two) = (simulation.host("one"), simulation.host("two"));
+            simulation.inject_faults(&FaultRates {
+                crashes: 10.0,
+                ..FaultRates::default()
+            });
+            let mut crashed = false;
+            for _ in 0..1000 {
+                simulation.run_for(SECOND / 10);
+                crashed |= !one.is_up() || !two.is_up();
+            }
+            assert!(!crashed, "somebody was down");
+        });
+    });
+    let panic = fails.unwrap_err();
+    let message = panic.downcast_ref::<String>().unwrap();
+    assert!(message.contains("somebody was down"), "{message}");
+    assert!(message.contains("=0 cargo test this"), "{message}");
+    let faults: Vec<&str> = message
+        .lines()
+        .filter(|line| line.contains("from "))
+        .collect();
+    assert_eq!(faults.len(), 1, "{message}");
+    assert!(faults[0].contains("Crash"), "{message}");
+}
+
+#[test]
+fn a_failure_that_nobody_handles_fails_its_seed() {
+    let fails = std::panic::catch_unwind(|| {
+        Swarm::new("cargo test this").seeds(1).run(|simulation| {
+            let host = simulation.host("host");
+            host.reactor().call_soon(|| {
+                drop(torsade_deferred::fail::<(), Failure>(Failure::message(
+                    "nobody looks at this",
+                )));
+            });
+            simulation.run_until_idle();
+        });
+    });
+    let panic = fails.unwrap_err();
+    let message = panic.downcast_ref::<String>().unwrap();
+    assert!(message.contains("nobody looks at this"), "{message}");
+    assert!(message.contains("it needs no fault"), "{message}");
+}
+
+#[test]
+fn bytes_fall_into_the_pieces_that_are_asked_for() {
+    let log = Log::default();
+    let sizes = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&sizes);
+    let server =
+        End::new("server", &log).on_data(move |_, data: &[u8]| seen.borrow_mut().push(data.len()));
+    let world = two(11, End::new("client", &log), server);
+    world.simulation.set_chunking(Chunking::AtMost(2));
+    world.client.write("12345");
+    world.simulation.run_until_idle();
+    assert_eq!(*sizes.borrow(), [2, 2, 1]);
+    world.simulation.set_chunking(Chunking::Whole);
+    world.client.write("12345");
+    world.simulation.run_until_idle();
+    assert_eq!(*sizes.borrow(), [2, 2, 1, 5]);
+    assert!(world.server.is_connected());
+}
+
+#[test]
+fn a_slow_link_takes_its_time_and_a_lossy_one_still_brings_everything() {
+    let log = Log::default();
+    let server = End::new("server", &log);
+    let received = Rc::clone(&server.received);
+    let world = two(12, End::new("client", &log), server);
+    let link = Link {
+        bandwidth: Some(100_000),
+        loss: 0.3,
+        ..Link::with_latency(Latency::LongTail {
+            min: Duration::from_millis(10),
+            step: Duration::from_millis(10),
+        })
+    };
+    world
+        .simulation
+        .set_link(&world.client_host, &world.server_host, link);
+    let begun = world.simulation.now();
+    world.client.write(vec![1; 1_000_000]);
+    world.simulation.run_until_idle();
+    assert_eq!(received.borrow().len(), 1_000_000);
+    let taken = world.simulation.now() - begun;
+    assert!(taken > SECOND * 10 && taken < SECOND * 100, "{taken:?}");
+}
