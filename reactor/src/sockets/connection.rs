@@ -535,9 +535,8 @@ impl Connection {
                 }
             }
         }
-        self.core
-            .buffers
-            .return_from_writing(self.outgoing.borrow_mut().take_buffer());
+        let unsent = self.outgoing.borrow_mut().take_buffer();
+        self.core.buffers.return_from_writing(unsent);
         // Detach, then call: the receiver is gone from here when it hears of it.
         for flush in rarities.into_iter().flat_map(|rarities| rarities.flushes) {
             flush.trigger.errback(NotFlushed);
@@ -547,6 +546,17 @@ impl Connection {
             Some(receiver) => drop(panics::catch(|| receiver.connection_lost(reason))),
             // Kept for the first receiver.
             None => self.reason.set(Some(Box::new(reason))),
+        }
+    }
+
+    fn end_write(&self) {
+        let ended = self
+            .socket
+            .borrow()
+            .as_ref()
+            .map(|socket| socket.shutdown(Shutdown::Write));
+        if let Some(Err(error)) = ended {
+            self.doom(ConnectionLost::Io(error));
         }
     }
 }
@@ -632,19 +642,6 @@ impl Source for Connection {
             f.write_str(", reading paused")?;
         }
         Ok(())
-    }
-}
-
-impl Connection {
-    fn end_write(&self) {
-        let ended = self
-            .socket
-            .borrow()
-            .as_ref()
-            .map(|socket| socket.shutdown(Shutdown::Write));
-        if let Some(Err(error)) = ended {
-            self.doom(ConnectionLost::Io(error));
-        }
     }
 }
 
@@ -798,7 +795,5 @@ impl Socket for Connection {
     }
 }
 
-const _: () = assert!(
-    READ_SIZE >= DIRECT_WRITE,
-    "an echo of a full read goes past the buffer"
-);
+// An echo of a full read goes past the buffer.
+const _: () = assert!(READ_SIZE >= DIRECT_WRITE);
