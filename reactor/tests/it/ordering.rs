@@ -26,6 +26,24 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The file, what it says of order, and the tests that would say so if it were false.
 const PROOFS: &[(&str, &str, &[&str])] = &[
     (
+        "simulation/mod.rs",
+        "two runs with one seed give equal traces",
+        &["a_seed_gives_the_same_trace_each_time_and_another_seed_another_one"],
+    ),
+    (
+        "simulation/world.rs",
+        "when none has, time jumps to what happens next",
+        &["hosts_keep_their_own_time"],
+    ),
+    (
+        "simulation/network/mod.rs",
+        "what happens to one direction of one connection keeps its order",
+        &[
+            "what_is_held_arrives_in_order_when_it_is_released",
+            "every_connection_ends_once_and_gives_a_prefix_of_what_was_sent",
+        ],
+    ),
+    (
         "calls.rs",
         "in the order of pushing",
         &["calls_come_in_the_order_of_pushing"],

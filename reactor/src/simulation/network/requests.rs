@@ -179,9 +179,7 @@ impl Network {
         buffer: &mut [u8],
     ) -> io::Result<usize> {
         let own = self.side(socket).ok_or(ErrorKind::NotConnected)?;
-        if let Some(error) = own.error {
-            return Err(error.into());
-        }
+        let error = own.error;
         let sender = socket.peer();
         let lane = &mut self
             .connections
@@ -191,7 +189,10 @@ impl Network {
             .lane;
         let there = lane.readable().min(buffer.len());
         if there == 0 {
-            return if lane.is_read_out() {
+            // As on Linux, an error stands behind the bytes that came before it.
+            return if let Some(error) = error {
+                Err(error.into())
+            } else if lane.is_read_out() {
                 Ok(0)
             } else {
                 Err(ErrorKind::WouldBlock.into())
