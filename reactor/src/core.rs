@@ -109,6 +109,8 @@ pub(crate) struct Core {
     pub(crate) timers: RefCell<Timers<Call>>,
     /// Those that are due by the time that passes in a suspension, too.
     pub(crate) boot_timers: RefCell<Timers<Call>>,
+    /// Whether there has been one: most loops have none, and look no further.
+    has_boot_timers: Cell<bool>,
     pub(crate) soon: RefCell<Calls<Call>>,
     pub(crate) when_running: RefCell<Vec<Call>>,
     pub(crate) prepare: TurnHooks,
@@ -163,6 +165,7 @@ impl Core {
             driver,
             timers: RefCell::new(Timers::new()),
             boot_timers: RefCell::new(Timers::new()),
+            has_boot_timers: Cell::new(false),
             soon: RefCell::new(Calls::new()),
             when_running: RefCell::default(),
             prepare: TurnHooks::default(),
@@ -236,11 +239,9 @@ impl Core {
                 timers.take_due(now);
             }
         }
-        {
+        if self.has_boot_timers.get() {
             let mut timers = self.boot_timers.borrow_mut();
-            if !timers.is_empty() {
-                timers.take_due(self.driver.boot_now());
-            }
+            timers.take_due(self.driver.boot_now());
         }
         self.soon.borrow_mut().start_batch();
         self.mailbox.len()
@@ -261,21 +262,21 @@ impl Core {
 
     fn run_due_calls(&self) {
         self.run_calls_of(&self.timers);
-        if self.run_calls_of(&self.boot_timers) {
+        if self.has_boot_timers.get() {
+            self.run_calls_of(&self.boot_timers);
             self.timers_changed(Time::Boot);
         }
     }
 
-    /// Makes the calls that were taken as due, and says whether there were any.
-    fn run_calls_of(&self, timers: &RefCell<Timers<Call>>) -> bool {
-        let mut has_run = false;
+    /// Makes the calls that were taken as due.
+    #[inline]
+    fn run_calls_of(&self, timers: &RefCell<Timers<Call>>) {
         // Detach, then call: what an earlier call of the batch cancels is not in it any more
         // when its turn comes.
         loop {
             let Some(call) = timers.borrow_mut().pop_taken() else {
-                return has_run;
+                return;
             };
-            has_run = true;
             self.run_call(call);
         }
     }
@@ -397,14 +398,19 @@ impl Core {
 
     /// How long it is to the next delayed call.
     fn next_due(&self) -> Option<Duration> {
-        let running = self.timers.borrow();
-        let running = running.next_deadline().map(|deadline| {
-            let now = self.driver.now();
-            self.ages.mark(now, running.next_sequence());
-            deadline.saturating_duration_since(now)
-        });
+        let running = {
+            let timers = self.timers.borrow();
+            timers.next_deadline().map(|deadline| {
+                let now = self.driver.now();
+                self.ages.mark(now, timers.next_sequence());
+                deadline.saturating_duration_since(now)
+            })
+        };
+        if !self.has_boot_timers.get() {
+            return running;
+        }
         let boot = self.boot_timers.borrow().next_deadline();
-        let boot = boot.map(|deadline| deadline.saturating_duration_since(self.driver.boot_now()));
+        let boot = boot.map(|at| at.saturating_duration_since(self.driver.boot_now()));
         match (running, boot) {
             (Some(running), Some(boot)) => Some(running.min(boot)),
             (running, boot) => running.or(boot),
@@ -737,6 +743,9 @@ impl Core {
         call: Call,
     ) -> DelayedCall {
         let key = self.timers(time).borrow_mut().insert(deadline, call);
+        if time == Time::Boot {
+            self.has_boot_timers.set(true);
+        }
         self.timers_changed(time);
         DelayedCall {
             core: Rc::downgrade(self),
