@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 /// The address of one end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -143,12 +144,35 @@ impl From<SocketAddr> for TcpAddress {
     }
 }
 
-/// A text that is not the address of a TCP port.
+/// A text that is not an address of the kind that is wanted.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not an address: expected HOST:PORT, {problem}")]
+#[error("{text:?} is not an address: {problem}")]
 pub struct AddressError {
     text: String,
-    problem: &'static str,
+    problem: Problem,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Problem {
+    #[error("expected HOST:PORT, {0}")]
+    Tcp(&'static str),
+    #[error("{0}")]
+    Unix(&'static str),
+    #[error("a UNIX socket's has at most {UNIX_ADDRESS_MAX} bytes")]
+    TooLong,
+}
+
+/// What `sockaddr_un` holds, unix(7), less the NUL at the end of a path or in front of an
+/// abstract name.
+const UNIX_ADDRESS_MAX: usize = 107;
+
+impl AddressError {
+    /// Whether it is the path or name of a UNIX socket, and longer than the system takes:
+    /// 107 bytes. A path relative to the working folder may fit.
+    #[must_use]
+    pub fn is_too_long(&self) -> bool {
+        matches!(self.problem, Problem::TooLong)
+    }
 }
 
 /// What can be written where a TCP address is wanted.
@@ -168,7 +192,7 @@ impl ToTcpAddress for str {
     fn to_tcp_address(&self) -> Result<TcpAddress, AddressError> {
         let wrong = |problem| AddressError {
             text: self.to_owned(),
-            problem,
+            problem: Problem::Tcp(problem),
         };
         if let Ok(literal) = self.parse::<SocketAddr>() {
             return Ok(literal.into());
@@ -209,7 +233,7 @@ impl ToTcpAddress for Address {
             Self::Tcp(address) => address.to_tcp_address(),
             Self::Unix(_) | Self::Named(_) => Err(AddressError {
                 text: self.to_string(),
-                problem: "this is no TCP port",
+                problem: Problem::Tcp("this is no TCP port"),
             }),
         }
     }
@@ -248,9 +272,118 @@ impl<A: ToTcpAddress + ?Sized> ToTcpAddress for &A {
     }
 }
 
+/// What can be written where the address of a UNIX socket is wanted.
+///
+/// A `Path` or `PathBuf`; a text, which is a path too, unless it begins with `@`: then the
+/// rest is a name in Linux's abstract namespace; a [`UnixAddress`], or the [`Address`] of a
+/// port or peer.
+pub trait ToUnixAddress {
+    /// Reads it.
+    ///
+    /// # Errors
+    ///
+    /// It is empty, too long, or holds what no path can.
+    fn to_unix_address(&self) -> Result<UnixAddress, AddressError>;
+}
+
+impl ToUnixAddress for UnixAddress {
+    fn to_unix_address(&self) -> Result<UnixAddress, AddressError> {
+        let (bytes, is_path) = match self {
+            Self::Path(path) => (path.as_os_str().as_bytes(), true),
+            Self::Abstract(name) => (&**name, false),
+            Self::Unnamed => (&b""[..], true),
+        };
+        let problem = if bytes.len() > UNIX_ADDRESS_MAX {
+            Problem::TooLong
+        } else if bytes.is_empty() {
+            Problem::Unix("a UNIX socket's is a path, or @ and a name")
+        } else if is_path && bytes.contains(&0) {
+            Problem::Unix("a path holds no NUL")
+        } else {
+            return Ok(self.clone());
+        };
+        Err(AddressError {
+            text: self.to_string(),
+            problem,
+        })
+    }
+}
+
+impl ToUnixAddress for Path {
+    fn to_unix_address(&self) -> Result<UnixAddress, AddressError> {
+        UnixAddress::Path(self.into()).to_unix_address()
+    }
+}
+
+impl ToUnixAddress for PathBuf {
+    fn to_unix_address(&self) -> Result<UnixAddress, AddressError> {
+        self.as_path().to_unix_address()
+    }
+}
+
+impl ToUnixAddress for str {
+    fn to_unix_address(&self) -> Result<UnixAddress, AddressError> {
+        match self.strip_prefix('@') {
+            Some(name) => UnixAddress::Abstract(name.as_bytes().into()).to_unix_address(),
+            None => Path::new(self).to_unix_address(),
+        }
+    }
+}
+
+impl ToUnixAddress for String {
+    fn to_unix_address(&self) -> Result<UnixAddress, AddressError> {
+        self.as_str().to_unix_address()
+    }
+}
+
+impl ToUnixAddress for Address {
+    fn to_unix_address(&self) -> Result<UnixAddress, AddressError> {
+        match self {
+            Self::Unix(address) => address.to_unix_address(),
+            Self::Tcp(_) | Self::Named(_) => Err(AddressError {
+                text: self.to_string(),
+                problem: Problem::Unix("this is no UNIX socket's"),
+            }),
+        }
+    }
+}
+
+impl<A: ToUnixAddress + ?Sized> ToUnixAddress for &A {
+    fn to_unix_address(&self) -> Result<UnixAddress, AddressError> {
+        (**self).to_unix_address()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_unix_sockets_are_paths_and_names() {
+        let check = |text: &str, expected: &str| {
+            let found = text.to_unix_address().expect("it is one").to_string();
+            assert_eq!(found, expected);
+        };
+        check("/run/a.sock", "unix:/run/a.sock");
+        check("a", "unix:a");
+        check("@a", "unix:@a");
+        check(&"x".repeat(107), &format!("unix:{}", "x".repeat(107)));
+    }
+
+    #[test]
+    fn what_is_no_address_of_a_unix_socket_is_named_with_its_problem() {
+        let check = |text: &str| text.to_unix_address().expect_err("it is none");
+        for text in ["x".repeat(108), format!("@{}", "x".repeat(108))] {
+            assert!(check(&text).is_too_long());
+        }
+        for text in ["", "@", "a\0b"] {
+            assert!(!check(text).is_too_long(), "{text:?}");
+        }
+        assert_eq!(
+            check("a\0b").to_string(),
+            "\"unix:a\\0b\" is not an address: a path holds no NUL"
+        );
+    }
 
     #[track_caller]
     fn check(text: &str, expected: &str) {

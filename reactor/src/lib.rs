@@ -78,9 +78,12 @@ mod thread_pool;
 mod threads;
 mod timers;
 mod transport;
+mod unix;
 mod weak_reactor;
 
-pub use crate::address::{Address, AddressError, TcpAddress, ToTcpAddress, UnixAddress};
+pub use crate::address::{
+    Address, AddressError, TcpAddress, ToTcpAddress, ToUnixAddress, UnixAddress,
+};
 pub use crate::boot_clock::BootClock;
 pub use crate::channel::{Channel, ChannelEvent, Ping, SendError, Sender};
 pub use crate::connect_error::ConnectError;
@@ -107,4 +110,5 @@ pub use crate::sockets::{ConnectOptions, KeepAlive, ListenOptions, Port, SocketO
 pub use crate::stream::{FilePart, Receiver, Settle, Socket, Stream};
 pub use crate::thread_pool::{Job, PoolError, PoolLimits, PoolStatistics, Refused, ThreadPool};
 pub use crate::transport::{Transport, Visited};
+pub use crate::unix::{AdoptError, AdoptProblem, PeerCredentials};
 pub use crate::weak_reactor::WeakReactor;

@@ -19,6 +19,7 @@ use crate::error::ConnectionLost;
 use crate::flow::Limits;
 use crate::reactor::Reactor;
 use crate::sockets::{KeepAlive, SocketOption};
+use crate::unix::PeerCredentials;
 
 /// A way to a peer, whatever it is made of.
 ///
@@ -191,6 +192,48 @@ pub trait Socket {
     /// As for [`set_option`](Socket::set_option).
     fn buffer_sizes(&self) -> io::Result<(usize, usize)> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Who is at the other end of a UNIX socket: as it was when they connected, or began to
+    /// listen.
+    ///
+    /// # Errors
+    ///
+    /// As for [`set_option`](Socket::set_option).
+    fn peer_credentials(&self) -> io::Result<PeerCredentials> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// From now on keeps the descriptors that a peer sends over a UNIX socket, for
+    /// [`take_descriptor`](Socket::take_descriptor). More than `unclaimed_max` that nobody
+    /// has taken end the connection. Until this is called, and from then on what is unclaimed
+    /// at the end, they are closed.
+    ///
+    /// Called in `connection_made`, as a rule: nothing has been read before.
+    ///
+    /// # Errors
+    ///
+    /// As for [`set_option`](Socket::set_option).
+    fn accept_descriptors(&self, unclaimed_max: usize) -> io::Result<()> {
+        let _ = unclaimed_max;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// The oldest descriptor that has come and was not taken. It comes no later than the
+    /// byte that was sent with it: when `data_received` is called with that one, it is here.
+    fn take_descriptor(&self) -> Option<OwnedFd> {
+        None
+    }
+
+    /// Sends a descriptor to the peer of a UNIX socket, with the first byte that is written
+    /// after this call, and closes ours then. Without such a byte, it is never sent.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor comes back: this is no UNIX socket, the connection is ending, or 64 of
+    /// them wait to be sent.
+    fn send_descriptor(&self, fd: OwnedFd) -> Result<(), OwnedFd> {
+        Err(fd)
     }
 
     /// The descriptor, a second time: for options that are not offered here. To read or

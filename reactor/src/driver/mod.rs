@@ -21,12 +21,16 @@
 //!   may count as one.
 //! - Nothing here calls back.
 
+mod adopted;
 mod boot_time;
 mod options;
 pub(crate) mod os;
+mod tcp;
+mod unix;
 pub(crate) mod virtual_time;
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -37,6 +41,7 @@ use crate::address::Address;
 use crate::descriptor::{Interest, Mode, Readiness};
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, KeepAlive, ListenOptions, SocketOption};
+use crate::unix::{AdoptError, PeerCredentials};
 
 /// The world below a reactor.
 pub(crate) trait Driver {
@@ -94,6 +99,25 @@ pub(crate) trait Driver {
         peer: &Address,
         options: &ConnectOptions,
     ) -> io::Result<Box<dyn StreamSocket>>;
+
+    /// Takes over a socket that listens already.
+    fn adopt_listener(&self, fd: OwnedFd) -> Result<Box<dyn ListeningSocket>, AdoptError> {
+        Err(AdoptError::new(
+            fd,
+            io::Error::from(io::ErrorKind::Unsupported).into(),
+        ))
+    }
+
+    /// Takes over a socket that is connected already, and says to whom.
+    fn adopt_connection(
+        &self,
+        fd: OwnedFd,
+    ) -> Result<(Box<dyn StreamSocket>, Address), AdoptError> {
+        Err(AdoptError::new(
+            fd,
+            io::Error::from(io::ErrorKind::Unsupported).into(),
+        ))
+    }
 
     /// Begins to report the readiness of somebody's descriptor, as a level or whatever
     /// `mode` says. Fails with `PermissionDenied` for what is always ready, such as a
@@ -154,9 +178,59 @@ pub(crate) trait StreamSocket {
 
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
 
+    /// Reads, and says whether a short read is the last one for the moment.
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        self.read(buffer).map(|count| Received {
+            count,
+            is_cut: false,
+        })
+    }
+
     fn write(&self, data: &[u8]) -> io::Result<usize>;
 
     fn write_two(&self, first: &[u8], second: &[u8]) -> io::Result<usize>;
+
+    /// Sends from a file, at most `length` bytes from `offset` on; 0 where the file ends.
+    /// `Unsupported`, and not another time something else, where that cannot be done.
+    fn write_file(&self, file: &File, offset: u64, length: u64) -> io::Result<usize> {
+        let _ = (file, offset, length);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Whether `write_file` can be done.
+    fn takes_files(&self) -> bool {
+        false
+    }
+
+    /// Sends bytes together with descriptors: all of those with the first byte.
+    fn write_with_descriptors(
+        &self,
+        data: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<usize> {
+        let _ = (data, descriptors);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// From now on keeps descriptors that come, as long as no more than these are unclaimed.
+    fn accept_descriptors(&self, unclaimed_max: usize) -> io::Result<()> {
+        let _ = unclaimed_max;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Whether descriptors can be sent.
+    fn takes_descriptors(&self) -> bool {
+        false
+    }
+
+    /// The oldest descriptor that has come and was not claimed.
+    fn take_descriptor(&self) -> Option<OwnedFd> {
+        None
+    }
+
+    fn peer_credentials(&self) -> io::Result<PeerCredentials> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
 
@@ -173,14 +247,26 @@ pub(crate) trait StreamSocket {
 
     fn set_option(&self, option: &SocketOption) -> io::Result<()>;
 
-    fn nodelay(&self) -> io::Result<bool>;
+    fn nodelay(&self) -> io::Result<bool> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
-    fn keep_alive(&self) -> io::Result<Option<KeepAlive>>;
+    fn keep_alive(&self) -> io::Result<Option<KeepAlive>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// The bytes that the system holds for us: to send, and received.
     fn buffer_sizes(&self) -> io::Result<(usize, usize)>;
 
     fn duplicate(&self) -> io::Result<OwnedFd>;
+}
+
+/// What came of a read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Received {
+    pub(crate) count: usize,
+    /// There may be more, although the read was short: it stopped at a boundary.
+    pub(crate) is_cut: bool,
 }
 
 /// Ends a `wait`, from any thread.

@@ -101,7 +101,6 @@ pub(crate) fn listen_tcp(
 }
 
 /// Listens on an address that needs no lookup.
-#[allow(dead_code, reason = "endpoints listen by it")]
 pub(crate) fn listen_on(
     core: &Rc<Core>,
     address: &Address,
@@ -121,7 +120,7 @@ pub(crate) fn accept_on(
     acceptor: Rc<dyn Acceptor>,
 ) -> io::Result<Port> {
     acceptor.start_listening();
-    let address = socket.address();
+    let address = Rc::new(socket.address());
     let listening = core.add_source(|token| {
         Rc::new(Accepting {
             core: Rc::clone(core),
@@ -154,7 +153,7 @@ trait Listening {
 struct Accepting {
     core: Rc<Core>,
     token: Token,
-    address: Address,
+    address: Rc<Address>,
     /// `None` when it has stopped.
     socket: RefCell<Option<Box<dyn ListeningSocket>>>,
     /// `None` when it has stopped.
@@ -201,7 +200,7 @@ impl Accepting {
         };
         // Who came to a port on one address came to that address.
         let many = self.address.ip().is_some_and(|ip| ip.is_unspecified());
-        let host = (!many).then(|| self.address.clone());
+        let host = (!many).then(|| Rc::clone(&self.address));
         let connection = self.core.add_source(|token| {
             Connection::accepted(Rc::clone(&self.core), token, socket, peer, host)
         });
@@ -230,7 +229,7 @@ impl Accepting {
 
 impl Listening for Accepting {
     fn address(&self) -> Address {
-        self.address.clone()
+        Address::clone(&self.address)
     }
 
     fn is_listening(&self) -> bool {

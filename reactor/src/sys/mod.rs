@@ -8,13 +8,17 @@
 //! | `poller.rs` | waiting for descriptors: epoll through `polling`'s descriptor, or `polling`'s own portable wait |
 //! | `wake.rs` | a descriptor that wakes the loop from any thread |
 //! | `signals.rs` | signals as flags and a write to that descriptor |
+//! | `credentials.rs` | who is at the other end of a UNIX socket |
 //! | `device.rs` | binding a socket to a network interface |
-//! | `queue.rs` | what a TCP socket has sent and the peer not acknowledged |
+//! | `send_file.rs` | sending a file without reading it into memory |
+//! | `queue.rs` | what a socket has sent and the peer not acknowledged |
 
 #![allow(unsafe_code, reason = "the OS boundary")]
 
+pub(crate) mod credentials;
 pub(crate) mod device;
 pub(crate) mod poller;
 pub(crate) mod queue;
+pub(crate) mod send_file;
 pub(crate) mod signals;
 pub(crate) mod wake;

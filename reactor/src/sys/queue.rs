@@ -1,10 +1,10 @@
-//! How much of what a TCP socket sent is still on its way.
+//! How much of what a socket sent is still on its way.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// The bytes in the socket's send queue that the peer has not acknowledged
-/// (`SIOCOUTQ`, tcp(7)).
+/// (`SIOCOUTQ`, tcp(7)); for a UNIX socket, that the peer has not read.
 pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
     let mut count: libc::c_int = 0;
     // SAFETY: the descriptor is open for as long as it is borrowed, and TIOCOUTQ (the

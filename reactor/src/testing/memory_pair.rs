@@ -108,7 +108,7 @@ pub fn memory_pair_between(reactor: &Reactor, client: Address, server: Address) 
                 Side::Client => Connection::connected(core, token, socket, peer),
                 Side::Server => {
                     let host = addresses[side.index()].clone();
-                    Connection::accepted(core, token, socket, peer, Some(host))
+                    Connection::accepted(core, token, socket, peer, Some(Rc::new(host)))
                 }
             }
         })

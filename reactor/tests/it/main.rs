@@ -1,5 +1,6 @@
 //! What callers of the reactor rely on, one module per promise.
 
+mod adopted;
 mod boot_clock;
 mod channel;
 mod common;
@@ -20,9 +21,11 @@ mod portable;
 mod reentrancy;
 mod remote;
 mod running;
+mod sent_files;
 mod signals;
 mod simulation;
 mod threads;
 mod traced;
 mod transport;
+mod unix;
 mod weak;

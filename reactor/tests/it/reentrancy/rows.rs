@@ -9,7 +9,10 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::future;
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use torsade_deferred::{Deferred, Failure, fail, succeed};
@@ -18,8 +21,8 @@ use torsade_reactor::task::{
 };
 use torsade_reactor::{
     Acceptor, Address, AsyncFd, ChannelEvent, ClientEndpoint, ConnectionLost, Guest, Hosts,
-    Interest, Limits, Mode, Phase, PoolLimits, Port, Reactor, Seating, ServerEndpoint, Settle,
-    SocketOption, Stream, ThreadPool, Transport, Visited,
+    Interest, Limits, ListenOptions, Mode, Phase, PoolLimits, Port, Reactor, Seating,
+    ServerEndpoint, Settle, SocketOption, Stream, ThreadPool, Transport, Visited,
 };
 
 use super::world::{Act, OnTransport, Peer, SIGNAL, quiet};
@@ -48,6 +51,13 @@ pub(super) struct Row {
     pub(super) ends_run: bool,
     /// What it makes goes when the reactor stops.
     pub(super) makes_source: bool,
+}
+
+/// A name that no other socket of this system has.
+fn unix_name() -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("@torsade-row-{}-{count}", std::process::id())
 }
 
 const fn row(function: &'static str, act: Act, expected: [&'static str; 3]) -> Row {
@@ -323,6 +333,68 @@ pub(super) const ROWS: &[Row] = &[
         ["true; silent", "", "true; called"],
     )
     .makes_source(),
+    // unix.rs
+    row(
+        "Reactor::listen_unix",
+        Act::Reactor(|_, reactor| {
+            say(reactor
+                .listen_unix(unix_name(), |_: &Address| Peer::default())
+                .is_ok())
+        }),
+        ["true", "", "true"],
+    ),
+    row(
+        "Reactor::listen_unix_with",
+        Act::Reactor(|_, reactor| {
+            let options = ListenOptions::new();
+            let factory = |_: &Address| Peer::default();
+            say(reactor
+                .listen_unix_with(unix_name(), &options, factory)
+                .is_ok())
+        }),
+        ["true", "", "true"],
+    ),
+    row(
+        "Reactor::connect_unix",
+        Act::Reactor(|world, reactor| {
+            let comes = world.comes();
+            let port = reactor
+                .listen_unix(unix_name(), |_: &Address| Peer::default())
+                .expect("nobody has this name");
+            let made = reactor.connect_unix(port.address(), |_| Peer::default());
+            let pending = !made.is_fired();
+            drop(quiet(made.map(move |_| comes())));
+            say(pending)
+        }),
+        ["true; silent", "", "true; called"],
+    )
+    .makes_source(),
+    row(
+        "Reactor::adopt_listener",
+        Act::Reactor(|_, reactor| {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("loopback can listen");
+            let port = reactor.adopt_listener(listener, |_: &Address| Peer::default());
+            say(port.is_ok_and(|port| port.is_listening()))
+        }),
+        ["true", "", "true"],
+    ),
+    row(
+        "Reactor::adopt_connection",
+        Act::Reactor(|_, reactor| {
+            let (ours, _theirs) = UnixStream::pair().expect("there are descriptors left");
+            let made = reactor.adopt_connection(ours, |_| Peer::default());
+            say(made.is_ok_and(|transport| transport.is_connected()))
+        }),
+        ["true", "", "true"],
+    ),
+    row(
+        "Reactor::connect_pair",
+        Act::Reactor(|_, reactor| {
+            let made = reactor.connect_pair(|_| Peer::default(), |_| Peer::default());
+            say(made.is_ok())
+        }),
+        ["true", "", "true"],
+    ),
     // boot_clock.rs, dump.rs
     row(
         "Reactor::boot_clock",

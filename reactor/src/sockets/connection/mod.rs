@@ -20,7 +20,11 @@
 //! # Bounds
 //!
 //! [`READS_PER_TURN`] reads of [`READ_SIZE`] bytes for an event, and as many for what an
-//! earlier turn left over; then the connection waits for the next turn. Unsent bytes: [`Limits::unsent_max`].
+//! earlier turn left over; then the connection waits for the next turn. Unsent bytes:
+//! [`Limits::unsent_max`]; parts of files wait in their files.
+
+mod attachments;
+mod sending;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
@@ -36,14 +40,16 @@ use crate::buffers::READ_SIZE;
 use crate::core::{Core, Source};
 use crate::delayed_call::DelayedCall;
 use crate::descriptor::Readiness;
-use crate::driver::StreamSocket;
+use crate::driver::{Received, StreamSocket};
 use crate::error::{ConnectionLost, NotFlushed};
 use crate::flow::{Limits, Outgoing};
 use crate::panics;
 use crate::reactor::Reactor;
 use crate::slab::Token;
+use crate::sockets::connection::attachments::Attachments;
 use crate::sockets::{KeepAlive, SocketOption, linger};
-use crate::stream::{Receiver, Socket, Stream};
+use crate::stream::{FilePart, Receiver, Socket, Stream};
+use crate::unix::PeerCredentials;
 
 /// Reads of one connection in one turn, so that a fast peer starves nobody.
 const READS_PER_TURN: usize = 4;
@@ -59,15 +65,13 @@ pub(crate) struct Connection {
     peer: Address,
     /// Known from the port, or asked of the system when somebody wants it, and at the
     /// latest at the end.
-    host: OnceCell<Address>,
+    host: OnceCell<Rc<Address>>,
     /// `None` after the end.
     socket: RefCell<Option<Box<dyn StreamSocket>>>,
     receiver: RefCell<Option<Rc<dyn Receiver>>>,
     outgoing: RefCell<Outgoing>,
     /// What most connections never need.
     rarities: RefCell<Option<Box<Rarities>>>,
-    /// Ends a flush that takes too long.
-    flush_limit: RefCell<Option<DelayedCall>>,
     ending: Cell<Ending>,
     /// What `connection_lost` will be told.
     reason: Cell<Option<Box<ConnectionLost>>>,
@@ -85,6 +89,10 @@ enum Ending {
 #[derive(Default)]
 struct Rarities {
     limits: Limits,
+    /// Ends a flush before the end that takes too long.
+    flush_limit: Option<DelayedCall>,
+    /// What stands among the bytes that are unsent.
+    attachments: Attachments,
     /// In the order of the calls, so with growing `left`.
     flushes: Vec<Flush>,
 }
@@ -116,6 +124,10 @@ struct Flags {
     seated: Cell<bool>,
     /// Somebody waits for a flush.
     awaited: Cell<bool>,
+    /// There is something among the bytes that are unsent.
+    attached: Cell<bool>,
+    /// The turn's share of a file has been sent.
+    file_rests: Cell<bool>,
     /// More is unsent than the high mark, and the writer has been told.
     choked: Cell<bool>,
     /// More was unsent than the limit when the last callback returned.
@@ -138,7 +150,7 @@ impl Connection {
         token: Token,
         socket: Box<dyn StreamSocket>,
         peer: Address,
-        host: Option<Address>,
+        host: Option<Rc<Address>>,
     ) -> Rc<Self> {
         let flags = Flags::default();
         flags.throttles.set(true);
@@ -160,7 +172,7 @@ impl Connection {
         token: Token,
         socket: Box<dyn StreamSocket>,
         peer: Address,
-        host: Option<Address>,
+        host: Option<Rc<Address>>,
         flags: Flags,
     ) -> Rc<Self> {
         flags.writable.set(true);
@@ -173,7 +185,6 @@ impl Connection {
             receiver: RefCell::new(None),
             outgoing: RefCell::default(),
             rarities: RefCell::default(),
-            flush_limit: RefCell::new(None),
             ending: Cell::new(Ending::Open),
             reason: Cell::new(None),
             flags,
@@ -217,9 +228,8 @@ impl Connection {
                 .map(|socket| socket.local_address());
             // A connection whose own address the system does not know any more is as good
             // as at no address.
-            asked
-                .and_then(Result::ok)
-                .unwrap_or_else(|| Address::Named("(unknown)".into()))
+            let known = asked.and_then(Result::ok);
+            Rc::new(known.unwrap_or_else(|| Address::Named("(unknown)".into())))
         })
     }
 
@@ -276,11 +286,11 @@ impl Connection {
         let mut buffer = self.core.buffers.take_for_reading();
         for _ in 0..READS_PER_TURN {
             let received = match self.socket.borrow().as_ref() {
-                Some(socket) => socket.read(&mut buffer),
+                Some(socket) => socket.receive(&mut buffer),
                 None => break,
             };
             match received {
-                Ok(0) => {
+                Ok(Received { count: 0, .. }) => {
                     self.flags.readable.set(false);
                     self.flags.read_ended.set(true);
                     self.tell(|receiver| receiver.read_connection_lost());
@@ -288,8 +298,9 @@ impl Connection {
                         self.mark_dirty();
                     }
                 }
-                Ok(count) => {
+                Ok(Received { count, is_cut }) => {
                     if count < buffer.len()
+                        && !is_cut
                         && !self.flags.wary.get()
                         && self.core.short_read_is_dry()
                     {
@@ -324,11 +335,11 @@ impl Connection {
         let mut buffer = self.core.buffers.take_for_reading();
         for _ in 0..READS_PER_TURN {
             let received = match self.socket.borrow().as_ref() {
-                Some(socket) => socket.read(&mut buffer),
+                Some(socket) => socket.receive(&mut buffer),
                 None => break,
             };
             match received {
-                Ok(0) => self.flags.read_ended.set(true),
+                Ok(Received { count: 0, .. }) => self.flags.read_ended.set(true),
                 Ok(_) => continue,
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => self.flags.readable.set(false),
@@ -360,93 +371,12 @@ impl Connection {
         }
     }
 
-    /// Hands what is unsent to the system, as much as it takes.
-    fn flush(&self) {
-        let mut outgoing = self.outgoing.borrow_mut();
-        while !outgoing.is_empty() && self.flags.writable.get() {
-            let sent = match self.socket.borrow().as_ref() {
-                Some(socket) => socket.write(outgoing.as_slice()),
-                None => return,
-            };
-            if let Some(count) = self.sent(sent) {
-                outgoing.consume(count);
-                self.note_sent(count);
-            } else {
-                return;
-            }
-        }
-        if outgoing.is_empty() {
-            self.core
-                .buffers
-                .return_from_writing(outgoing.take_buffer());
-        }
-    }
-
-    /// What came of handing bytes over: how many the system took, `None` if the
-    /// connection broke.
-    fn sent(&self, outcome: io::Result<usize>) -> Option<usize> {
-        match outcome {
-            Ok(count) => Some(count),
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => {
-                    self.flags.writable.set(false);
-                    Some(0)
-                }
-                io::ErrorKind::Interrupted => Some(0),
-                _ => {
-                    self.doom(ConnectionLost::Io(error));
-                    None
-                }
-            },
-        }
-    }
-
-    /// Sends a large write past the buffer, and gives what the system did not take.
-    fn write_direct<'a>(&self, outgoing: &mut Outgoing, data: &'a [u8]) -> &'a [u8] {
-        let waiting = outgoing.len();
-        let sent = match self.socket.borrow().as_ref() {
-            Some(socket) if waiting == 0 => socket.write(data),
-            Some(socket) => socket.write_two(outgoing.as_slice(), data),
-            None => return data,
-        };
-        let count = self.sent(sent).unwrap_or(0);
-        outgoing.consume(count.min(waiting));
-        self.note_sent(count.min(waiting));
-        &data[count.saturating_sub(waiting)..]
-    }
-
-    /// The system has taken `count` more of the bytes that waited.
-    fn note_sent(&self, count: usize) {
-        if !self.flags.awaited.get() {
-            return;
-        }
-        if let Some(rarities) = self.rarities.borrow_mut().as_mut() {
-            for flush in &mut rarities.flushes {
-                flush.left = flush.left.saturating_sub(count);
-            }
-        }
-    }
-
-    /// Fires for those whose bytes have all been taken.
-    fn fire_flushes(&self) {
-        while self.flags.awaited.get() {
-            // Detach, then call.
-            let trigger = match self.rarities.borrow_mut().as_mut() {
-                Some(rarities) if rarities.flushes.first().is_some_and(|f| f.left == 0) => {
-                    rarities.flushes.remove(0).trigger
-                }
-                Some(rarities) => return self.flags.awaited.set(!rarities.flushes.is_empty()),
-                None => return,
-            };
-            trigger.callback(());
-        }
-    }
-
     /// Tells the writer, and the reading side, when too much is unsent, and when it is
     /// not any more.
     fn mind_the_marks(&self) {
-        let (unsent, limits) = (self.outgoing.borrow().len(), self.limits());
-        self.flags.overfull.set(unsent > limits.unsent_max);
+        let (buffered, limits) = (self.outgoing.borrow().len(), self.limits());
+        self.flags.overfull.set(buffered > limits.unsent_max);
+        let unsent = buffered.saturating_add(self.file_bytes());
         let choked = self.flags.choked.get();
         if !choked && unsent > limits.unsent_high {
             self.flags.choked.set(true);
@@ -487,10 +417,11 @@ impl Connection {
 
     /// The system has not taken everything yet: it has a while.
     fn limit_the_flush(self: &Rc<Self>) {
-        let mut limit = self.flush_limit.borrow_mut();
-        if limit.is_none() {
-            let (weak, flush) = (Rc::downgrade(self), self.limits().flush);
-            *limit = Some(self.core.call_later(flush, move || {
+        let mut rarities = self.rarities.borrow_mut();
+        let rarities = rarities.get_or_insert_default();
+        if rarities.flush_limit.is_none() {
+            let (weak, flush) = (Rc::downgrade(self), rarities.limits.flush);
+            rarities.flush_limit = Some(self.core.call_later(flush, move || {
                 if let Some(connection) = weak.upgrade() {
                     let waiting_for = "sending the rest before closing";
                     connection.doom(ConnectionLost::TimedOut {
@@ -505,14 +436,19 @@ impl Connection {
     /// The end: leaves the reactor, closes the socket, tells the receiver.
     fn lose(&self) {
         let in_order = self.ending.replace(Ending::Lost) == Ending::Closing;
-        let rarities = self.rarities.take();
+        // A stream that is cut off must not look complete to the peer.
+        let cut_off = !in_order && !self.is_flushed();
+        let mut rarities = self.rarities.take();
         let reason = self
             .reason
             .take()
             .map_or(ConnectionLost::Done, |reason| *reason);
         // The address is to be known after the end, too.
         let _ = self.local_address();
-        if let Some(limit) = self.flush_limit.take() {
+        let flush_limit = rarities
+            .as_mut()
+            .and_then(|rarities| rarities.flush_limit.take());
+        if let Some(limit) = flush_limit {
             limit.cancel();
         }
         // Closing a socket with unread bytes, or one that still gets some, makes the system
@@ -526,8 +462,6 @@ impl Connection {
             }
             socket => {
                 self.core.remove_source(self.token);
-                // A stream that is cut off must not look complete to the peer.
-                let cut_off = !in_order && !self.outgoing.borrow().is_empty();
                 if let Some(socket) = socket
                     && (cut_off || matches!(reason, ConnectionLost::Aborted))
                 {
@@ -581,6 +515,10 @@ impl Source for Connection {
 
     fn again(self: Rc<Self>) {
         self.flags.again.set(false);
+        if self.flags.file_rests.replace(false) {
+            self.mark_dirty();
+            self.core.settle();
+        }
         self.take_in();
     }
 
@@ -593,8 +531,8 @@ impl Source for Connection {
         match self.ending.get() {
             Ending::Open => {
                 self.fire_flushes();
-                let sent = self.outgoing.borrow().is_empty();
-                if self.flags.write_ending.get() && sent && !self.flags.write_ended.replace(true) {
+                let ends = self.flags.write_ending.get() && self.is_flushed();
+                if ends && !self.flags.write_ended.replace(true) {
                     self.end_write();
                 }
                 self.mind_the_marks();
@@ -605,7 +543,7 @@ impl Source for Connection {
             }
             Ending::Closing => {
                 self.fire_flushes();
-                if self.outgoing.borrow().is_empty() {
+                if self.is_flushed() {
                     self.lose();
                 } else {
                     self.limit_the_flush();
@@ -631,7 +569,7 @@ impl Source for Connection {
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unsent = self.outgoing.borrow().len();
+        let unsent = self.unsent();
         write!(
             f,
             "connection with {}, {:?}, {unsent} bytes unsent",
@@ -652,7 +590,8 @@ impl Stream for Connection {
         }
         let mut outgoing = self.outgoing.borrow_mut();
         let mut rest = data;
-        if outgoing.len() + data.len() >= DIRECT_WRITE && self.flags.writable.get() {
+        let at_once = self.flags.writable.get() && !self.flags.attached.get();
+        if outgoing.len() + data.len() >= DIRECT_WRITE && at_once {
             rest = self.write_direct(&mut outgoing, data);
         }
         let limit = self.limits().unsent_max;
@@ -662,6 +601,27 @@ impl Stream for Connection {
         }
         outgoing.push(rest, || self.core.buffers.take_for_writing());
         self.mark_dirty();
+    }
+
+    fn write_file(&self, part: FilePart) -> Result<(), FilePart> {
+        if self.ending.get() != Ending::Open || self.flags.write_ending.get() || part.length == 0 {
+            // As bytes would be.
+            return Ok(());
+        }
+        let can_be_sent = match self.socket.borrow().as_ref() {
+            Some(socket) => socket.takes_files(),
+            None => false,
+        };
+        if !can_be_sent {
+            return Err(part);
+        }
+        let buffered = self.outgoing.borrow().len();
+        let mut rarities = self.rarities.borrow_mut();
+        let attachments = &mut rarities.get_or_insert_default().attachments;
+        attachments.push_file(buffered, part);
+        self.flags.attached.set(true);
+        self.mark_dirty();
+        Ok(())
     }
 
     fn lose_connection(&self, reason: ConnectionLost) {
@@ -693,15 +653,16 @@ impl Stream for Connection {
     }
 
     fn unsent(&self) -> usize {
-        self.outgoing.borrow().len()
+        let buffered = self.outgoing.borrow().len();
+        buffered.saturating_add(self.file_bytes())
     }
 
     fn is_congested(&self) -> bool {
-        self.outgoing.borrow().len() > self.limits().unsent_high
+        self.unsent() > self.limits().unsent_high
     }
 
     fn flush(&self) -> Deferred<()> {
-        let left = self.outgoing.borrow().len();
+        let left = self.unsent();
         if matches!(self.ending.get(), Ending::Doomed | Ending::Lost) {
             return fail(NotFlushed);
         }
@@ -753,7 +714,7 @@ impl Socket for Connection {
     }
 
     fn host(&self) -> Address {
-        self.local_address().clone()
+        Address::clone(self.local_address())
     }
 
     fn reactor(&self) -> Reactor {
@@ -788,6 +749,34 @@ impl Socket for Connection {
 
     fn buffer_sizes(&self) -> io::Result<(usize, usize)> {
         self.ask(|socket| socket.buffer_sizes())
+    }
+
+    fn peer_credentials(&self) -> io::Result<PeerCredentials> {
+        self.ask(|socket| socket.peer_credentials())
+    }
+
+    fn accept_descriptors(&self, unclaimed_max: usize) -> io::Result<()> {
+        self.ask(|socket| socket.accept_descriptors(unclaimed_max))
+    }
+
+    fn take_descriptor(&self) -> Option<OwnedFd> {
+        self.socket.borrow().as_ref()?.take_descriptor()
+    }
+
+    fn send_descriptor(&self, fd: OwnedFd) -> Result<(), OwnedFd> {
+        let can_be_sent = match self.socket.borrow().as_ref() {
+            Some(socket) => socket.takes_descriptors(),
+            None => false,
+        };
+        if !can_be_sent || self.ending.get() != Ending::Open || self.flags.write_ending.get() {
+            return Err(fd);
+        }
+        let buffered = self.outgoing.borrow().len();
+        let mut rarities = self.rarities.borrow_mut();
+        let attachments = &mut rarities.get_or_insert_default().attachments;
+        attachments.push_descriptor(buffered, fd)?;
+        self.flags.attached.set(true);
+        Ok(())
     }
 
     fn duplicate(&self) -> io::Result<OwnedFd> {

@@ -1,0 +1,208 @@
+//! Handing to the system what waits: bytes, and what stands among them.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use crate::driver::StreamSocket;
+use crate::error::ConnectionLost;
+use crate::flow::Outgoing;
+use crate::sockets::connection::attachments::Next;
+use crate::sockets::connection::{Connection, Rarities};
+
+/// Calls that send from files, for one connection in one turn: the system reads from a
+/// disk meanwhile, and a fast peer would starve the others.
+const FILE_CALLS_PER_TURN: usize = 2;
+
+impl Connection {
+    /// Hands what is unsent to the system, as much as it takes.
+    pub(super) fn flush(&self) {
+        if self.flags.attached.get() {
+            self.flush_with_attachments();
+        } else {
+            self.flush_bytes();
+        }
+        let mut outgoing = self.outgoing.borrow_mut();
+        if outgoing.is_empty() {
+            self.core
+                .buffers
+                .return_from_writing(outgoing.take_buffer());
+        }
+    }
+
+    fn flush_bytes(&self) {
+        let mut outgoing = self.outgoing.borrow_mut();
+        while !outgoing.is_empty() && self.flags.writable.get() {
+            let sent = match self.socket.borrow().as_ref() {
+                Some(socket) => socket.write(outgoing.as_slice()),
+                None => return,
+            };
+            let Some(count) = self.sent(sent) else {
+                return;
+            };
+            outgoing.consume(count);
+            self.note_sent(count);
+        }
+    }
+
+    fn flush_with_attachments(&self) {
+        let mut file_calls = 0;
+        while self.flags.writable.get() && !self.flags.file_rests.get() {
+            let (mut outgoing, mut rarities) =
+                (self.outgoing.borrow_mut(), self.rarities.borrow_mut());
+            let Some(rarities) = rarities.as_mut() else {
+                return;
+            };
+            if file_calls == FILE_CALLS_PER_TURN {
+                // The rest is the next turn's.
+                self.flags.file_rests.set(true);
+                return self.mark_again();
+            }
+            let goes_on = match self.socket.borrow().as_ref() {
+                Some(socket) => self.send_next(&**socket, &mut outgoing, rarities, &mut file_calls),
+                None => return,
+            };
+            if rarities.attachments.is_empty() {
+                self.flags.attached.set(false);
+            }
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
+    /// Sends one piece; says whether there is a next.
+    fn send_next(
+        &self,
+        socket: &dyn StreamSocket,
+        outgoing: &mut Outgoing,
+        rarities: &mut Rarities,
+        file_calls: &mut usize,
+    ) -> bool {
+        let (sent, promised) = match rarities.attachments.next() {
+            Next::File(part) => {
+                *file_calls += 1;
+                let sent = socket.write_file(&part.file, part.offset, part.length);
+                return self.file_sent(sent, part.length, rarities);
+            }
+            Next::Bytes(count) => {
+                let count = count.min(outgoing.len());
+                (socket.write(&outgoing.as_slice()[..count]), count)
+            }
+            Next::Descriptors(descriptors, count) => {
+                let count = count.min(outgoing.len());
+                let data = &outgoing.as_slice()[..count];
+                let descriptors: Vec<_> = descriptors.iter().map(|fd| fd.as_fd()).collect();
+                match count {
+                    // They wait for a byte.
+                    0 => (Ok(0), 0),
+                    _ => (socket.write_with_descriptors(data, &descriptors), count),
+                }
+            }
+        };
+        if promised == 0 {
+            return false;
+        }
+        let Some(count) = self.sent(sent) else {
+            return false;
+        };
+        outgoing.consume(count);
+        rarities.attachments.bytes_sent(count);
+        self.count_down(rarities, count);
+        true
+    }
+
+    fn file_sent(&self, sent: io::Result<usize>, left: u64, rarities: &mut Rarities) -> bool {
+        if let Ok(0) = sent
+            && left > 0
+        {
+            self.doom(ConnectionLost::FileTooShort { missing: left });
+            return false;
+        }
+        let Some(count) = self.sent(sent) else {
+            return false;
+        };
+        rarities.attachments.file_sent(count as u64);
+        self.count_down(rarities, count);
+        true
+    }
+
+    /// What came of handing bytes over: how many the system took, `None` if the
+    /// connection broke.
+    fn sent(&self, outcome: io::Result<usize>) -> Option<usize> {
+        match outcome {
+            Ok(count) => Some(count),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    self.flags.writable.set(false);
+                    Some(0)
+                }
+                io::ErrorKind::Interrupted => Some(0),
+                _ => {
+                    self.doom(ConnectionLost::Io(error));
+                    None
+                }
+            },
+        }
+    }
+
+    /// Sends a large write past the buffer, and gives what the system did not take.
+    pub(super) fn write_direct<'a>(&self, outgoing: &mut Outgoing, data: &'a [u8]) -> &'a [u8] {
+        let waiting = outgoing.len();
+        let sent = match self.socket.borrow().as_ref() {
+            Some(socket) if waiting == 0 => socket.write(data),
+            Some(socket) => socket.write_two(outgoing.as_slice(), data),
+            None => return data,
+        };
+        let count = self.sent(sent).unwrap_or(0);
+        outgoing.consume(count.min(waiting));
+        self.note_sent(count.min(waiting));
+        &data[count.saturating_sub(waiting)..]
+    }
+
+    /// The system has taken `count` more of the bytes that waited.
+    fn note_sent(&self, count: usize) {
+        if self.flags.awaited.get()
+            && let Some(rarities) = self.rarities.borrow_mut().as_mut()
+        {
+            self.count_down(rarities, count);
+        }
+    }
+
+    fn count_down(&self, rarities: &mut Rarities, count: usize) {
+        for flush in &mut rarities.flushes {
+            flush.left = flush.left.saturating_sub(count);
+        }
+    }
+
+    /// Fires for those whose bytes have all been taken.
+    pub(super) fn fire_flushes(&self) {
+        while self.flags.awaited.get() {
+            // Detach, then call.
+            let trigger = match self.rarities.borrow_mut().as_mut() {
+                Some(rarities) if rarities.flushes.first().is_some_and(|f| f.left == 0) => {
+                    rarities.flushes.remove(0).trigger
+                }
+                Some(rarities) => return self.flags.awaited.set(!rarities.flushes.is_empty()),
+                None => return,
+            };
+            trigger.callback(());
+        }
+    }
+
+    /// How much of files waits to be sent.
+    pub(super) fn file_bytes(&self) -> usize {
+        if !self.flags.attached.get() {
+            return 0;
+        }
+        self.rarities
+            .borrow()
+            .as_ref()
+            .map_or(0, |rarities| rarities.attachments.file_bytes())
+    }
+
+    /// Whether everything that can be sent is with the system. (A descriptor cannot, before
+    /// a byte is written after it.)
+    pub(super) fn is_flushed(&self) -> bool {
+        self.outgoing.borrow().is_empty() && self.file_bytes() == 0
+    }
+}
