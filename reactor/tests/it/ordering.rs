@@ -44,6 +44,22 @@ const PROOFS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "sockets/connection/attachments.rs",
+        "A part of a file leaves after the bytes that were written before it",
+        &[
+            "files_keep_their_place_among_the_bytes",
+            "a_file_leaves_after_what_was_written_before_and_before_what_is_written_after",
+        ],
+    ),
+    (
+        "sockets/connection/attachments.rs",
+        "A descriptor travels with the first byte that was written",
+        &[
+            "descriptors_travel_with_the_next_byte_that_is_written",
+            "descriptors_come_with_the_byte_that_was_written_after_them",
+        ],
+    ),
+    (
         "calls.rs",
         "in the order of pushing",
         &["calls_come_in_the_order_of_pushing"],
