@@ -105,4 +105,7 @@ mod documents {
 
     #[doc = include_str!("../docs/how-to.md")]
     struct HowTo;
+
+    #[doc = include_str!("../docs/embedding.md")]
+    struct Embedding;
 }

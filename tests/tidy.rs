@@ -207,6 +207,9 @@ fn tests_are_sentences_that_always_run() {
         "reactor",
         "protocols",
         "examples",
+        "embedding/examples",
+        "embedding/src",
+        "embedding/tests",
         "tests",
     ]);
     let mut tests = 0;

@@ -6,6 +6,7 @@
     reason = "nobody prints a test's own types"
 )]
 
+mod embedding;
 mod examples;
 mod interrupted;
 mod lines;

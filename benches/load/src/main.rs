@@ -4,10 +4,14 @@
 //! of SIZE bytes on their way until MESSAGES have come back in all. Every byte that
 //! comes back is compared with the one that was sent; a difference, or an early end,
 //! is an error and exit status 1.
+//!
+//! For who measures the server: when all are connected it says `connected` and waits for a
+//! line on its standard input; when all is back it says how many messages that were, and
+//! keeps the connections until its standard input ends.
 
 use std::env;
 use std::error::Error;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write, stdin};
 use std::net::{SocketAddr, TcpStream};
 
 use rustix::buffer::spare_capacity;
@@ -53,6 +57,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut buffer = vec![0; 1 << 20];
     let mut events = Vec::with_capacity(1024);
     let mut open = connections;
+    println!("connected");
+    stdin().read_line(&mut String::new())?;
     for client in &mut clients {
         send(client, &pattern)?;
     }
@@ -94,6 +100,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     println!("{} messages", each / size * connections as u64);
+    stdin().read_line(&mut String::new())?;
     Ok(())
 }
 

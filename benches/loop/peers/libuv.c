@@ -1,0 +1,136 @@
+// What bench-loop does with Torsade, with libuv: `libuv TABLE SIZE` prints the CPU time of
+// a unit in nanoseconds. Counts its callbacks, and checks that none came early.
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <uv.h>
+
+static uint64_t draws = 1;
+static size_t made;
+static size_t until;
+
+static void demand(int holds, const char *what) {
+  if (!holds) {
+    fprintf(stderr, "%s\n", what);
+    exit(1);
+  }
+}
+
+// A linear congruential generator (Knuth's MMIX), as in timers.rs.
+static uint64_t draw(void) {
+  draws = draws * 6364136223846793005u + 1442695040888963407u;
+  return draws >> 33;
+}
+
+// In milliseconds, which is what libuv counts in: rounded up.
+static uint64_t long_delay(void) { return 30000 + (draw() % 30000000 + 999) / 1000; }
+static uint64_t short_delay(void) { return (draw() % 1000000 + 999) / 1000; }
+
+static double cpu_time(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
+}
+
+static void on_timer(uv_timer_t *timer) {
+  demand(uv_now(timer->loop) >= (uint64_t)(uintptr_t)timer->data, "a timer came early");
+  made++;
+}
+
+static void cancel(uv_loop_t *loop, size_t pending, int at_once) {
+  const size_t cancelled = 2000000;
+  uv_timer_t *timers = calloc(pending + 1, sizeof *timers);
+  for (size_t i = 0; i <= pending; i++) {
+    uv_timer_init(loop, &timers[i]);
+    if (i < pending) uv_timer_start(&timers[i], on_timer, long_delay(), 0);
+  }
+  size_t oldest = 0, free = pending;
+  double before = 0;
+  for (size_t i = 0; i < cancelled + cancelled / 10; i++) {
+    if (i == cancelled / 10) before = cpu_time();
+    uv_timer_start(&timers[free], on_timer, long_delay(), 0);
+    if (at_once) {
+      uv_timer_stop(&timers[free]);
+    } else {
+      uv_timer_stop(&timers[oldest]);
+      free = oldest;
+      oldest = oldest == pending ? 0 : oldest + 1;
+    }
+  }
+  printf("%f\n", (cpu_time() - before) / (double)cancelled);
+}
+
+static void fire(uv_loop_t *loop, size_t count) {
+  double before = cpu_time();
+  uv_timer_t *timers = malloc(count * sizeof *timers);
+  for (size_t i = 0; i < count; i++) {
+    uint64_t delay = short_delay();
+    uv_timer_init(loop, &timers[i]);
+    // The time of the turn, as uv_timer_start takes it; the others read the clock.
+    uv_update_time(loop);
+    timers[i].data = (void *)(uintptr_t)(uv_now(loop) + delay);
+    uv_timer_start(&timers[i], on_timer, delay, 0);
+  }
+  uv_run(loop, UV_RUN_DEFAULT);
+  demand(made == count, "each timer fires once");
+  printf("%f\n", (cpu_time() - before) / (double)count);
+}
+
+static int near, far, answers;
+
+static void on_ready(uv_poll_t *poll, int status, int events) {
+  demand(status == 0 && events == UV_READABLE, "it is readable");
+  if (answers) {
+    char buffer[64];
+    demand(recv(near, buffer, sizeof buffer, 0) == 64, "all of it comes");
+    demand(send(far, buffer, sizeof buffer, 0) == 64, "there is room");
+  }
+  if (++made == until) uv_stop(poll->loop);
+}
+
+static void turn(uv_loop_t *loop, size_t count) {
+  uv_poll_t poll;
+  uv_poll_init(loop, &poll, near);
+  uv_poll_start(&poll, UV_READABLE, on_ready);
+  until = count;
+  uv_run(loop, UV_RUN_DEFAULT);
+  double before = cpu_time();
+  until = 2 * count;
+  uv_run(loop, UV_RUN_DEFAULT);
+  demand(made == 2 * count, "each turn calls");
+  printf("%f\n", (cpu_time() - before) / (double)count);
+}
+
+int main(int argc, char **argv) {
+  demand(argc == 3, "usage: libuv TABLE SIZE");
+  uv_loop_t *loop = uv_default_loop();
+  const char *table = argv[1];
+  size_t size = strtoull(argv[2], NULL, 10);
+  if (!strcmp(table, "timers_cancel")) {
+    cancel(loop, size, 1);
+  } else if (!strcmp(table, "timers_replace")) {
+    cancel(loop, size, 0);
+  } else if (!strcmp(table, "timers_fire") || !strcmp(table, "timers_fire_capturing")) {
+    fire(loop, size);
+  } else if (!strcmp(table, "turn")) {
+    near = eventfd(1, EFD_NONBLOCK);
+    turn(loop, size);
+  } else if (!strcmp(table, "turn_answered")) {
+    int pair[2];
+    demand(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) == 0, "a pair");
+    near = pair[0];
+    far = pair[1];
+    answers = 1;
+    char message[64] = {0};
+    demand(send(far, message, sizeof message, 0) == 64, "there is room");
+    turn(loop, size);
+  } else {
+    demand(0, "there is no such table");
+  }
+  return 0;
+}

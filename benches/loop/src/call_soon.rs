@@ -1,0 +1,147 @@
+//! Calls for the next turn: a thousand a turn.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::hint::black_box;
+use std::mem;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::task::{LocalSet, spawn_local, yield_now};
+use torsade::prelude::Reactor;
+
+use crate::{Table, made, measure, report};
+
+pub const EMPTY: Table = Table {
+    name: "call_soon",
+    group: "call_soon",
+    title: "call_soon: a callback that captures nothing, a thousand a turn; calls",
+    sizes: &[2_000_000],
+    contenders: &[
+        ("ours", "torsade: call_soon", |count| ours(count, || made)),
+        ("tokio", "tokio: spawn_local of a ready future", |count| {
+            with_tokio(count, || async { made() });
+        }),
+        ("calloop", "calloop: insert_idle", |count| with_calloop(count, || made)),
+        ("bare", "bare: a VecDeque of boxed calls", |count| bare(count, || made)),
+    ],
+    has_libuv: false,
+};
+
+/// What a callback carries: something that has to be dropped, and a number.
+type Captured = (Rc<()>, u64);
+
+pub const CAPTURING: Table = Table {
+    name: "call_soon_capturing",
+    group: "call_soon",
+    title: "call_soon: a callback that captures an Rc and a number, a thousand a turn; calls",
+    sizes: &[2_000_000],
+    contenders: &[
+        ("ours", "torsade: call_soon", |count| {
+            let captured = captured();
+            ours(count, move || capturing(captured.clone()));
+        }),
+        ("tokio", "tokio: spawn_local of a ready future", |count| {
+            let captured = captured();
+            with_tokio(count, move || {
+                let call = capturing(captured.clone());
+                async move { call() }
+            });
+        }),
+        ("calloop", "calloop: insert_idle", |count| {
+            let captured = captured();
+            with_calloop(count, move || capturing(captured.clone()));
+        }),
+        ("bare", "bare: a VecDeque of boxed calls", |count| {
+            let captured = captured();
+            bare(count, move || capturing(captured.clone()));
+        }),
+    ],
+    has_libuv: false,
+};
+
+const BATCH: usize = 1000;
+
+fn captured() -> Captured {
+    (Rc::new(()), 1)
+}
+
+fn capturing(captured: Captured) -> impl FnOnce() + 'static {
+    move || {
+        black_box(&captured);
+        made();
+    }
+}
+
+fn ours<F: FnOnce() + 'static>(count: usize, mut call: impl FnMut() -> F) {
+    let reactor = Reactor::new().expect("a descriptor is left");
+    let mut batch = || {
+        for _ in 0..BATCH {
+            reactor.call_soon(call());
+        }
+        reactor.turn(Some(Duration::ZERO)).expect("it turns");
+    };
+    batch();
+    report(measure(count, || (0..count / BATCH).for_each(|_| batch())));
+}
+
+fn with_tokio<F: Future<Output = ()> + 'static>(count: usize, mut call: impl FnMut() -> F) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a descriptor is left");
+    LocalSet::new().block_on(&runtime, async {
+        let mut cost = 0.0;
+        for round in 0..2 {
+            // The last task of a batch says that it is done: tasks run in order.
+            let batches = if round == 0 { 1 } else { count / BATCH };
+            let before = bench_rounds::cpu_time();
+            let made_before = crate::MADE.get();
+            for _ in 0..batches {
+                let until = crate::MADE.get() + BATCH;
+                for _ in 0..BATCH {
+                    drop(spawn_local(call()));
+                }
+                while crate::MADE.get() < until {
+                    yield_now().await;
+                }
+            }
+            assert_eq!(crate::MADE.get() - made_before, batches * BATCH);
+            let took = bench_rounds::cpu_time() - before;
+            cost = took.as_nanos() as f64 / (batches * BATCH) as f64;
+        }
+        report(cost);
+    });
+}
+
+fn with_calloop<F: FnOnce() + 'static>(count: usize, mut call: impl FnMut() -> F) {
+    let mut event_loop = calloop::EventLoop::<()>::try_new().expect("a descriptor is left");
+    let handle = event_loop.handle();
+    let mut batch = || {
+        for _ in 0..BATCH {
+            let call = call();
+            handle.insert_idle(move |()| call());
+        }
+        event_loop
+            .dispatch(Some(Duration::ZERO), &mut ())
+            .expect("it turns");
+    };
+    batch();
+    report(measure(count, || (0..count / BATCH).for_each(|_| batch())));
+}
+
+fn bare<F: FnOnce() + 'static>(count: usize, mut call: impl FnMut() -> F) {
+    let queue: RefCell<VecDeque<Box<dyn FnOnce()>>> = RefCell::default();
+    let mut batch = || {
+        for _ in 0..BATCH {
+            queue.borrow_mut().push_back(Box::new(call()));
+        }
+        let mut calls = mem::take(&mut *queue.borrow_mut());
+        for call in calls.drain(..) {
+            call();
+        }
+        *queue.borrow_mut() = calls;
+    };
+    batch();
+    report(measure(count, || (0..count / BATCH).for_each(|_| batch())));
+}

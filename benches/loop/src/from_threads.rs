@@ -1,0 +1,139 @@
+//! Calls from other threads: one or four of them post as fast as they can.
+
+use std::thread;
+
+use tokio::sync::mpsc;
+use tokio::task::{LocalSet, spawn_local};
+use torsade::prelude::Reactor;
+
+use crate::{Table, made, measure, report};
+
+pub const CALLS: Table = Table {
+    name: "call_from_thread",
+    group: "call_from_thread",
+    title: "calls from threads into the loop, each with a number; threads",
+    sizes: &[1, 4],
+    contenders: &[
+        ("ours", "torsade: call_from_thread", ours),
+        ("tokio", "tokio: unbounded mpsc of boxed calls, local task", tokio_calls),
+        ("tokio-numbers", "tokio: unbounded mpsc of numbers, local task", tokio_numbers),
+        ("calloop", "calloop: channel of boxed calls", calloop),
+    ],
+    has_libuv: false,
+};
+
+/// Calls in all, whatever the number of threads.
+const CALLS_MADE: usize = 2_000_000;
+
+/// What a call brings, so that one is not like the other.
+fn take(number: usize) {
+    assert!(number < CALLS_MADE);
+    made();
+}
+
+/// Runs a thread's part on so many of them while `listen` hears them.
+fn threads<P: Fn(usize) + Send + 'static>(
+    threads: usize,
+    poster: impl Fn() -> P,
+    listen: impl FnOnce(),
+) {
+    let each = CALLS_MADE / threads;
+    report(measure(each * threads, || {
+        let threads: Vec<_> = (0..threads)
+            .map(|_| {
+                let post = poster();
+                thread::spawn(move || (0..each).for_each(post))
+            })
+            .collect();
+        listen();
+        for thread in threads {
+            thread.join().expect("it posts and ends");
+        }
+    }));
+}
+
+fn ours(count: usize) {
+    let reactor = Reactor::new().expect("a descriptor is left");
+    let until = CALLS_MADE / count * count;
+    threads(
+        count,
+        || {
+            let remote = reactor.remote();
+            move |number| remote.call_from_thread(move |_| take(number))
+        },
+        || {
+            while crate::MADE.get() < until {
+                reactor.turn(None).expect("it turns");
+            }
+        },
+    );
+}
+
+type Boxed = Box<dyn FnOnce() + Send>;
+
+fn tokio_calls(count: usize) {
+    with_tokio(
+        count,
+        |number| -> Boxed { Box::new(move || take(number)) },
+        |call| call(),
+    );
+}
+
+fn tokio_numbers(count: usize) {
+    with_tokio(count, |number| number, take);
+}
+
+fn with_tokio<T: Send + 'static>(count: usize, make: fn(usize) -> T, hear: fn(T)) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a descriptor is left");
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    let until = CALLS_MADE / count * count;
+    threads(
+        count,
+        || {
+            let sender = sender.clone();
+            move |number| assert!(sender.send(make(number)).is_ok(), "somebody listens")
+        },
+        || {
+            LocalSet::new().block_on(&runtime, async {
+                let task = spawn_local(async move {
+                    for _ in 0..until {
+                        hear(receiver.recv().await.expect("somebody posts"));
+                    }
+                });
+                task.await.expect("it ends");
+            });
+        },
+    );
+}
+
+fn calloop(count: usize) {
+    let mut event_loop = calloop::EventLoop::<()>::try_new().expect("a descriptor is left");
+    let (sender, channel) = calloop::channel::channel::<Boxed>();
+    event_loop
+        .handle()
+        .insert_source(channel, |event, (), ()| {
+            if let calloop::channel::Event::Msg(call) = event {
+                call();
+            }
+        })
+        .expect("it is inserted");
+    let until = CALLS_MADE / count * count;
+    threads(
+        count,
+        || {
+            let sender = sender.clone();
+            move |number| {
+                let call: Boxed = Box::new(move || take(number));
+                assert!(sender.send(call).is_ok(), "somebody listens");
+            }
+        },
+        || {
+            while crate::MADE.get() < until {
+                event_loop.dispatch(None, &mut ()).expect("it turns");
+            }
+        },
+    );
+}
