@@ -88,9 +88,9 @@ pub mod prelude {
         Cooperator, LoopingCall, TimerService, defer_later, react, sleep,
     };
     pub use torsade_reactor::{
-        Address, ClientEndpoint, ConnectError, ConnectionLost, DelayedCall, Factory, Limits,
-        ListenError, Port, Protocol, Reactor, Remote, RunError, ServerEndpoint, TcpClientEndpoint,
-        TcpServerEndpoint, Transport, WeakReactor,
+        Address, Backoff, ClientEndpoint, ClientService, ConnectError, ConnectionLost, DelayedCall,
+        Factory, Limits, ListenError, Port, Protocol, Reactor, Remote, RunError, ServerEndpoint,
+        TcpClientEndpoint, TcpServerEndpoint, Transport, WeakReactor,
     };
 }
 

@@ -149,6 +149,12 @@ pub(crate) trait Driver {
     /// listening.
     fn names(&self) -> Box<dyn Names>;
 
+    /// A number for what is to differ from one process to the next, such as the jitter of
+    /// clients that connect again. The same each time, where everything is to be.
+    fn seed(&self) -> u64 {
+        0
+    }
+
     /// A place where signals are noted, none to begin with. Those that come end a `wait`.
     fn watch_signals(&self) -> io::Result<Rc<dyn SignalSource>>;
 

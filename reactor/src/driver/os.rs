@@ -1,6 +1,7 @@
 //! The operating system as a driver.
 
 use std::cell::OnceCell;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -151,6 +152,11 @@ impl Driver for OsDriver {
 
     fn names(&self) -> Box<dyn Names> {
         Box::new(SystemNames)
+    }
+
+    fn seed(&self) -> u64 {
+        // What std keeps its tables safe with.
+        RandomState::new().build_hasher().finish()
     }
 
     fn watch_signals(&self) -> io::Result<Rc<dyn SignalSource>> {

@@ -93,6 +93,10 @@ impl Driver for HostDriver {
         Some(network.draw_time(Duration::ZERO, THREAD_TIME_MAX))
     }
 
+    fn seed(&self) -> u64 {
+        self.network.borrow_mut().draw_seed()
+    }
+
     fn wait(&self, limit: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         self.woken.take();
         let now = self.network.borrow().now();

@@ -75,7 +75,7 @@ mod lane;
 mod link;
 mod network;
 mod plan;
-mod random;
+pub(crate) mod random;
 mod swarm;
 mod trace;
 mod world;

@@ -22,6 +22,7 @@ mod reentrancy;
 mod remote;
 mod running;
 mod sent_files;
+mod service;
 mod signals;
 mod simulation;
 mod threads;

@@ -124,6 +124,14 @@ const PROOFS: &[(&str, &str, &[&str])] = &[
         &["a_call_that_is_reset_goes_behind_others_of_its_time"],
     ),
     (
+        "service/mod.rs",
+        "What happens while an event is dealt with",
+        &[
+            "it_may_be_stopped_and_started_from_every_callback",
+            "who_is_told_of_a_connection_that_another_has_just_stopped_is_cancelled",
+        ],
+    ),
+    (
         "endpoints/eyeballs.rs",
         "families take turns, beginning with the first one's",
         &["rfc8305_4_families_take_turns_from_that_of_the_first_address"],

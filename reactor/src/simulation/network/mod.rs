@@ -275,6 +275,10 @@ impl Network {
         self.random.between(min, max)
     }
 
+    pub(super) fn draw_seed(&mut self) -> u64 {
+        self.random.next()
+    }
+
     pub(super) fn note(&mut self, text: impl AsRef<str>) {
         let note = Happening::Note(text.as_ref().into());
         self.trace.add(self.now, note);
