@@ -16,10 +16,16 @@ const SPARE_SIZE_MAX: usize = 64 * 1024;
 /// What a buffer for unsent bytes begins with: a few small messages.
 const BUFFER_SIZE: usize = 4 * 1024;
 
+/// Buffers for layers to work in that the reactor keeps: as many as are nested, and the largest
+/// that it keeps.
+const WORK_BUFFERS: usize = 8;
+const WORK_SIZE_MAX: usize = 256 * 1024;
+
 #[derive(Default)]
 pub(crate) struct Buffers {
     read: Cell<Option<Vec<u8>>>,
     spare: RefCell<Vec<Vec<u8>>>,
+    work: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Buffers {
@@ -30,6 +36,18 @@ impl Buffers {
 
     pub(crate) fn return_from_reading(&self, buffer: Vec<u8>) {
         self.read.set(Some(buffer));
+    }
+
+    /// Lends memory to work in, with whatever is in it.
+    pub(crate) fn take_for_work(&self) -> Vec<u8> {
+        self.work.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn return_from_work(&self, buffer: Vec<u8>) {
+        let mut work = self.work.borrow_mut();
+        if buffer.capacity() <= WORK_SIZE_MAX && work.len() < WORK_BUFFERS {
+            work.push(buffer);
+        }
     }
 
     /// Lends memory for unsent bytes.

@@ -453,6 +453,20 @@ impl Reactor {
         })
     }
 
+    /// Lends memory for a layer to work in while a callback lasts, with bytes of former work in
+    /// it: to be overwritten, not to be read. Give it back with
+    /// [`return_buffer`](Reactor::return_buffer); if you do not, it is only an allocation more.
+    #[must_use]
+    pub fn lend_buffer(&self) -> Vec<u8> {
+        self.core().buffers.take_for_work()
+    }
+
+    /// Takes back what [`lend_buffer`](Reactor::lend_buffer) lent, at whatever length: the next one
+    /// need not be filled with zeros.
+    pub fn return_buffer(&self, buffer: Vec<u8>) {
+        self.core().buffers.return_from_work(buffer);
+    }
+
     /// Has `layer` settled when the callback at hand has returned. For layers; to ask
     /// twice is to be called twice.
     pub fn settle_later(&self, layer: Rc<dyn Settle>) {

@@ -50,6 +50,46 @@ pub(super) struct Records {
     asked: Asked,
 }
 
+/// Bytes to be sent, in memory that is longer: what is behind them need not be filled with zeros
+/// for the next ones.
+#[derive(Default)]
+pub(super) struct Outgoing {
+    buffer: Vec<u8>,
+    // Invariant: at most `buffer.len()`.
+    used: usize,
+}
+
+impl Outgoing {
+    pub(super) fn over(buffer: Vec<u8>) -> Self {
+        Self { buffer, used: 0 }
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.buffer[..self.used]
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.used = 0;
+    }
+
+    pub(super) fn into_buffer(self) -> Vec<u8> {
+        self.buffer
+    }
+
+    /// Memory behind what is there, for as much.
+    fn room(&mut self, count: usize) -> &mut [u8] {
+        if self.buffer.len() < self.used + count {
+            self.buffer.resize(self.used + count, 0);
+        }
+        &mut self.buffer[self.used..]
+    }
+
+    /// So much of the room has been filled.
+    fn add(&mut self, count: usize) {
+        self.used += count;
+    }
+}
+
 enum Side {
     Client(Box<UnbufferedClientConnection>),
     Server(Box<UnbufferedServerConnection>),
@@ -138,7 +178,7 @@ impl Records {
     pub(super) fn receive(
         &mut self,
         mut data: &mut [u8],
-        outgoing: &mut Vec<u8>,
+        outgoing: &mut Outgoing,
         mut tell: impl FnMut(Event<'_>) -> Then,
     ) -> Result<(), Error> {
         if !self.kept.is_empty() {
@@ -176,7 +216,7 @@ impl Records {
     fn take_in(
         &mut self,
         data: &mut [u8],
-        outgoing: &mut Vec<u8>,
+        outgoing: &mut Outgoing,
         tell: &mut impl FnMut(Event<'_>) -> Then,
     ) -> (usize, Result<Then, Error>) {
         let (secured, asked) = (&mut self.is_secured, &self.asked);
@@ -191,17 +231,17 @@ impl Records {
     pub(super) fn encrypt(
         &mut self,
         plaintext: &[u8],
-        outgoing: &mut Vec<u8>,
+        outgoing: &mut Outgoing,
     ) -> Result<(), Error> {
         self.write(outgoing, Message::Data(plaintext))
     }
 
     /// Puts the closing alert into `outgoing`.
-    pub(super) fn close(&mut self, outgoing: &mut Vec<u8>) -> Result<(), Error> {
+    pub(super) fn close(&mut self, outgoing: &mut Outgoing) -> Result<(), Error> {
         self.write(outgoing, Message::Close)
     }
 
-    fn write(&mut self, outgoing: &mut Vec<u8>, message: Message<'_>) -> Result<(), Error> {
+    fn write(&mut self, outgoing: &mut Outgoing, message: Message<'_>) -> Result<(), Error> {
         let seen = &mut self.kept[..self.seen];
         let (used, outcome) = either!(&mut self.side, connection => write(&mut **connection, seen, outgoing, message));
         self.kept.drain(..used);
@@ -220,7 +260,7 @@ fn take_in<C: Process>(
     secured: &mut bool,
     asked: &Asked,
     data: &mut [u8],
-    outgoing: &mut Vec<u8>,
+    outgoing: &mut Outgoing,
     tell: &mut impl FnMut(Event<'_>) -> Then,
 ) -> (usize, Result<Then, Error>) {
     let mut used = 0;
@@ -241,6 +281,8 @@ fn take_in<C: Process>(
                     used += record.discard;
                     then = tell(Event::Data(record.payload));
                 }
+                // All was used up: rustls need not be asked once more to say so.
+                is_dry = used + discard == data.len() && !connection.common().wants_write();
             }
             // Told below that the handshake is complete; the data stays where it is.
             Ok(ConnectionState::ReadTraffic(_)) => {}
@@ -266,7 +308,7 @@ fn take_in<C: Process>(
 
 /// After an error: the alert that tells the peer. The connection is not asked for anything else,
 /// since it would look at the same bytes again.
-fn send_what_is_left<C: Process>(connection: &mut C, outgoing: &mut Vec<u8>) {
+fn send_what_is_left<C: Process>(connection: &mut C, outgoing: &mut Outgoing) {
     while connection.common().wants_write() {
         match connection.process(&mut []).state {
             Ok(ConnectionState::EncodeTlsData(chunk)) => encode(chunk, outgoing),
@@ -279,23 +321,20 @@ fn send_what_is_left<C: Process>(connection: &mut C, outgoing: &mut Vec<u8>) {
     }
 }
 
-fn encode<Data>(mut chunk: EncodeTlsData<'_, Data>, outgoing: &mut Vec<u8>) {
-    let begin = outgoing.len();
+fn encode<Data>(mut chunk: EncodeTlsData<'_, Data>, outgoing: &mut Outgoing) {
     if let Err(EncodeError::InsufficientSize(size)) = chunk.encode(&mut []) {
-        outgoing.resize(begin + size.required_size, 0);
-        let encoded = chunk.encode(&mut outgoing[begin..]);
-        outgoing.truncate(begin + encoded.unwrap_or(0));
+        let encoded = chunk.encode(outgoing.room(size.required_size));
+        outgoing.add(encoded.unwrap_or(0));
     }
 }
 
 fn write<C: Process>(
     connection: &mut C,
     seen: &mut [u8],
-    outgoing: &mut Vec<u8>,
+    outgoing: &mut Outgoing,
     message: Message<'_>,
 ) -> (usize, Result<(), Error>) {
     let mut used = 0;
-    let exhausted = |_: EncryptError| Error::EncryptError;
     loop {
         let UnbufferedStatus { discard, state, .. } = connection.process(&mut seen[used..]);
         used += discard;
@@ -313,31 +352,24 @@ fn write<C: Process>(
             // Not secured, or our side is closed: there is nothing to be said any more.
             Ok(_) => return (used, Ok(())),
         };
-        let begin = outgoing.len();
-        let room = match message {
+        let mut wanted = match message {
             Message::Data(plaintext) => plaintext.len() + (plaintext.len() / RECORD + 1) * OVERHEAD,
             Message::Close => 2 + OVERHEAD,
         };
-        outgoing.resize(begin + room, 0);
         loop {
-            let space = &mut outgoing[begin..];
+            let room = outgoing.room(wanted);
             let written = match message {
-                Message::Data(plaintext) => writer.encrypt(plaintext, space),
-                Message::Close => writer.queue_close_notify(space),
+                Message::Data(plaintext) => writer.encrypt(plaintext, room),
+                Message::Close => writer.queue_close_notify(room),
             };
             match written {
                 Ok(count) => {
-                    outgoing.truncate(begin + count);
+                    outgoing.add(count);
                     return (used, Ok(()));
                 }
                 // There was more to be said first, such as a change of keys.
-                Err(EncryptError::InsufficientSize(size)) => {
-                    outgoing.resize(begin + size.required_size, 0);
-                }
-                Err(error) => {
-                    outgoing.truncate(begin);
-                    return (used, Err(exhausted(error)));
-                }
+                Err(EncryptError::InsufficientSize(size)) => wanted = size.required_size,
+                Err(EncryptError::EncryptExhausted) => return (used, Err(Error::EncryptError)),
             }
         }
     }

@@ -109,6 +109,23 @@ fn a_closing_alert_is_half_a_close() {
 }
 
 #[test]
+fn a_connection_whose_both_halves_are_closed_is_over() {
+    let talk = talk(Speaker::half_open(), Speaker::half_open());
+    talk.client.write("question");
+    talk.client.lose_write_connection();
+    talk.run();
+    talk.at_client.check(["made"]);
+    talk.server.write("answer");
+    talk.server.lose_write_connection();
+    talk.run();
+    assert_eq!(talk.at_client.text(), "answer");
+    for seen in [&talk.at_client, &talk.at_server] {
+        seen.check(["made", "read lost", "lost"]);
+        seen.is_lost_with("Done");
+    }
+}
+
+#[test]
 fn an_end_without_a_closing_alert_is_told_from_a_clean_one() {
     let talk = talk(Speaker::default(), Speaker::half_open());
     talk.client.write("the whole truth, and");

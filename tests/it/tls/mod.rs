@@ -5,6 +5,7 @@ mod certificates;
 mod endings;
 mod endpoints;
 mod flow;
+mod interop;
 mod speaker;
 mod starttls;
 mod talking;

@@ -259,7 +259,7 @@ fn in_the_clear_everything_is_as_without() {
     client.lose_write_connection();
     pair.pump.run().expect("it rests");
     at_server.check(["made", "read lost", "lost"]);
-    // Both have ended: that is the end.
+    // Nothing can come and nothing can go.
     at_client.check(["made", "read lost", "lost"]);
     at_client.is_lost_with("Done");
     assert!(!server.is_connected());

@@ -6,6 +6,7 @@ use torsade_reactor::{ConnectionLost, Stream};
 
 use super::{Ending, Stage, TlsStream};
 use crate::tls::error::TlsError;
+use crate::tls::records::Outgoing;
 
 impl TlsStream {
     pub(super) fn send_closing_alert(&self) {
@@ -13,11 +14,11 @@ impl TlsStream {
             return;
         }
         if let Some(mut records) = self.records.take() {
-            let mut outgoing = Vec::new();
+            let mut outgoing = Outgoing::default();
             // Without keys there is no alert to be sent, and the peer sees the end all the same.
             let _ = records.close(&mut outgoing);
             self.records.set(Some(records));
-            self.below.write(&outgoing);
+            self.below.write(outgoing.as_slice());
         }
     }
 

@@ -40,12 +40,12 @@ use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use torsade_deferred::{Deferred, Trigger, fail, succeed};
 use torsade_reactor::{
-    ConnectionLost, DelayedCall, Limits, NotFlushed, Receiver, Settle, Socket, Stream,
+    ConnectionLost, DelayedCall, Limits, NotFlushed, Reactor, Receiver, Settle, Socket, Stream,
 };
 
 use crate::tls::config::{ClientConfig, ServerConfig, TlsLimits};
 use crate::tls::error::{StartTlsError, TlsError};
-use crate::tls::records::{RECORD, Records};
+use crate::tls::records::{Outgoing, RECORD, Records};
 use crate::tls::session::{Asked, Session, WritesNameDown};
 
 /// What is encrypted at once: more would only wait in one more buffer.
@@ -360,31 +360,41 @@ impl TlsStream {
     }
 
     /// Encrypts `plaintext` and writes it below, in pieces.
-    fn send(&self, plaintext: &[u8]) {
+    fn send(&self, plaintext: &[u8], reactor: &Reactor) {
         let Some(mut records) = self.records.take() else {
             return;
         };
-        let mut outgoing = Vec::new();
+        let mut outgoing = Outgoing::over(reactor.lend_buffer());
         let mut outcome = Ok(());
         for piece in plaintext.chunks(AT_ONCE) {
             outgoing.clear();
             outcome = records.encrypt(piece, &mut outgoing);
-            self.below.write(&outgoing);
+            self.below.write(outgoing.as_slice());
             if outcome.is_err() {
                 break;
             }
         }
+        reactor.return_buffer(outgoing.into_buffer());
         self.records.set(Some(records));
         if let Err(error) = outcome {
             self.fail(TlsError::from_rustls(error));
         }
     }
 
-    fn send_waiting(&self) {
-        let plaintext = self.plaintext.take();
+    /// Sends the plaintext that waits, and gives its memory back.
+    fn send_plaintext(&self) {
+        let mut plaintext = self.plaintext.take();
         if !plaintext.is_empty() {
-            self.send(&plaintext);
+            let reactor = self.socket().reactor();
+            self.send(&plaintext, &reactor);
+            plaintext.clear();
+            reactor.return_buffer(plaintext);
         }
+    }
+
+    /// Sends the plaintext that waits; whoever waits for that now waits for the stream below.
+    fn send_waiting(&self) {
+        self.send_plaintext();
         let flushes = self.flushes.take();
         for trigger in flushes {
             self.below.flush().chain_into(trigger);
@@ -393,7 +403,12 @@ impl TlsStream {
 
     /// Tells the receiver when too much is unsent, here or below, and when it is not any more.
     fn mind_the_marks(&self) {
-        let (waiting, limits) = (self.plaintext.borrow().len(), self.below.limits());
+        let waiting = self.plaintext.borrow().len();
+        let (choked, below) = (self.flags.told_choked.get(), self.flags.below_choked.get());
+        if waiting == 0 && !choked && !below {
+            return self.flags.overfull.set(false);
+        }
+        let limits = self.below.limits();
         self.flags.overfull.set(waiting > limits.unsent_max);
         let mark = match self.flags.plaintext_choked.get() {
             true => limits.unsent_low,
@@ -424,6 +439,10 @@ impl Settle for TlsStream {
             if self.flags.write_ending.get() {
                 self.send_closing_alert();
             }
+            if self.flags.write_ended.get() && self.flags.peer_closed.get() {
+                // Nothing can come and nothing can go.
+                self.lose_connection(ConnectionLost::Done);
+            }
         }
         if self.ending.get() == Ending::Closing {
             self.close();
@@ -451,11 +470,9 @@ impl Stream for TlsStream {
                 .take()
                 .map(|records| self.records.set(Some(records)));
             if is_there.is_some() {
-                if waiting > 0 {
-                    let plaintext = self.plaintext.take();
-                    self.send(&plaintext);
-                }
-                return self.send(data);
+                // Whoever waits for a flush is told later: nobody is called from in here.
+                self.send_plaintext();
+                return self.send(data, &self.socket().reactor());
             }
         }
         let limit = self.below.limits().unsent_max;
@@ -463,7 +480,13 @@ impl Stream for TlsStream {
         if waiting > limit && self.flags.overfull.get() {
             return self.abort_connection(ConnectionLost::Overrun { limit });
         }
-        self.plaintext.borrow_mut().extend_from_slice(data);
+        let mut plaintext = self.plaintext.borrow_mut();
+        // Gone when the callback returns; what waits for a handshake lies too long to be lent.
+        if secured && plaintext.capacity() == 0 {
+            *plaintext = self.socket().reactor().lend_buffer();
+            plaintext.clear();
+        }
+        plaintext.extend_from_slice(data);
         self.settle_soon();
     }
 

@@ -6,7 +6,7 @@ use torsade_reactor::{ConnectionLost, NotFlushed, Receiver};
 
 use super::{Ending, Stage, TlsStream};
 use crate::tls::error::TlsError;
-use crate::tls::records::{Event, Then};
+use crate::tls::records::{Event, Outgoing, Then};
 use crate::tls::session::Session;
 
 impl TlsStream {
@@ -30,14 +30,14 @@ impl TlsStream {
             records.keep(data);
             return self.records.set(Some(records));
         }
-        let mut outgoing = Vec::new();
+        let mut outgoing = Outgoing::default();
         let outcome = records.receive(data, &mut outgoing, |event| self.deliver(event));
         if self.ending.get() != Ending::Lost {
             self.records.set(Some(records));
         }
         // Before all that was written meanwhile: that is encrypted when this is settled.
-        if !outgoing.is_empty() {
-            self.below.write(&outgoing);
+        if !outgoing.as_slice().is_empty() {
+            self.below.write(outgoing.as_slice());
         }
         if let Err(error) = outcome {
             self.fail(TlsError::from_rustls(error));
@@ -57,7 +57,10 @@ impl TlsStream {
             Event::PeerClosed => {
                 self.flags.peer_closed.set(true);
                 match self.ending.get() {
-                    Ending::Open => self.tell(|receiver| receiver.read_connection_lost()),
+                    Ending::Open => {
+                        self.tell(|receiver| receiver.read_connection_lost());
+                        self.settle_soon();
+                    }
                     Ending::Leaving => self.leave_below(),
                     Ending::Closing | Ending::Over | Ending::Lost => {}
                 }
