@@ -35,7 +35,6 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
-use std::mem;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
@@ -46,13 +45,13 @@ use crate::delayed_call::{Call, DelayedCall, Time};
 use crate::descriptor::Readiness;
 use crate::driver::{Driver, Event};
 use crate::dump::Ages;
-use crate::error::RunError;
 use crate::hooks::{Phase, PhaseHooks, TurnHooks};
 use crate::inspect::{ScheduledAt, StopWatch};
 use crate::panics;
 use crate::reactor::{Owner, Reactor};
-use crate::remote::{Ending, Mailbox};
+use crate::remote::Mailbox;
 use crate::resolver::Lookups;
+use crate::running::SHUTDOWN_LIMIT;
 use crate::signals::Watchers;
 use crate::slab::{Slab, Token};
 use crate::sources::{Registered, Shown};
@@ -63,10 +62,6 @@ use crate::timers::Timers;
 
 /// "For ever", where a deadline is beyond the clock's range.
 const FAR_FUTURE: Duration = Duration::from_secs(86_400 * 365 * 30);
-
-/// How long the hooks before a shutdown may take in all: as long as a connection may take
-/// to send its rest.
-const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);
 
 /// Something that events come for: a connection, a port, an attempt.
 ///
@@ -118,9 +113,9 @@ pub(crate) struct Core {
     pub(crate) idle: TurnHooks,
     pub(crate) startup: PhaseHooks,
     pub(crate) shutdown: PhaseHooks,
-    shutdown_limit: Cell<Duration>,
+    pub(crate) shutdown_limit: Cell<Duration>,
     /// Ends the wait for the hooks before a shutdown; there while they are waited for.
-    shutting_down: RefCell<Option<DelayedCall>>,
+    pub(crate) shutting_down: RefCell<Option<DelayedCall>>,
     pub(crate) sources: RefCell<Slab<Registered>>,
     /// Where somebody asked for what is being done: new sources are registered under it.
     pub(crate) origin: Cell<Option<&'static Location<'static>>>,
@@ -143,13 +138,13 @@ pub(crate) struct Core {
     calls_made: Cell<u64>,
     pub(crate) running: Cell<bool>,
     /// The hooks of the start have begun and not come to their end.
-    starting: Cell<bool>,
-    stopping: Cell<bool>,
+    pub(crate) starting: Cell<bool>,
+    pub(crate) stopping: Cell<bool>,
     /// The loop is to be left at the end of the turn.
     pub(crate) leaving: Cell<bool>,
     pub(crate) stop_on_signals: Cell<bool>,
     pub(crate) signals: Watchers,
-    winding_up: Cell<bool>,
+    pub(crate) winding_up: Cell<bool>,
 }
 
 impl Core {
@@ -313,7 +308,7 @@ impl Core {
         });
     }
 
-    fn run_phase(&self, hooks: &PhaseHooks, phase: Phase) {
+    pub(crate) fn run_phase(&self, hooks: &PhaseHooks, phase: Phase) {
         hooks.run(phase, |hook| self.run_user_code(hook));
     }
 
@@ -503,96 +498,6 @@ impl Core {
         }
     }
 
-    /// Before the first turn of a run: the hooks of the start.
-    pub(crate) fn start(self: &Rc<Self>) {
-        self.run_phase(&self.startup, Phase::Before);
-        self.starting.set(true);
-        self.go_on_starting();
-    }
-
-    /// The rest of the start, once the hooks before it have fired.
-    fn go_on_starting(&self) {
-        if self.starting.get() && !self.startup.is_waiting() {
-            self.starting.set(false);
-            self.run_phase(&self.startup, Phase::During);
-            self.run_phase(&self.startup, Phase::After);
-        }
-    }
-
-    pub(crate) fn enter(&self) -> Result<Running<'_>, RunError> {
-        if self.running.replace(true) {
-            return Err(RunError::AlreadyRunning);
-        }
-        self.mailbox.begin();
-        self.mailbox.wake();
-        if self.stop_watch.is_running() {
-            self.stop_watch.enters(self.driver.now());
-        }
-        Ok(Running { core: self })
-    }
-
-    pub(crate) fn stop(&self) {
-        self.stopping.set(true);
-    }
-
-    /// After a turn: whether the loop ends here. If it was stopped, what it drove goes,
-    /// once the hooks before that have had their say.
-    pub(crate) fn leave(self: &Rc<Self>) -> bool {
-        if self.stopping.take() && self.shutting_down.borrow().is_none() {
-            self.begin_shutdown();
-        }
-        if self.is_shutdown_due() {
-            self.shut_down();
-            self.leaving.set(false);
-            return true;
-        }
-        self.leaving.take()
-    }
-
-    fn begin_shutdown(self: &Rc<Self>) {
-        let limit = self.shutdown_limit.get();
-        let weak = Rc::downgrade(self);
-        let call = self.call_later(limit, move || {
-            if let Some(core) = weak.upgrade() {
-                tracing::error!(target: "torsade", ?limit, "hooks before the shutdown have not fired; going on without them");
-                core.shutdown.give_up();
-            }
-        });
-        self.shutting_down.replace(Some(call));
-        self.run_phase(&self.shutdown, Phase::Before);
-    }
-
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.get() || self.shutting_down.borrow().is_some()
-    }
-
-    pub(crate) fn is_starting(&self) -> bool {
-        self.starting.get()
-    }
-
-    fn is_shutdown_due(&self) -> bool {
-        self.shutting_down.borrow().is_some() && !self.shutdown.is_waiting()
-    }
-
-    fn shut_down(&self) {
-        if let Some(limit) = self.shutting_down.take() {
-            limit.cancel();
-        }
-        self.lose_everything();
-        self.run_phase(&self.shutdown, Phase::During);
-        self.run_phase(&self.shutdown, Phase::After);
-        self.mailbox.end(Ending::Stopped);
-        // Whoever asked again meanwhile has what they asked for; and a start that was under
-        // way is over.
-        self.stopping.set(false);
-        self.startup.give_up();
-        self.starting.set(false);
-    }
-
-    pub(crate) fn set_shutdown_limit(&self, limit: Duration) {
-        self.shutdown_limit.set(limit);
-    }
-
     /// When there will be something to do, as far as the loop knows by itself; now, if
     /// there is already.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
@@ -602,66 +507,6 @@ impl Core {
             _ if self.boot_timers.borrow().is_empty() => self.timers.borrow().next_deadline(),
             _ => self.next_due().map(|due| self.later(due)),
         }
-    }
-
-    fn lose_everything(&self) {
-        let sources: Vec<_> = self
-            .sources
-            .borrow()
-            .iter()
-            .map(|(_, registered)| Rc::clone(&registered.source))
-            .collect();
-        for source in sources {
-            // The panic of a drop has been reported; the others go all the same.
-            let _ = panics::catch(|| source.stop());
-            self.settle();
-        }
-    }
-
-    /// The last handle is gone: so is everything that nobody can reach any more.
-    pub(crate) fn wind_up(&self) {
-        if self.winding_up.replace(true) {
-            return;
-        }
-        // What goes may bring something new, in its `connection_lost` or its drop; a few
-        // rounds for that, and then it is the cycle's own fault.
-        const ROUNDS: usize = 8;
-        for _ in 0..ROUNDS {
-            self.lose_everything();
-            let timers =
-                [&self.timers, &self.boot_timers].map(|timers| timers.replace(Timers::new()));
-            let soon = mem::replace(&mut *self.soon.borrow_mut(), Calls::new());
-            let starting = self.when_running.take();
-            let (lookups, errands) = (self.lookups.take(), self.errands.take());
-            let _ = panics::catch(|| self.clear_hooks());
-            let _ = panics::catch(|| self.signals.clear());
-            // The panics have been reported.
-            let _ = panics::catch(|| drop((timers, soon)));
-            let _ = panics::catch(|| errands.cancel_all());
-            let _ = panics::catch(|| drop((starting, lookups, errands)));
-            while let Some(post) = self.mailbox.take() {
-                let _ = panics::catch(|| drop(post));
-            }
-            let left = !self.sources.borrow().is_empty()
-                || !self.timers.borrow().is_empty()
-                || !self.boot_timers.borrow().is_empty()
-                || !self.soon.borrow().is_empty();
-            if !left {
-                break;
-            }
-        }
-        self.mailbox.end(Ending::Gone);
-        self.winding_up.set(false);
-    }
-
-    fn clear_hooks(&self) {
-        for hooks in [&self.prepare, &self.check, &self.idle] {
-            hooks.clear();
-        }
-        for hooks in [&self.startup, &self.shutdown] {
-            hooks.clear();
-        }
-        self.stop_watch.clear();
     }
 
     pub(crate) fn driver(&self) -> &dyn Driver {
@@ -773,21 +618,4 @@ pub(crate) enum Pause {
     Wait(Option<Duration>),
     /// Not at all, if the turn has made a call: its caller wants to hear of that.
     UnlessBusy(Option<Duration>),
-}
-
-/// Held while the loop runs.
-pub(crate) struct Running<'a> {
-    core: &'a Core,
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.core.running.set(false);
-        if self.core.stop_watch.is_running() {
-            self.core.stop_watch.leaves(self.core.driver.now());
-        }
-        // From here on a post makes the descriptor readable; one that is there already makes
-        // the deadline pass.
-        self.core.mailbox.fall_asleep();
-    }
 }

@@ -65,6 +65,7 @@ mod remains;
 mod remote;
 mod remote_call;
 mod resolver;
+mod running;
 mod service;
 mod signals;
 mod simulation;

@@ -206,6 +206,11 @@ const PROOFS: &[(&str, &str, &[&str])] = &[
         &["calls_of_four_threads_all_arrive_each_threads_in_order"],
     ),
     (
+        "running.rs",
+        "the hooks before a stop, then ports and connections, then the other hooks",
+        &["starting_and_stopping_have_three_phases_each"],
+    ),
+    (
         "signals.rs",
         "after the wait, before the events of sockets",
         &["signals_come_after_the_wait_and_before_the_events_of_sockets"],

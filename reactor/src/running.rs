@@ -1,0 +1,196 @@
+//! How the loop starts, and all the ways in which it ends.
+//!
+//! # Order
+//!
+//! A stop is a shutdown: the hooks before it, and the loop runs until what they return has
+//! fired or the limit has passed; then ports and connections are lost; then the other hooks.
+//! When the last handle goes there is no hook to be asked: everything is let go.
+//!
+//! # Not here
+//!
+//! The loop between the two (see `core.rs`), and who asks for all this (see `reactor.rs`).
+
+use std::mem;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::calls::Calls;
+use crate::core::Core;
+use crate::error::RunError;
+use crate::hooks::Phase;
+use crate::panics;
+use crate::remote::Ending;
+use crate::timers::Timers;
+
+/// How long the hooks before a shutdown may take in all: as long as a connection may take
+/// to send its rest.
+pub(crate) const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);
+
+impl Core {
+    /// Before the first turn of a run: the hooks of the start.
+    pub(crate) fn start(self: &Rc<Self>) {
+        self.run_phase(&self.startup, Phase::Before);
+        self.starting.set(true);
+        self.go_on_starting();
+    }
+
+    /// The rest of the start, once the hooks before it have fired.
+    pub(crate) fn go_on_starting(&self) {
+        if self.starting.get() && !self.startup.is_waiting() {
+            self.starting.set(false);
+            self.run_phase(&self.startup, Phase::During);
+            self.run_phase(&self.startup, Phase::After);
+        }
+    }
+
+    pub(crate) fn enter(&self) -> Result<Running<'_>, RunError> {
+        if self.running.replace(true) {
+            return Err(RunError::AlreadyRunning);
+        }
+        self.mailbox.begin();
+        self.mailbox.wake();
+        if self.stop_watch.is_running() {
+            self.stop_watch.enters(self.now());
+        }
+        Ok(Running { core: self })
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopping.set(true);
+    }
+
+    /// After a turn: whether the loop ends here. If it was stopped, what it drove goes,
+    /// once the hooks before that have had their say.
+    pub(crate) fn leave(self: &Rc<Self>) -> bool {
+        if self.stopping.take() && self.shutting_down.borrow().is_none() {
+            self.begin_shutdown();
+        }
+        if self.is_shutdown_due() {
+            self.shut_down();
+            self.leaving.set(false);
+            return true;
+        }
+        self.leaving.take()
+    }
+
+    fn begin_shutdown(self: &Rc<Self>) {
+        let limit = self.shutdown_limit.get();
+        let weak = Rc::downgrade(self);
+        let call = self.call_later(limit, move || {
+            if let Some(core) = weak.upgrade() {
+                tracing::error!(target: "torsade", ?limit, "hooks before the shutdown have not fired; going on without them");
+                core.shutdown.give_up();
+            }
+        });
+        self.shutting_down.replace(Some(call));
+        self.run_phase(&self.shutdown, Phase::Before);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get() || self.shutting_down.borrow().is_some()
+    }
+
+    pub(crate) fn is_starting(&self) -> bool {
+        self.starting.get()
+    }
+
+    pub(crate) fn is_shutdown_due(&self) -> bool {
+        self.shutting_down.borrow().is_some() && !self.shutdown.is_waiting()
+    }
+
+    fn shut_down(&self) {
+        if let Some(limit) = self.shutting_down.take() {
+            limit.cancel();
+        }
+        self.lose_everything();
+        self.run_phase(&self.shutdown, Phase::During);
+        self.run_phase(&self.shutdown, Phase::After);
+        self.mailbox.end(Ending::Stopped);
+        // Whoever asked again meanwhile has what they asked for; and a start that was under
+        // way is over.
+        self.stopping.set(false);
+        self.startup.give_up();
+        self.starting.set(false);
+    }
+
+    pub(crate) fn set_shutdown_limit(&self, limit: Duration) {
+        self.shutdown_limit.set(limit);
+    }
+
+    fn lose_everything(&self) {
+        let sources: Vec<_> = self
+            .sources
+            .borrow()
+            .iter()
+            .map(|(_, registered)| Rc::clone(&registered.source))
+            .collect();
+        for source in sources {
+            // The panic of a drop has been reported; the others go all the same.
+            let _ = panics::catch(|| source.stop());
+            self.settle();
+        }
+    }
+
+    /// The last handle is gone: so is everything that nobody can reach any more.
+    pub(crate) fn wind_up(&self) {
+        if self.winding_up.replace(true) {
+            return;
+        }
+        // What goes may bring something new, in its `connection_lost` or its drop; a few
+        // rounds for that, and then it is the cycle's own fault.
+        const ROUNDS: usize = 8;
+        for _ in 0..ROUNDS {
+            self.lose_everything();
+            let timers =
+                [&self.timers, &self.boot_timers].map(|timers| timers.replace(Timers::new()));
+            let soon = mem::replace(&mut *self.soon.borrow_mut(), Calls::new());
+            let starting = self.when_running.take();
+            let (lookups, errands) = (self.lookups.take(), self.errands.take());
+            let _ = panics::catch(|| self.clear_hooks());
+            let _ = panics::catch(|| self.signals.clear());
+            // The panics have been reported.
+            let _ = panics::catch(|| drop((timers, soon)));
+            let _ = panics::catch(|| errands.cancel_all());
+            let _ = panics::catch(|| drop((starting, lookups, errands)));
+            while let Some(post) = self.mailbox.take() {
+                let _ = panics::catch(|| drop(post));
+            }
+            let left = !self.sources.borrow().is_empty()
+                || !self.timers.borrow().is_empty()
+                || !self.boot_timers.borrow().is_empty()
+                || !self.soon.borrow().is_empty();
+            if !left {
+                break;
+            }
+        }
+        self.mailbox.end(Ending::Gone);
+        self.winding_up.set(false);
+    }
+
+    fn clear_hooks(&self) {
+        for hooks in [&self.prepare, &self.check, &self.idle] {
+            hooks.clear();
+        }
+        for hooks in [&self.startup, &self.shutdown] {
+            hooks.clear();
+        }
+        self.stop_watch.clear();
+    }
+}
+
+/// Held while the loop runs.
+pub(crate) struct Running<'a> {
+    core: &'a Core,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.core.running.set(false);
+        if self.core.stop_watch.is_running() {
+            self.core.stop_watch.leaves(self.core.now());
+        }
+        // From here on a post makes the descriptor readable; one that is there already makes
+        // the deadline pass.
+        self.core.mailbox.fall_asleep();
+    }
+}
