@@ -243,7 +243,8 @@ pub(crate) trait StreamSocket {
     /// Makes the coming drop reset the connection instead of closing it in order.
     fn reset_on_drop(&self);
 
-    /// Whether the peer's system has everything that was written.
+    /// Whether the peer's system has everything that was written, and nothing that it sent
+    /// waits unread: whether closing does no harm.
     fn is_delivered(&self) -> bool;
 
     /// What became of `connect`; `WouldBlock` while it goes on.

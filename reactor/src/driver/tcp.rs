@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
 use crate::address::Address;
@@ -180,7 +180,10 @@ impl StreamSocket for TcpSocket {
     }
 
     fn is_delivered(&self) -> bool {
+        // A socket that is closed with something unread resets the connection, and what the
+        // peer has not read of ours is lost to it.
         queue::unacknowledged(self.watched.as_fd()).is_ok_and(|bytes| bytes == 0)
+            && ioctl_fionread(&self.watched).is_ok_and(|bytes| bytes == 0)
     }
 
     fn take_error(&self) -> io::Result<()> {

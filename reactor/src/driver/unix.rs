@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{self, AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::address::{Address, UnixAddress};
@@ -414,7 +414,10 @@ impl StreamSocket for UnixSocket {
     fn reset_on_drop(&self) {}
 
     fn is_delivered(&self) -> bool {
+        // A socket that is closed with something unread resets the connection, and what the
+        // peer has not read of ours is lost to it.
         queue::unacknowledged(self.watched.as_fd()).is_ok_and(|bytes| bytes == 0)
+            && ioctl_fionread(&self.watched).is_ok_and(|bytes| bytes == 0)
     }
 
     fn take_error(&self) -> io::Result<()> {

@@ -328,6 +328,7 @@ impl Wire {
     /// One step on the lane that leads to `side`.
     fn arrive(&self, side: Side) -> Option<Readiness> {
         let Arrival { bytes, tail } = self.incoming(side).borrow_mut().step();
+        let writable = self.outgoing(side).borrow_mut().take_room();
         if self.ends[side.index()].closed.get() {
             // As systems do: what comes for a socket that is gone is answered by a reset.
             if self.incoming(side).borrow_mut().discard_arrived() {
@@ -338,7 +339,6 @@ impl Wire {
             return None;
         }
         let error = self.incoming(side).borrow().error();
-        let writable = self.outgoing(side).borrow_mut().take_room();
         let broken = tail && error.is_some();
         (bytes || tail || writable).then_some(Readiness {
             readable: bytes || tail,
@@ -407,6 +407,7 @@ impl StreamSocket for MemorySocket {
 
     fn is_delivered(&self) -> bool {
         self.wire.outgoing(self.side).borrow().in_flight() == 0
+            && self.wire.incoming(self.side).borrow().unread() == 0
     }
 
     fn take_error(&self) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! What tests of protocols and programs need: time that passes at once, and streams in
 //! memory.
 
+pub mod contract;
 mod manual_clock;
 mod memory_pair;
 mod memory_stream;

@@ -3,7 +3,9 @@
 mod adopted;
 mod boot_clock;
 mod channel;
+mod close_orders;
 mod common;
+mod contract;
 mod descriptors;
 mod embedding;
 mod embedding_contract;
@@ -29,4 +31,5 @@ mod threads;
 mod traced;
 mod transport;
 mod unix;
+mod veil;
 mod weak;

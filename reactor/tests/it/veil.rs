@@ -1,0 +1,167 @@
+//! The shortest layer that changes bytes: each is veiled on its way, and unveiled.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+
+use torsade_deferred::Deferred;
+use torsade_reactor::{ConnectionLost, Limits, Receiver, Settle, Socket, Stream};
+
+/// What is written during one callback is veiled when that returns, as a layer does that
+/// makes records of it.
+pub(crate) struct Veil {
+    me: Weak<Self>,
+    below: Rc<dyn Stream>,
+    above: RefCell<Option<Rc<dyn Receiver>>>,
+    unveiled: RefCell<Vec<u8>>,
+    settling: Cell<bool>,
+}
+
+impl Veil {
+    pub(crate) fn over(below: Rc<dyn Stream>) -> Rc<dyn Stream> {
+        Rc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            below,
+            above: RefCell::default(),
+            unveiled: RefCell::default(),
+            settling: Cell::default(),
+        })
+    }
+
+    fn strong(&self) -> Rc<Self> {
+        self.me.upgrade().expect("somebody holds it, to call it")
+    }
+
+    fn hand_down(&self) {
+        let bytes = self.unveiled.take();
+        if !bytes.is_empty() {
+            self.below.write(&veiled(&bytes));
+        }
+    }
+
+    fn receiver(&self) -> Option<Rc<dyn Receiver>> {
+        self.above.borrow().clone()
+    }
+}
+
+fn veiled(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().map(|byte| byte ^ 0x55).collect()
+}
+
+impl Settle for Veil {
+    fn settle(self: Rc<Self>) {
+        self.settling.set(false);
+        self.hand_down();
+    }
+}
+
+impl Stream for Veil {
+    fn write(&self, data: &[u8]) {
+        if !self.below.is_connected() {
+            return;
+        }
+        self.unveiled.borrow_mut().extend_from_slice(data);
+        if !self.settling.replace(true) {
+            self.socket().reactor().settle_later(self.strong());
+        }
+    }
+
+    fn lose_connection(&self, reason: ConnectionLost) {
+        self.hand_down();
+        self.below.lose_connection(reason);
+    }
+
+    fn abort_connection(&self, reason: ConnectionLost) {
+        self.unveiled.take();
+        self.below.abort_connection(reason);
+    }
+
+    fn lose_write_connection(&self) {
+        self.hand_down();
+        self.below.lose_write_connection();
+    }
+
+    fn pause_reading(&self) {
+        self.below.pause_reading();
+    }
+
+    fn resume_reading(&self) {
+        self.below.resume_reading();
+    }
+
+    fn is_connected(&self) -> bool {
+        self.below.is_connected()
+    }
+
+    fn unsent(&self) -> usize {
+        self.unveiled.borrow().len() + self.below.unsent()
+    }
+
+    fn is_congested(&self) -> bool {
+        self.below.is_congested()
+    }
+
+    fn flush(&self) -> Deferred<()> {
+        self.hand_down();
+        self.below.flush()
+    }
+
+    fn limits(&self) -> Limits {
+        self.below.limits()
+    }
+
+    fn set_limits(&self, limits: Limits) {
+        self.below.set_limits(limits);
+    }
+
+    fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
+        let first = self.above.borrow().is_none();
+        let previous = self.above.replace(Some(receiver));
+        drop(previous);
+        if first {
+            self.below.set_receiver(self.strong());
+        }
+    }
+
+    fn socket(&self) -> &dyn Socket {
+        self.below.socket()
+    }
+
+    fn below(&self) -> Option<&Rc<dyn Stream>> {
+        Some(&self.below)
+    }
+}
+
+impl Receiver for Veil {
+    fn data_received(self: Rc<Self>, data: &[u8]) {
+        if let Some(receiver) = self.receiver() {
+            receiver.data_received(&veiled(data));
+        }
+    }
+
+    fn read_connection_lost(self: Rc<Self>) {
+        if let Some(receiver) = self.receiver() {
+            receiver.read_connection_lost();
+        }
+    }
+
+    fn write_paused(self: Rc<Self>) {
+        if let Some(receiver) = self.receiver() {
+            receiver.write_paused();
+        }
+    }
+
+    fn write_resumed(self: Rc<Self>) {
+        if let Some(receiver) = self.receiver() {
+            receiver.write_resumed();
+        }
+    }
+
+    fn connection_lost(self: Rc<Self>, reason: ConnectionLost) {
+        self.unveiled.take();
+        // Detach, then call: a receiver that comes later is told by the stream below.
+        let receiver = self.above.take();
+        if let Some(receiver) = receiver {
+            receiver.connection_lost(reason);
+        }
+    }
+}
