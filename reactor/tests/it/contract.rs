@@ -1,8 +1,11 @@
 //! Every transport keeps the rule book of streams.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use torsade_reactor::testing::contract::{Contract, Ends};
-use torsade_reactor::testing::{Chunks, memory_pair, virtual_time_reactor};
-use torsade_reactor::{TcpClientEndpoint, TcpServerEndpoint};
+use torsade_reactor::testing::{Chunks, MemoryStream, memory_pair, virtual_time_reactor};
+use torsade_reactor::{Protocol, Stream, TcpClientEndpoint, TcpServerEndpoint, Transport};
 
 use crate::common::reactor;
 use crate::veil::Veil;
@@ -53,5 +56,31 @@ fn a_layer_keeps_the_contract() {
         pair.pump.set_chunks(Chunks::Sizes(vec![100, 1, 5000]));
         Ends::new(reactor, Veil::over(pair.client), Veil::over(pair.server))
     })
+    .check();
+}
+
+#[test]
+fn unix_keeps_the_contract() {
+    /// Gives the stream away before anybody receives from it, and stays behind on one that
+    /// goes nowhere.
+    struct Taken(Rc<RefCell<Option<Rc<dyn Stream>>>>);
+    impl Protocol for Taken {
+        fn put_layer(&mut self, stream: Rc<dyn Stream>) -> Rc<dyn Stream> {
+            let reactor = stream.socket().reactor();
+            self.0.replace(Some(stream));
+            MemoryStream::new(&reactor)
+        }
+        fn data_received(&mut self, _: &Transport<Self>, _: &[u8]) {}
+    }
+    Contract::new(|| {
+        let (reactor, first, second) = (reactor(), Rc::default(), Rc::default());
+        let place = |slot: &Rc<_>| Taken(Rc::clone(slot));
+        reactor
+            .connect_pair(|_| place(&first), |_| place(&second))
+            .expect("there are descriptors left");
+        let taken = |slot: Rc<RefCell<Option<_>>>| slot.take().expect("it was given away");
+        Ends::new(reactor, taken(first), taken(second))
+    })
+    .without_resets()
     .check();
 }

@@ -104,6 +104,7 @@ pub struct Contract {
     make: Box<dyn Fn() -> Ends>,
     volume: usize,
     is_reset: Box<dyn Fn(&ConnectionLost) -> bool>,
+    resets: bool,
 }
 
 impl Contract {
@@ -117,6 +118,7 @@ impl Contract {
                 matches!(reason, ConnectionLost::Io(error)
                     if error.kind() == io::ErrorKind::ConnectionReset)
             }),
+            resets: true,
         }
     }
 
@@ -133,6 +135,14 @@ impl Contract {
     #[must_use]
     pub fn reset_is(mut self, is_reset: impl Fn(&ConnectionLost) -> bool + 'static) -> Self {
         self.is_reset = Box::new(is_reset);
+        self
+    }
+
+    /// The peer of a stream that was aborted may see an end like any other: UNIX sockets
+    /// know no reset.
+    #[must_use]
+    pub fn without_resets(mut self) -> Self {
+        self.resets = false;
         self
     }
 
