@@ -8,7 +8,11 @@ use torsade_reactor::{ClientEndpoint, EndpointError, EndpointParsers, ServerEndp
 /// [`add_client`](EndpointParsers::add_client) and [`add_server`](EndpointParsers::add_server).
 #[must_use]
 pub fn endpoint_parsers() -> EndpointParsers {
-    EndpointParsers::new()
+    #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "nothing is added"))]
+    let mut parsers = EndpointParsers::new();
+    #[cfg(feature = "tls")]
+    torsade_protocols::tls::add_endpoint_kinds(&mut parsers);
+    parsers
 }
 
 /// The client endpoint that a text describes, such as `tcp:example.com:80:timeout=5`.

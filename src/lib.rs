@@ -106,6 +106,10 @@ mod documents {
     #[doc = include_str!("../docs/how-to.md")]
     struct HowTo;
 
+    #[cfg(all(feature = "lines", feature = "tls"))]
+    #[doc = include_str!("../docs/tls.md")]
+    struct TlsChapter;
+
     #[doc = include_str!("../docs/embedding.md")]
     struct Embedding;
 }

@@ -36,6 +36,7 @@ mod certificates;
 mod config;
 mod endpoints;
 mod error;
+mod parsers;
 mod records;
 mod session;
 #[cfg(feature = "lines")]
@@ -53,6 +54,7 @@ pub use self::config::{
 };
 pub use self::endpoints::{TlsClientEndpoint, TlsServerEndpoint};
 pub use self::error::{ConfigError, StartTlsError, TlsError};
+pub use self::parsers::add_endpoint_kinds;
 pub use self::session::Session;
 pub use self::stream::TlsStream;
 pub use self::wrapper::{OnStream, StartTls, Tls, handshake, session, start_client, start_server};

@@ -257,6 +257,7 @@ impl TlsStream {
 
     /// Takes back what was delivered in the clear and not used, behind what it has. For a layer
     /// that has just started TLS.
+    #[cfg(feature = "lines")]
     pub(in crate::tls) fn take_back(&self, unused: &[u8]) {
         if let Some(mut records) = self.records.take() {
             records.keep(unused);
