@@ -16,11 +16,16 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use bench_rounds::{Row, table};
 
 /// Ours first.
-const SERVERS: [(&str, &str); 3] = [
+const SERVERS: [(&str, &str); 5] = [
     ("echo-torsade", "torsade"),
     ("echo-epoll", "bare: epoll and nothing else"),
     ("echo-tokio", "tokio: current thread"),
+    (LIBUV, "libuv"),
+    ("echo-calloop", "calloop: a Generic source each"),
 ];
+
+/// A program in C, compiled on the way.
+const LIBUV: &str = "echo-libuv";
 
 /// Connections, bytes of a message, messages on their way on each connection; and messages
 /// in all, for about a second.
@@ -64,9 +69,14 @@ fn run() -> Result<(), Box<dyn Error>> {
         }
         _ => return Err("usage: bench-echo [ROUNDS] [CONNECTIONS SIZE DEPTH]".into()),
     };
-    println!("CPU time in us of the server (user and system) a message, {rounds} rounds, turn about\n");
+    println!(
+        "CPU time in us of the server (user and system) a message, {rounds} rounds, turn about\n"
+    );
     for (connections, size, depth, messages) in shapes {
-        let servers: Vec<_> = SERVERS.iter().map(|(name, _)| Server::start(name)).collect();
+        let servers: Vec<_> = SERVERS
+            .iter()
+            .map(|(name, _)| Server::start(name))
+            .collect();
         let mut rows = Vec::new();
         for (server, (_, title)) in servers.iter().zip(SERVERS) {
             rows.push(Row::new(title, move || {
@@ -90,6 +100,9 @@ struct Server {
 
 impl Server {
     fn start(name: &str) -> Result<Self, Box<dyn Error>> {
+        if name == LIBUV {
+            compile_libuv()?;
+        }
         let mut process = Command::new(beside(name)?).stdout(Stdio::piped()).spawn()?;
         let output = process.stdout.take().ok_or("its output was piped")?;
         let mut address = String::new();
@@ -110,7 +123,12 @@ impl Server {
             .spawn()?;
         let mut orders = load.stdin.take().ok_or("its input was piped")?;
         let mut lines = BufReader::new(load.stdout.take().ok_or("its output was piped")?).lines();
-        let mut line = || lines.next().ok_or("the load ended early")?.map_err(Box::<dyn Error>::from);
+        let mut line = || {
+            lines
+                .next()
+                .ok_or("the load ended early")?
+                .map_err(Box::<dyn Error>::from)
+        };
         line()?;
         let before = self.ran()?;
         writeln!(orders)?;
@@ -141,6 +159,20 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+fn compile_libuv() -> Result<(), Box<dyn Error>> {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/libuv.c");
+    let output = Command::new("cc")
+        .args(["-O3", "-Wall", "-Werror", "-o"])
+        .arg(beside(LIBUV)?)
+        .args([source, "-luv"])
+        .output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(said.lines().next().unwrap_or("cc says no").into())
 }
 
 /// A program of this workspace.

@@ -20,7 +20,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{}", listener.local_addr()?);
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     const LISTENER: u64 = u64::MAX;
-    epoll::add(&poll, &listener, epoll::EventData::new_u64(LISTENER), EventFlags::IN)?;
+    epoll::add(
+        &poll,
+        &listener,
+        epoll::EventData::new_u64(LISTENER),
+        EventFlags::IN,
+    )?;
     let mut connections: Vec<Option<Connection>> = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
     let mut events = Vec::with_capacity(256);
@@ -31,10 +36,22 @@ fn main() -> Result<(), Box<dyn Error>> {
             if event.data.u64() == LISTENER {
                 while let Ok((socket, _)) = listener.accept() {
                     socket.set_nonblocking(true)?;
-                    let index = connections.iter().position(Option::is_none).unwrap_or(connections.len());
-                    let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-                    epoll::add(&poll, &socket, epoll::EventData::new_u64(index as u64), flags)?;
-                    let connection = Some(Connection { socket, unsent: Vec::new() });
+                    let index = connections
+                        .iter()
+                        .position(Option::is_none)
+                        .unwrap_or(connections.len());
+                    let flags =
+                        EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+                    epoll::add(
+                        &poll,
+                        &socket,
+                        epoll::EventData::new_u64(index as u64),
+                        flags,
+                    )?;
+                    let connection = Some(Connection {
+                        socket,
+                        unsent: Vec::new(),
+                    });
                     if index == connections.len() {
                         connections.push(connection);
                     } else {
@@ -44,8 +61,11 @@ fn main() -> Result<(), Box<dyn Error>> {
                 continue;
             }
             let index = event.data.u64() as usize;
-            let Some(connection) = &mut connections[index] else { continue };
-            let hangup = { event.flags }.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
+            let Some(connection) = &mut connections[index] else {
+                continue;
+            };
+            let hangup =
+                { event.flags }.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
             if !serve(connection, &mut buffer, hangup) {
                 connections[index] = None;
             }
