@@ -69,9 +69,10 @@ impl Guest {
     ///
     /// # Errors
     ///
-    /// The system has no thread or descriptor left.
+    /// The system has no thread or descriptor left; [`Unsupported`](crate::Unsupported) for a
+    /// reactor in virtual time or in a simulation.
     pub fn new(reactor: &Reactor, post: impl Fn() + Send + 'static) -> io::Result<Self> {
-        let descriptor = reactor.as_fd().try_clone_to_owned()?;
+        let descriptor = reactor.descriptor()?.try_clone_to_owned()?;
         let notice = WakeFd::new()?;
         // Only the newest wait counts.
         let (waits, received) = bounded(1);

@@ -42,6 +42,7 @@ mod address;
 mod boot_clock;
 mod buffers;
 mod calls;
+mod capability;
 mod channel;
 mod connect_error;
 mod core;
@@ -87,6 +88,7 @@ pub use crate::address::{
     Address, AddressError, TcpAddress, ToTcpAddress, ToUnixAddress, UnixAddress,
 };
 pub use crate::boot_clock::BootClock;
+pub use crate::capability::{Capability, Unsupported};
 pub use crate::channel::{Channel, ChannelEvent, Ping, SendError, Sender};
 pub use crate::connect_error::ConnectError;
 pub use crate::delayed_call::{DelayedCall, SoonCall};

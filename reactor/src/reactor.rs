@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use torsade_deferred::{ChainError, Clock, Deferred, Failure, IntoDeferred, Scheduled};
 
 use crate::address::{Address, ToTcpAddress};
+use crate::capability::{Capability, Unsupported};
 use crate::core::{Core, Pause};
 use crate::delayed_call::{Call, DelayedCall, SoonCall};
 use crate::descriptor::{self, Interest, Mode, Readiness, Watch, WatchError};
@@ -298,6 +299,18 @@ impl Reactor {
             || descriptor.is_some_and(os::is_readable)
     }
 
+    /// What a host waits for, in its own poll, select or epoll: readable while the reactor has
+    /// events to deliver.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`] in virtual time and in a simulation, which wait for nothing.
+    pub fn descriptor(&self) -> Result<BorrowedFd<'_>, Unsupported> {
+        let driver = self.core().driver();
+        let descriptor = driver.descriptor();
+        descriptor.ok_or_else(|| driver.world().lacks(Capability::Descriptors))
+    }
+
     /// Has `hook` called with every callback that keeps the loop from listening for
     /// `threshold` or longer, right after it returns; without a hook of your own,
     /// [`Reactor::warn_of_slow_callbacks`] writes them to `tracing`.
@@ -554,18 +567,16 @@ impl Reactor {
     }
 }
 
-/// What a host waits for, in its own poll, select or epoll: readable while the reactor
-/// has events to deliver.
+/// [`Reactor::descriptor`], for what wants an [`AsFd`].
 ///
 /// # Panics
 ///
-/// For a reactor in virtual time, which waits for nothing.
+/// For a reactor in virtual time or in a simulation, which has no descriptor; ask
+/// [`Reactor::descriptor`] where it may be one.
 impl AsFd for Reactor {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.core()
-            .driver()
-            .descriptor()
-            .expect("a reactor in virtual time has no descriptor")
+        self.descriptor()
+            .expect("who asks for the descriptor knows that there is one")
     }
 }
 

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use torsade_deferred::{Deferred, fail};
 
 use crate::address::{Address, ToUnixAddress};
+use crate::capability::Capability;
 use crate::connect_error::ConnectError;
 use crate::core::Core;
 use crate::error::ListenError;
@@ -216,12 +217,14 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// The system has no descriptor left; or one of the two closures panicked.
+    /// The system has no descriptor left; one of the two closures panicked; or the reactor is
+    /// in virtual time or in a simulation ([`Unsupported`](crate::Unsupported)).
     pub fn connect_pair<P: Protocol, Q: Protocol>(
         &self,
         first: impl FnOnce(&Address) -> P,
         second: impl FnOnce(&Address) -> Q,
     ) -> io::Result<(Transport<P>, Transport<Q>)> {
+        self.require(Capability::UnixSockets)?;
         let (ours, theirs) = UnixStream::pair()?;
         let ours = self.adopt_connection(ours, first)?;
         let theirs = self.adopt_connection(theirs, second)?;

@@ -38,6 +38,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
+use crate::capability::{Capability, WorldKind};
 use crate::descriptor::{Interest, Mode, Readiness};
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, KeepAlive, ListenOptions, SocketOption};
@@ -45,6 +46,9 @@ use crate::unix::{AdoptError, PeerCredentials};
 
 /// The world below a reactor.
 pub(crate) trait Driver {
+    /// What there is in it.
+    fn world(&self) -> WorldKind;
+
     fn now(&self) -> Instant;
 
     /// To be called before the two below.
@@ -104,7 +108,7 @@ pub(crate) trait Driver {
     fn adopt_listener(&self, fd: OwnedFd) -> Result<Box<dyn ListeningSocket>, AdoptError> {
         Err(AdoptError::new(
             fd,
-            io::Error::from(io::ErrorKind::Unsupported).into(),
+            io::Error::from(self.world().lacks(Capability::Descriptors)).into(),
         ))
     }
 
@@ -115,7 +119,7 @@ pub(crate) trait Driver {
     ) -> Result<(Box<dyn StreamSocket>, Address), AdoptError> {
         Err(AdoptError::new(
             fd,
-            io::Error::from(io::ErrorKind::Unsupported).into(),
+            io::Error::from(self.world().lacks(Capability::Descriptors)).into(),
         ))
     }
 

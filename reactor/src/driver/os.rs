@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::address::Address;
+use crate::capability::WorldKind;
 use crate::descriptor::{Interest, Mode};
 use crate::driver::boot_time::BootTime;
 use crate::driver::{
@@ -53,6 +54,10 @@ impl OsDriver {
 }
 
 impl Driver for OsDriver {
+    fn world(&self) -> WorldKind {
+        WorldKind::System
+    }
+
     fn now(&self) -> Instant {
         now()
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
+use crate::capability::{Capability, WorldKind};
 use crate::descriptor::{Interest, Mode};
 use crate::driver::{
     Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp, os,
@@ -39,6 +40,10 @@ impl VirtualTime {
 }
 
 impl Driver for VirtualTime {
+    fn world(&self) -> WorldKind {
+        WorldKind::VirtualTime
+    }
+
     fn now(&self) -> Instant {
         self.now.get()
     }
@@ -94,18 +99,18 @@ impl Driver for VirtualTime {
 
     fn listen(
         &self,
-        _address: &Address,
+        address: &Address,
         _options: &ListenOptions,
     ) -> io::Result<Box<dyn ListeningSocket>> {
-        Err(no_network())
+        Err(no_sockets(address))
     }
 
     fn connect(
         &self,
-        _peer: &Address,
+        peer: &Address,
         _options: &ConnectOptions,
     ) -> io::Result<Box<dyn StreamSocket>> {
-        Err(no_network())
+        Err(no_sockets(peer))
     }
 
     fn watch_fd(
@@ -148,17 +153,19 @@ impl Driver for VirtualTime {
 }
 
 fn no_network() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::Unsupported,
-        "there is no network in virtual time",
-    )
+    WorldKind::VirtualTime.lacks(Capability::Network).into()
+}
+
+/// A UNIX socket is no part of the network.
+fn no_sockets(address: &Address) -> io::Error {
+    match address {
+        Address::Unix(_) => WorldKind::VirtualTime.lacks(Capability::UnixSockets).into(),
+        Address::Tcp(_) | Address::Named(_) => no_network(),
+    }
 }
 
 fn no_descriptors() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::Unsupported,
-        "there are no descriptors in virtual time",
-    )
+    WorldKind::VirtualTime.lacks(Capability::Descriptors).into()
 }
 
 /// Ends the only wait that takes time: that for threads.

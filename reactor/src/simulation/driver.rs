@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
+use crate::capability::{Capability, WorldKind};
 use crate::descriptor::{Interest, Mode};
 use crate::driver::{
     Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp, virtual_time,
@@ -66,11 +67,17 @@ fn crashed() -> io::Error {
 fn ip_address(address: &Address) -> io::Result<SocketAddr> {
     match address {
         Address::Tcp(address) => Ok(*address),
-        _ => Err(ErrorKind::Unsupported.into()),
+        Address::Unix(_) => Err(WorldKind::Simulation.lacks(Capability::UnixSockets).into()),
+        // A name is looked up before.
+        Address::Named(_) => Err(ErrorKind::Unsupported.into()),
     }
 }
 
 impl Driver for HostDriver {
+    fn world(&self) -> WorldKind {
+        WorldKind::Simulation
+    }
+
     fn now(&self) -> Instant {
         self.clock.at(self.network.borrow().now())
     }
@@ -195,10 +202,7 @@ impl Driver for HostDriver {
 }
 
 fn no_descriptors() -> io::Error {
-    io::Error::new(
-        ErrorKind::Unsupported,
-        "there are no descriptors in a simulation",
-    )
+    WorldKind::Simulation.lacks(Capability::Descriptors).into()
 }
 
 /// Whether something was posted to a host's reactor.

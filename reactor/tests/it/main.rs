@@ -2,6 +2,7 @@
 
 mod adopted;
 mod boot_clock;
+mod capabilities;
 mod channel;
 mod close_orders;
 mod common;

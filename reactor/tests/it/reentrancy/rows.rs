@@ -20,8 +20,8 @@ use torsade_reactor::task::{
     Cooperator, LoopingCall, MissedTicks, TimerService, defer_later, react, react_with, sleep,
 };
 use torsade_reactor::{
-    Acceptor, Address, AsyncFd, ChannelEvent, ClientEndpoint, ConnectionLost, Guest, Hosts,
-    Interest, Limits, ListenOptions, Mode, Phase, PoolLimits, Port, Reactor, Seating,
+    Acceptor, Address, AsyncFd, Capability, ChannelEvent, ClientEndpoint, ConnectionLost, Guest,
+    Hosts, Interest, Limits, ListenOptions, Mode, Phase, PoolLimits, Port, Reactor, Seating,
     ServerEndpoint, Settle, SocketOption, Stream, ThreadPool, Transport, Visited,
 };
 
@@ -202,6 +202,31 @@ pub(super) const ROWS: &[Row] = &[
         "Reactor::is_work_pending",
         Act::Reactor(|_, reactor| looked(reactor.is_work_pending())),
         ["looked", "", "looked"],
+    ),
+    row(
+        "Reactor::lend_buffer",
+        Act::Reactor(|_, reactor| looked(reactor.lend_buffer())),
+        ["looked", "", "looked"],
+    ),
+    row(
+        "Reactor::return_buffer",
+        Act::Reactor(|_, reactor| say(reactor.return_buffer(vec![1]))),
+        ["()", "", "()"],
+    ),
+    row(
+        "Reactor::descriptor",
+        Act::Reactor(|_, reactor| say(reactor.descriptor().is_ok())),
+        ["true", "", "true"],
+    ),
+    row(
+        "Reactor::supports",
+        Act::Reactor(|_, reactor| say(reactor.supports(Capability::Signals))),
+        ["true", "", "true"],
+    ),
+    row(
+        "Reactor::require",
+        Act::Reactor(|_, reactor| say(reactor.require(Capability::Network))),
+        ["Ok(())", "", "Ok(())"],
     ),
     row(
         "Reactor::watch_slow_callbacks",
