@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::ops::Deref;
 use std::panic::Location;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use torsade_deferred::{Canceller, ChainError, Deferred, Failure, Interrupted};
 
@@ -14,6 +14,7 @@ use crate::address::Address;
 use crate::error::ConnectionLost;
 use crate::flow::Limits;
 use crate::panics;
+use crate::producer::Production;
 use crate::protocol::Protocol;
 use crate::reactor::Reactor;
 use crate::slab::Slab;
@@ -51,6 +52,11 @@ struct Seat<P: 'static, S: Stream + ?Sized> {
     broken: Cell<bool>,
     /// What `when` has tied to this connection and has not fired.
     ties: RefCell<Slab<Canceller>>,
+    production: Production,
+    /// The protocol was told `write_paused`, and not `write_resumed` since.
+    choked: Cell<bool>,
+    /// How often something was written, and how many producers have been registered.
+    writes: Cell<u64>,
     stream: Rc<S>,
 }
 
@@ -68,6 +74,9 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
             waiting: RefCell::default(),
             broken: Cell::new(false),
             ties: RefCell::new(Slab::new()),
+            production: Production::default(),
+            choked: Cell::new(false),
+            writes: Cell::new(0),
             stream,
         };
         Self {
@@ -81,24 +90,39 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     /// the callback returns; large amounts leave earlier. After
     /// [`lose_connection`](Transport::lose_connection) it is dropped.
     pub fn write(&self, data: impl AsRef<[u8]>) {
+        self.next_number();
         self.seat.stream.write(data.as_ref());
+    }
+
+    /// Sends several pieces in a row, as one [`write`](Transport::write) of all of them would:
+    /// they leave together. Twisted's `writeSequence`.
+    pub fn write_sequence(&self, pieces: impl IntoIterator<Item = impl AsRef<[u8]>>) {
+        for piece in pieces {
+            self.write(piece);
+        }
     }
 
     /// Closes the connection in order: sends what was written, then closes.
     ///
     /// Delivers nothing more but `connection_lost`, with [`ConnectionLost::Done`], and
     /// that not before this returns. If the peer does not take the rest within
-    /// [`Limits::flush`], the connection is aborted.
+    /// [`Limits::flush`], the connection is aborted. All that begins when a producer that is
+    /// [registered](Transport::register_producer) has unregistered.
     pub fn lose_connection(&self) {
-        self.seat.stream.lose_connection(ConnectionLost::Done);
+        self.lose(ConnectionLost::Done);
+    }
+
+    fn lose(&self, reason: ConnectionLost) {
+        if let Err(reason) = self.seat.production.lose_later(reason) {
+            self.seat.stream.lose_connection(reason);
+        }
     }
 
     /// Closes the connection in order, and gives `connection_lost` this reason, as
     /// [`ConnectionLost::Failed`].
     #[track_caller]
     pub fn lose_connection_because(&self, error: impl Into<Failure>) {
-        let reason = ConnectionLost::Failed(error.into());
-        self.seat.stream.lose_connection(reason);
+        self.lose(ConnectionLost::Failed(error.into()));
     }
 
     /// Closes the connection now: what is unsent is dropped, the peer sees a reset.
@@ -281,6 +305,7 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     /// The last call: `visit` takes the protocol out of its seat, which stays empty. What
     /// was tied to the connection is cancelled. For layers, on `connection_lost`.
     pub fn leave(&self, visit: impl FnOnce(&mut P) + 'static) {
+        self.seat.production.stop();
         let last: WaitingVisit<P, S> = Box::new(|seated, _| {
             if let Some(mut protocol) = seated.take() {
                 visit(&mut protocol);
@@ -302,6 +327,36 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     /// Where somebody asked for what the loop is about to do, for the report of a panic.
     fn origin(&self) -> Option<&'static Location<'static>> {
         self.reactor().core().origin()
+    }
+
+    pub(crate) fn production(&self) -> &Production {
+        &self.seat.production
+    }
+
+    pub(crate) fn is_choked(&self) -> bool {
+        self.seat.choked.get()
+    }
+
+    pub(crate) fn set_choked(&self, choked: bool) {
+        self.seat.choked.set(choked);
+    }
+
+    pub(crate) fn writes(&self) -> u64 {
+        self.seat.writes.get()
+    }
+
+    pub(crate) fn next_number(&self) -> u64 {
+        let number = self.seat.writes.get().wrapping_add(1);
+        self.seat.writes.set(number);
+        number
+    }
+
+    /// A handle that keeps nothing alive: for what the protocol's own connection keeps.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakTransport<P, S> {
+        WeakTransport {
+            seat: Rc::downgrade(&self.seat),
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -368,6 +423,36 @@ impl<P: 'static, S: Stream + ?Sized> Clone for Transport<P, S> {
     }
 }
 
+/// A [`Transport`] that keeps neither the connection's seat nor its stream alive.
+pub struct WeakTransport<P: 'static, S: Stream + ?Sized = dyn Stream> {
+    seat: Weak<Seat<P, S>>,
+}
+
+impl<P: 'static, S: Stream + ?Sized> WeakTransport<P, S> {
+    /// The transport, if anybody still holds it.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Transport<P, S>> {
+        self.seat.upgrade().map(|seat| Transport { seat })
+    }
+}
+
+impl<P: 'static, S: Stream + ?Sized> Clone for WeakTransport<P, S> {
+    fn clone(&self) -> Self {
+        Self {
+            seat: Weak::clone(&self.seat),
+        }
+    }
+}
+
+impl<P: 'static, S: Stream + ?Sized> fmt::Debug for WeakTransport<P, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.upgrade() {
+            Some(transport) => write!(f, "Weak{transport:?}"),
+            None => f.write_str("WeakTransport(gone)"),
+        }
+    }
+}
+
 /// What became of a [`visit`](Transport::visit).
 #[derive(Debug)]
 #[must_use = "a visit that was not made may have to be made later"]
@@ -428,11 +513,11 @@ impl<P: Protocol> Receiver for Seat<P, dyn Stream> {
     }
 
     fn write_paused(self: Rc<Self>) {
-        Transport { seat: self }.call(P::write_paused);
+        Transport { seat: self }.write_paused(P::write_paused);
     }
 
     fn write_resumed(self: Rc<Self>) {
-        Transport { seat: self }.call(P::write_resumed);
+        Transport { seat: self }.write_resumed(P::write_resumed);
     }
 
     fn connection_lost(self: Rc<Self>, reason: ConnectionLost) {

@@ -48,14 +48,14 @@ impl<H: LineReceiver> Delivery<H> {
     pub(super) fn write_paused(&self) {
         match self.transport.stream().successor() {
             Some(successor) => successor.write_paused(),
-            None => self.transport.call(H::write_paused),
+            None => self.transport.write_paused(H::write_paused),
         }
     }
 
     pub(super) fn write_resumed(&self) {
         match self.transport.stream().successor() {
             Some(successor) => successor.write_resumed(),
-            None => self.transport.call(H::write_resumed),
+            None => self.transport.write_resumed(H::write_resumed),
         }
         self.transport.stream().look_for_congestion();
         self.deliver_kept();

@@ -19,10 +19,12 @@ use torsade_deferred::{Deferred, Failure, fail, succeed};
 use torsade_reactor::task::{
     Cooperator, LoopingCall, MissedTicks, TimerService, defer_later, react, react_with, sleep,
 };
+use torsade_reactor::testing::MemoryStream;
 use torsade_reactor::{
     Acceptor, Address, AsyncFd, Capability, ChannelEvent, ClientEndpoint, ConnectionLost, Guest,
-    Hosts, Interest, Limits, ListenOptions, Mode, Phase, PoolLimits, Port, Reactor, Seating,
-    ServerEndpoint, Settle, SocketOption, Stream, ThreadPool, Transport, Visited,
+    Hosts, Interest, Limits, ListenOptions, Mode, Phase, PoolLimits, Port, Producer, Reactor,
+    Seating, ServerEndpoint, Settle, SocketOption, Stream, Streaming, ThreadPool, Transport,
+    Visited, tunnel,
 };
 
 use super::world::{Act, OnTransport, Peer, SIGNAL, quiet};
@@ -95,6 +97,14 @@ impl Row {
 }
 
 /// What a function answers as text; what answers nothing says `()`.
+struct Idle;
+
+impl Producer for Idle {
+    fn pause_producing(&mut self) {}
+    fn resume_producing(&mut self) {}
+    fn stop_producing(&mut self) {}
+}
+
 fn say(answer: impl Debug) -> String {
     format!("{answer:?}")
 }
@@ -326,6 +336,16 @@ pub(super) const ROWS: &[Row] = &[
         ["true; silent", "", "true; called"],
     )
     .makes_source(),
+    row(
+        "Reactor::lend_buffer",
+        Act::Reactor(|_, reactor| looked(reactor.lend_buffer())),
+        ["looked", "", "looked"],
+    ),
+    row(
+        "Reactor::return_buffer",
+        Act::Reactor(|_, reactor| say(reactor.return_buffer(vec![0; 8]))),
+        [NONE, "", NONE],
+    ),
     row(
         "Reactor::settle_later",
         Act::Reactor(|world, reactor| {
@@ -959,6 +979,58 @@ pub(super) const ROWS: &[Row] = &[
         "Transport::write",
         Act::Transport(|_, transport| say(transport.write("x"))),
         ["()", "()", "()"],
+    ),
+    row(
+        "Transport::write_sequence",
+        Act::Transport(|_, transport| say(transport.write_sequence(["x", "y"]))),
+        ["()", "()", "()"],
+    ),
+    row(
+        "Transport::register_producer",
+        Act::Transport(|_, transport| {
+            let registered = transport.register_producer(Idle, Streaming::Push);
+            transport.unregister_producer();
+            say(registered)
+        }),
+        ["Ok(())", "Ok(())", "Ok(())"],
+    ),
+    row(
+        "Transport::unregister_producer",
+        Act::Transport(|_, transport| say(transport.unregister_producer())),
+        ["()", "()", "()"],
+    ),
+    row(
+        "Transport::write_paused",
+        Act::Transport(|_, transport| {
+            let paused = transport.write_paused(|_, _| {});
+            transport.write_resumed(|_, _| {});
+            say(paused)
+        }),
+        ["()", "()", "()"],
+    ),
+    row(
+        "Transport::write_resumed",
+        Act::Transport(|_, transport| say(transport.write_resumed(|_, _| {}))),
+        ["()", "()", "()"],
+    ),
+    row(
+        "Transport::downgrade",
+        Act::Transport(|_, transport| is_some(transport.downgrade().upgrade())),
+        ["true", "true", "true"],
+    ),
+    row(
+        "WeakTransport::upgrade",
+        Act::Transport(|_, transport| is_some(transport.downgrade().upgrade())),
+        ["true", "true", "true"],
+    ),
+    row(
+        "task::tunnel",
+        Act::Transport(|_, transport| {
+            let stream = MemoryStream::new(&transport.reactor());
+            let other = MemoryStream::new(&transport.reactor());
+            looked(quiet(tunnel(stream, other).map(drop)))
+        }),
+        ["looked", "looked", "looked"],
     ),
     row(
         "Transport::lose_connection",

@@ -1,0 +1,171 @@
+//! Two connections that become one: what comes from either goes out at the other.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+
+use torsade_deferred::{Deferred, Trigger};
+
+use crate::error::ConnectionLost;
+use crate::stream::{Receiver, Stream};
+
+/// How much a [`tunnel`] carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Bytes from the first stream to the second.
+    pub forth: u64,
+    /// Bytes from the second stream to the first.
+    pub back: u64,
+}
+
+/// Wires two streams to each other, and fires when both connections are over. Twisted's
+/// `portforward`.
+///
+/// What comes from either is written to the other, as it comes. Who reads slowly slows the
+/// other down: while more than [`Limits::unsent_high`](crate::Limits::unsent_high) waits for
+/// it, nothing is read from the other, so that neither direction holds more than that and one
+/// read. When one side ends its stream, the other's is ended behind the bytes before; when
+/// both have, or one is lost, the rest is sent and both are lost.
+///
+/// The streams' receivers are replaced: a protocol that hands its
+/// [`stream`](crate::Transport::stream) over is told nothing more.
+///
+/// # Cancellation
+///
+/// Aborts both connections.
+///
+/// # Examples
+///
+/// ```
+/// use torsade_reactor::testing::{memory_pair, virtual_time_reactor};
+/// use torsade_reactor::{Protocol, Transport, tunnel};
+///
+/// struct Says(&'static str);
+///
+/// impl Protocol for Says {
+///     fn connection_made(&mut self, transport: &Transport<Self>) {
+///         transport.write(self.0);
+///     }
+///
+///     fn data_received(&mut self, transport: &Transport<Self>, data: &[u8]) {
+///         assert_ne!(data, self.0.as_bytes());
+///         transport.lose_connection();
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let reactor = virtual_time_reactor();
+/// let (front, back) = (memory_pair(&reactor), memory_pair(&reactor));
+/// Transport::connect(Says("question"), front.client);
+/// Transport::connect(Says("answer"), back.server);
+/// let carried = reactor.run_until(tunnel(front.server, back.client))?;
+/// assert_eq!((carried.forth, carried.back), (8, 6));
+/// # Ok(())
+/// # }
+/// ```
+pub fn tunnel(first: Rc<dyn Stream>, second: Rc<dyn Stream>) -> Deferred<Carried> {
+    let (trigger, deferred) = Deferred::new();
+    let passage = Rc::new(Passage {
+        streams: [first, second],
+        carried: Default::default(),
+        ended: Default::default(),
+        lost: Default::default(),
+        trigger: RefCell::default(),
+    });
+    let weak = Rc::downgrade(&passage);
+    trigger.on_cancel(move || {
+        if let Some(passage) = weak.upgrade() {
+            for stream in &passage.streams {
+                stream.abort_connection(ConnectionLost::Aborted);
+            }
+        }
+    });
+    passage.trigger.replace(Some(trigger));
+    for near in [0, 1] {
+        let receiver = Rc::new(Mouth {
+            passage: Rc::clone(&passage),
+            near,
+        });
+        passage.streams[near].set_receiver(receiver);
+    }
+    deferred
+}
+
+/// Both directions; the index is that of the stream that bytes come from.
+struct Passage {
+    streams: [Rc<dyn Stream>; 2],
+    carried: [Cell<u64>; 2],
+    ended: [Cell<bool>; 2],
+    lost: [Cell<bool>; 2],
+    trigger: RefCell<Option<Trigger<Carried>>>,
+}
+
+impl Passage {
+    fn lose_both(&self) {
+        for stream in &self.streams {
+            stream.lose_connection(ConnectionLost::Done);
+        }
+    }
+}
+
+/// What receives at one of the two streams.
+struct Mouth {
+    passage: Rc<Passage>,
+    near: usize,
+}
+
+impl Mouth {
+    fn near(&self) -> &dyn Stream {
+        &*self.passage.streams[self.near]
+    }
+
+    fn far(&self) -> &dyn Stream {
+        &*self.passage.streams[1 - self.near]
+    }
+}
+
+impl Receiver for Mouth {
+    fn data_received(self: Rc<Self>, data: &[u8]) {
+        self.far().write(data);
+        let carried = &self.passage.carried[self.near];
+        carried.set(carried.get() + data.len() as u64);
+    }
+
+    fn read_connection_lost(self: Rc<Self>) {
+        self.passage.ended[self.near].set(true);
+        if self.passage.ended[1 - self.near].get() {
+            self.passage.lose_both();
+        } else {
+            self.far().lose_write_connection();
+        }
+    }
+
+    /// The near side does not take what the far one sends.
+    fn write_paused(self: Rc<Self>) {
+        self.far().pause_reading();
+    }
+
+    fn write_resumed(self: Rc<Self>) {
+        self.far().resume_reading();
+    }
+
+    fn connection_lost(self: Rc<Self>, _reason: ConnectionLost) {
+        self.passage.lost[self.near].set(true);
+        if !self.passage.lost[1 - self.near].get() {
+            // What was read from here before is still to be sent there.
+            return self.passage.lose_both();
+        }
+        // Detach, then call.
+        let trigger = self.passage.trigger.take();
+        let [forth, back] = [0, 1].map(|from| self.passage.carried[from].get());
+        if let Some(trigger) = trigger {
+            trigger.callback(Carried { forth, back });
+        }
+    }
+}
+
+impl fmt::Debug for Mouth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mouth({:?})", self.near().socket().peer())
+    }
+}

@@ -1,0 +1,145 @@
+//! Two connections wired to each other.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use torsade_deferred::Deferred;
+use torsade_reactor::testing::{Chunks, MemoryPair, memory_pair, virtual_time_reactor};
+use torsade_reactor::{Carried, Limits, Transport, tunnel};
+
+use crate::common::{End, Log};
+
+/// A client and a server, and the tunnel between their connections.
+struct Forwarded {
+    client: Transport<End>,
+    server: Transport<End>,
+    at_client: Rc<RefCell<Vec<u8>>>,
+    at_server: Rc<RefCell<Vec<u8>>>,
+    front: MemoryPair,
+    back: MemoryPair,
+    log: Log,
+    done: Deferred<Carried>,
+}
+
+fn forwarded(change: impl Fn(End) -> End) -> Forwarded {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let (front, back) = (memory_pair(&reactor), memory_pair(&reactor));
+    let done = tunnel(Rc::clone(&front.server), Rc::clone(&back.client));
+    let client = change(End::new("client", &log));
+    let server = change(End::new("server", &log));
+    Forwarded {
+        at_client: Rc::clone(&client.received),
+        at_server: Rc::clone(&server.received),
+        client: Transport::connect(client, Rc::clone(&front.client)),
+        server: Transport::connect(server, Rc::clone(&back.server)),
+        front,
+        back,
+        log,
+        done,
+    }
+}
+
+impl Forwarded {
+    fn run(&self) {
+        self.front.pump.run().expect("it comes to rest");
+    }
+
+    fn carried(self) -> Carried {
+        let carried = self.done.into_result().expect("both are over");
+        carried.expect("a tunnel does not fail")
+    }
+}
+
+#[test]
+fn bytes_go_both_ways_and_the_end_of_one_is_the_end_of_both() {
+    let wired = forwarded(|end| end);
+    wired.front.pump.set_chunks(Chunks::Of(3));
+    wired.client.write("question");
+    wired.server.write("answer");
+    wired.client.lose_connection();
+    wired.run();
+    assert_eq!(*wired.at_server.borrow(), b"question");
+    assert_eq!(
+        wired.log.lines()[2..],
+        ["client lost: Done", "server lost: Done"]
+    );
+    assert_eq!(wired.carried().forth, 8);
+}
+
+#[test]
+fn a_half_close_is_carried_over_and_the_other_direction_goes_on() {
+    let wired = forwarded(End::keeps_half_open);
+    wired.client.write("question");
+    wired.client.lose_write_connection();
+    wired.run();
+    assert_eq!(wired.log.lines()[2..], ["server read lost"]);
+    wired.server.write("answer");
+    wired.server.lose_write_connection();
+    wired.run();
+    assert_eq!(*wired.at_client.borrow(), b"answer");
+    wired.client.lose_connection();
+    wired.server.lose_connection();
+    wired.run();
+    let carried = wired.carried();
+    assert_eq!((carried.forth, carried.back), (8, 6));
+}
+
+#[test]
+fn an_abort_ends_the_other_side_behind_what_was_carried() {
+    let wired = forwarded(|end| end);
+    wired.server.write("before");
+    wired.run();
+    wired.client.write("last");
+    wired.run();
+    wired.client.abort_connection();
+    wired.run();
+    assert_eq!(*wired.at_server.borrow(), b"last");
+    assert_eq!(
+        wired.log.lines()[2..],
+        ["client lost: Aborted", "server lost: Done"]
+    );
+    assert_eq!(wired.carried().back, 6);
+}
+
+#[test]
+fn whichever_side_is_deaf_the_tunnel_holds_no_more_than_the_mark_and_a_read() {
+    const VOLUME: usize = 4 << 20;
+    for server_is_deaf in [false, true] {
+        let wired = forwarded(|end| end);
+        let (deaf, speaker, heard) = match server_is_deaf {
+            true => (&wired.server, &wired.client, &wired.at_server),
+            false => (&wired.client, &wired.server, &wired.at_client),
+        };
+        deaf.pause_reading();
+        speaker.write(vec![b'x'; VOLUME]);
+        wired.run();
+        let held = wired.front.server.unsent() + wired.back.client.unsent();
+        let marks = Limits::default();
+        assert!(held > 0 && held <= marks.unsent_high + 64 * 1024, "{held}");
+        deaf.resume_reading();
+        wired.run();
+        assert_eq!(heard.borrow().len(), VOLUME);
+    }
+}
+
+#[test]
+fn cancelling_a_tunnel_aborts_both_connections() {
+    let wired = forwarded(|end| end);
+    wired.done.cancel();
+    wired.run();
+    let lines = wired.log.lines();
+    assert_eq!(
+        lines[2..],
+        [
+            "client lost: ConnectionReset",
+            "server lost: ConnectionReset"
+        ]
+    );
+    // The failure is the cancellation, and was asked for.
+    assert!(
+        wired
+            .done
+            .into_result()
+            .is_ok_and(|outcome| outcome.is_err())
+    );
+}
