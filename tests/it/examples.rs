@@ -30,6 +30,7 @@ examples! {
     hello_loop = "../../examples/hello_loop.rs"
     poetry_client = "../../examples/poetry_client.rs"
     poetry_server = "../../examples/poetry_server.rs"
+    proxy = "../../examples/proxy.rs"
     repeat = "../../examples/repeat.rs"
 }
 
@@ -504,5 +505,82 @@ impl Visitor {
                 .turn(Some(Duration::from_millis(10)))
                 .expect("the loop turns");
         }
+    }
+}
+
+#[test]
+fn a_proxy_carries_both_ways_and_counts_also_for_a_client_that_does_not_read_for_a_while() {
+    const VOLUME: usize = 32 << 20;
+    /// Asks once, and then reads nothing until it is told.
+    struct Deaf {
+        received: Rc<Cell<usize>>,
+    }
+    impl Protocol for Deaf {
+        fn connection_made(&mut self, transport: &Transport<Self>) {
+            transport.write("much, please");
+            transport.pause_reading();
+        }
+        fn data_received(&mut self, transport: &Transport<Self>, data: &[u8]) {
+            self.received.set(self.received.get() + data.len());
+            if self.received.get() == VOLUME {
+                transport.lose_connection();
+            }
+        }
+    }
+    /// Answers with more than anybody holds.
+    struct Generous(Rc<Cell<usize>>);
+    impl Protocol for Generous {
+        fn data_received(&mut self, transport: &Transport<Self>, _: &[u8]) {
+            let limits = Limits {
+                unsent_max: 2 * VOLUME,
+                ..Limits::default()
+            };
+            transport.set_limits(limits);
+            transport.write(vec![b'x'; VOLUME]);
+            self.0.set(transport.unsent());
+        }
+    }
+    let (reactor, unsent, received) = (
+        Reactor::new().expect("a reactor"),
+        Rc::default(),
+        Rc::default(),
+    );
+    let left = Rc::clone(&unsent);
+    let back = reactor
+        .listen_tcp("127.0.0.1:0", move |_: &Address| Generous(Rc::clone(&left)))
+        .expect("a free port");
+    let (front, statistics) = (TcpServerEndpoint::new("127.0.0.1:0"), Rc::default());
+    let to_back = TcpClientEndpoint::new(back.address());
+    let listening = proxy::listen(&reactor, &front, to_back, &statistics);
+    let port = reactor.run_until(listening).expect("a free port");
+    let deaf = Deaf {
+        received: Rc::clone(&received),
+    };
+    let connecting = reactor.connect_tcp(port.address(), |_| deaf);
+    let client = reactor.run_until(connecting).expect("it listens");
+    for _ in 0..1000 {
+        // Until nothing moves: what the systems hold is full, and so is the proxy.
+        reactor
+            .turn(Some(Duration::ZERO))
+            .expect("the loop can look");
+    }
+    assert!(unsent.get() > 0, "the server has not got rid of everything");
+    assert_eq!((received.get(), statistics.open.get()), (0, 1));
+    client.resume_reading();
+    while statistics.finished.get() == 0 {
+        reactor.turn(None).expect("the loop can wait");
+    }
+    assert_eq!(received.get(), VOLUME);
+    assert_eq!(
+        (statistics.forth.get(), statistics.back.get()),
+        (12, VOLUME as u64)
+    );
+    assert_eq!((statistics.open.get(), statistics.refused.get()), (0, 0));
+    // Nobody behind it any more.
+    reactor.run_until(back.stop_listening()).expect("it stops");
+    let connecting = reactor.connect_tcp(port.address(), |_| Deaf { received });
+    reactor.run_until(connecting).expect("the proxy listens");
+    while statistics.refused.get() == 0 {
+        reactor.turn(None).expect("the loop can wait");
     }
 }

@@ -337,16 +337,6 @@ pub(super) const ROWS: &[Row] = &[
     )
     .makes_source(),
     row(
-        "Reactor::lend_buffer",
-        Act::Reactor(|_, reactor| looked(reactor.lend_buffer())),
-        ["looked", "", "looked"],
-    ),
-    row(
-        "Reactor::return_buffer",
-        Act::Reactor(|_, reactor| say(reactor.return_buffer(vec![0; 8]))),
-        [NONE, "", NONE],
-    ),
-    row(
         "Reactor::settle_later",
         Act::Reactor(|world, reactor| {
             let comes = world.comes();
@@ -1002,9 +992,8 @@ pub(super) const ROWS: &[Row] = &[
     row(
         "Transport::write_paused",
         Act::Transport(|_, transport| {
-            let paused = transport.write_paused(|_, _| {});
-            transport.write_resumed(|_, _| {});
-            say(paused)
+            transport.write_paused(|_, _| {});
+            say(transport.write_resumed(|_, _| {}))
         }),
         ["()", "()", "()"],
     ),
