@@ -8,8 +8,13 @@ use torsade_reactor::{ClientEndpoint, EndpointError, EndpointParsers, ServerEndp
 /// [`add_client`](EndpointParsers::add_client) and [`add_server`](EndpointParsers::add_server).
 #[must_use]
 pub fn endpoint_parsers() -> EndpointParsers {
-    #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "nothing is added"))]
+    #[cfg_attr(
+        not(any(feature = "haproxy", feature = "tls")),
+        expect(unused_mut, reason = "nothing is added")
+    )]
     let mut parsers = EndpointParsers::new();
+    #[cfg(feature = "haproxy")]
+    torsade_protocols::haproxy::add_endpoint_kinds(&mut parsers);
     #[cfg(feature = "tls")]
     torsade_protocols::tls::add_endpoint_kinds(&mut parsers);
     parsers

@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "haproxy")]
+pub mod haproxy;
 #[cfg(feature = "lines")]
 pub mod lines;
 #[cfg(feature = "tls")]

@@ -97,8 +97,9 @@ pub use crate::delayed_call::{DelayedCall, SoonCall};
 pub use crate::descriptor::{Interest, Mode, Readiness, Watch, WatchError};
 pub use crate::dump::{Dump, Held};
 pub use crate::endpoints::{
-    ClientEndpoint, EndpointArguments, EndpointError, EndpointParsers, IpFamily, ServerEndpoint,
-    TcpClientEndpoint, TcpServerEndpoint, quote_endpoint_argument,
+    AdoptedServerEndpoint, ClientEndpoint, EndpointArguments, EndpointError, EndpointParsers,
+    IpFamily, ServerEndpoint, TcpClientEndpoint, TcpServerEndpoint, UnixClientEndpoint,
+    UnixServerEndpoint, quote_endpoint_argument,
 };
 pub use crate::error::{ConnectionLost, ListenError, NotFlushed, RunError};
 pub use crate::flow::Limits;

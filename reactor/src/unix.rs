@@ -10,16 +10,16 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
-use torsade_deferred::{Deferred, fail};
+use torsade_deferred::Deferred;
 
 use crate::address::{Address, ToUnixAddress};
 use crate::capability::Capability;
-use crate::connect_error::ConnectError;
 use crate::core::Core;
+use crate::endpoints::UnixClientEndpoint;
 use crate::error::ListenError;
-use crate::protocol::{self, Acceptor, Factory, Protocol, Seating};
+use crate::protocol::{self, Acceptor, Built, Factory, Protocol, Seating};
 use crate::reactor::Reactor;
-use crate::sockets::{self, ConnectOptions, Connection, ListenOptions, Port};
+use crate::sockets::{self, Connection, ListenOptions, Port};
 use crate::stream::Stream;
 use crate::transport::Transport;
 
@@ -151,24 +151,19 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// Fails with a [`ConnectError`], which names the address.
+    /// Fails with a [`ConnectError`](crate::ConnectError), which names the address; after 30 s
+    /// at the latest.
     ///
     /// # Cancellation
     ///
     /// Gives the attempt up; `build` is not called.
     #[track_caller]
-    pub fn connect_unix<P: Protocol>(
+    pub fn connect_unix<B: Built>(
         &self,
         address: impl ToUnixAddress,
-        build: impl FnOnce(&Address) -> P + 'static,
-    ) -> Deferred<Transport<P>> {
-        let peer = match address.to_unix_address() {
-            Ok(address) => Address::Unix(address),
-            Err(error) => return fail(ConnectError::from(error)),
-        };
-        sockets::connect(self.core(), &peer, &ConnectOptions::new())
-            .err_into()
-            .add_callback(move |stream| protocol::seat(stream, build))
+        build: impl FnOnce(&Address) -> B + 'static,
+    ) -> Deferred<Transport<B::Protocol>> {
+        self.connect(&UnixClientEndpoint::new(address), build)
     }
 
     /// Takes over a socket that listens already, TCP or UNIX, from whoever made it: a

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use torsade::deferred::gather_results;
 use torsade::prelude::*;
-use torsade::reactor::Stream;
-use torsade::reactor::testing::{MemoryStream, virtual_time_reactor};
+use torsade::reactor::testing::{MemoryStream, Simulation, virtual_time_reactor};
+use torsade::reactor::{ServiceState, Stream};
 
 macro_rules! examples {
     ($($name:ident = $path:literal)*) => {
@@ -31,6 +31,7 @@ examples! {
     poetry_client = "../../examples/poetry_client.rs"
     poetry_server = "../../examples/poetry_server.rs"
     proxy = "../../examples/proxy.rs"
+    reconnect = "../../examples/reconnect.rs"
     repeat = "../../examples/repeat.rs"
 }
 
@@ -53,6 +54,55 @@ fn repeat_says_hello_at_once_and_after_each_second_until_it_is_stopped() {
         "starting event loop\nhello\nhello\nhello\nloop stopped"
     );
     assert_eq!(reactor.now() - began, Duration::from_millis(2500));
+}
+
+#[test]
+fn reconnect_keeps_a_connection_to_a_server_that_comes_and_goes() {
+    /// Opens for 5 s, and closes for 20 s.
+    fn open_and_close(reactor: Reactor) {
+        let port = reactor
+            .listen_tcp(":7", |_: &Address| Lines::new(Host))
+            .expect("the port is free");
+        let handle = reactor.clone();
+        reactor.call_later(Duration::from_secs(5), move || {
+            drop(port.stop_listening());
+            let again = handle.clone();
+            handle.call_later(Duration::from_secs(20), move || open_and_close(again));
+        });
+    }
+
+    struct Host;
+
+    impl LineReceiver for Host {
+        fn line_received(&mut self, transport: &LineTransport<Self>, line: &[u8]) {
+            transport.send_line(line);
+            let transport = transport.clone();
+            let reactor = transport.reactor();
+            reactor.call_later(Duration::from_secs(5), move || transport.lose_connection());
+        }
+    }
+
+    let (simulation, paper) = (Simulation::new(3), Paper::default());
+    let (server, client) = (simulation.host("server"), simulation.host("client"));
+    let reactor = client.reactor();
+    let endpoint = TcpClientEndpoint::new(("server", 7));
+    let service = reconnect::keep_connected(&reactor, endpoint, Rc::new(paper.print()));
+    service.start();
+    simulation.run_for(Duration::from_secs(3));
+    assert!(service.failed_attempts() > 0, "there is no server");
+    server.start(|reactor| open_and_close(reactor.clone()));
+    for _ in 0..3 {
+        assert!(simulation.run_while(|| service.state() != ServiceState::Connected));
+        assert_eq!(service.failed_attempts(), 0);
+        assert!(simulation.run_while(|| service.state() == ServiceState::Connected));
+    }
+    let stopped = reactor.run_until(service.stop());
+    stopped.expect("nothing is left");
+    let lines = paper.take();
+    let visits = lines
+        .matches("> hello\nlost: connection closed cleanly")
+        .count();
+    assert_eq!(visits, 3, "{lines}");
 }
 
 #[test]

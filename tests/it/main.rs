@@ -8,6 +8,7 @@
 
 mod embedding;
 mod examples;
+mod haproxy;
 mod interrupted;
 mod lines;
 mod programs;

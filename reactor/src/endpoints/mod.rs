@@ -9,6 +9,7 @@ mod parsers;
 mod race;
 mod syntax;
 mod tcp;
+mod unix;
 
 use std::panic::Location;
 use std::rc::Rc;
@@ -25,6 +26,7 @@ use crate::transport::Transport;
 pub use self::parsers::EndpointParsers;
 pub use self::syntax::{EndpointArguments, EndpointError, quote_endpoint_argument};
 pub use self::tcp::{IpFamily, TcpClientEndpoint, TcpServerEndpoint};
+pub use self::unix::{AdoptedServerEndpoint, UnixClientEndpoint, UnixServerEndpoint};
 
 /// A place to connect to. Twisted's `IStreamClientEndpoint`.
 pub trait ClientEndpoint {

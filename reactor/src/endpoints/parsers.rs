@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::syntax::{EndpointArguments, EndpointError};
 use super::tcp::{IpFamily, TcpClientEndpoint, TcpServerEndpoint};
+use super::unix::{UnixClientEndpoint, UnixServerEndpoint};
 use super::{ClientEndpoint, ServerEndpoint};
 
 type ClientParser = Rc<
@@ -23,10 +24,12 @@ type ServerParser = Rc<
 /// | server | |
 /// | --- | --- |
 /// | `tcp:PORT:interface=HOST:backlog=N` | a TCP port, on every IPv4 interface unless told otherwise; also `tcp4:` and, for IPv6, `tcp6:` |
+/// | `unix:ADDRESS:mode=OCTAL:backlog=N` | a UNIX socket: a path, or `@` and a name; Twisted's `lockfile=` is understood, and not needed |
 ///
 /// | client | |
 /// | --- | --- |
 /// | `tcp:HOST:PORT:timeout=SECONDS:bindAddress=HOST` | a TCP port; `tcp4:` and `tcp6:` for addresses of that family alone |
+/// | `unix:PATH:timeout=SECONDS` | a UNIX socket |
 ///
 /// What stands by its place may be given by its name: `tcp:host=HOST:port=PORT`. A colon, an
 /// `=` or a backslash in an argument has a backslash before it
@@ -71,6 +74,8 @@ impl EndpointParsers {
             parsers.add_client(kind, move |arguments, _| tcp_client(arguments, family));
             parsers.add_server(kind, move |arguments, _| tcp_server(arguments, family));
         }
+        parsers.add_client("unix", |arguments, _| unix_client(arguments));
+        parsers.add_server("unix", |arguments, _| unix_server(arguments));
         parsers
     }
 
@@ -151,16 +156,12 @@ fn tcp_client(
     mut arguments: EndpointArguments,
     family: Option<IpFamily>,
 ) -> Result<Rc<dyn ClientEndpoint>, EndpointError> {
-    const TIMEOUT: &str = "a number of seconds";
     let host = arguments.required("host", "a name or an IP address")?;
     let port = port(&mut arguments)?;
-    let timeout = arguments.parse::<f64>("timeout", TIMEOUT)?;
+    let timeout = timeout(&mut arguments)?;
     let bind_address = arguments.parse::<IpAddr>("bindAddress", "an IP address")?;
     let mut endpoint = TcpClientEndpoint::new((host.as_str(), port));
-    if let Some(seconds) = timeout {
-        let limit = Duration::try_from_secs_f64(seconds)
-            .ok()
-            .ok_or_else(|| arguments.invalid("timeout", seconds.to_string(), TIMEOUT))?;
+    if let Some(limit) = timeout {
         endpoint = endpoint.timeout(limit);
     }
     if let Some(ip) = bind_address {
@@ -193,6 +194,49 @@ fn tcp_server(
         endpoint = endpoint.backlog(connections);
     }
     Ok(Rc::new(endpoint))
+}
+
+fn unix_client(mut arguments: EndpointArguments) -> Result<Rc<dyn ClientEndpoint>, EndpointError> {
+    let path = arguments.required("path", "a path, or @ and a name")?;
+    let timeout = timeout(&mut arguments)?;
+    arguments.flag("lockfile")?;
+    arguments.finish()?;
+    let endpoint = UnixClientEndpoint::new(path.as_str());
+    Ok(Rc::new(match timeout {
+        Some(limit) => endpoint.timeout(limit),
+        None => endpoint,
+    }))
+}
+
+fn unix_server(mut arguments: EndpointArguments) -> Result<Rc<dyn ServerEndpoint>, EndpointError> {
+    const MODE: &str = "permission bits in octal, such as 660";
+    let address = arguments.required("address", "a path, or @ and a name")?;
+    let mode = arguments.take("mode")?;
+    let backlog = arguments.parse("backlog", "a number of connections")?;
+    arguments.flag("lockfile")?;
+    let mut endpoint = UnixServerEndpoint::new(address.as_str());
+    if let Some(text) = mode {
+        let bits = u32::from_str_radix(&text, 8)
+            .ok()
+            .filter(|bits| *bits <= 0o777);
+        endpoint = endpoint.mode(bits.ok_or_else(|| arguments.invalid("mode", text, MODE))?);
+    }
+    if let Some(connections) = backlog {
+        endpoint = endpoint.backlog(connections);
+    }
+    arguments.finish()?;
+    Ok(Rc::new(endpoint))
+}
+
+fn timeout(arguments: &mut EndpointArguments) -> Result<Option<Duration>, EndpointError> {
+    const TIMEOUT: &str = "a number of seconds";
+    let Some(seconds) = arguments.parse::<f64>("timeout", TIMEOUT)? else {
+        return Ok(None);
+    };
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(limit) => Ok(Some(limit)),
+        Err(_) => Err(arguments.invalid("timeout", seconds.to_string(), TIMEOUT)),
+    }
 }
 
 fn port(arguments: &mut EndpointArguments) -> Result<u16, EndpointError> {

@@ -24,7 +24,7 @@ use crate::stream::Stream;
 use crate::thread_pool::PoolError;
 
 /// How long a connection may take, its lookup included: Twisted's 30 s.
-const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
 /// A version of the Internet Protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,15 +1,18 @@
 //! Endpoints as values and as text, names, and how connecting fails.
 
 use std::cell::Cell;
+use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::rc::Rc;
 use std::time::Duration;
 
 use torsade_deferred::{Deferred, Failure, Interrupted, fail};
 use torsade_reactor::{
-    Address, AddressError, ClientEndpoint, ConnectError, EndpointError, EndpointParsers, Hosts,
-    IpFamily, ListenError, Port, Reactor, Resolve, TcpClientEndpoint, TcpServerEndpoint,
+    Address, AddressError, AdoptError, AdoptedServerEndpoint, ClientEndpoint, ConnectError,
+    EndpointError, EndpointParsers, Hosts, IpFamily, ListenError, Port, Reactor, Resolve,
+    TcpClientEndpoint, TcpServerEndpoint, UnixServerEndpoint, quote_endpoint_argument,
 };
 
 use crate::common::{End, Log, reactor, run_while};
@@ -77,7 +80,7 @@ fn a_wrong_text_is_told_with_what_would_be_right() {
     let parsers = EndpointParsers::new();
     check_wrong(
         parsers.server("tpc:80"),
-        "\"tpc:80\" is no server endpoint: there is no kind \"tpc\", but tcp, tcp4, tcp6",
+        "\"tpc:80\" is no server endpoint: there is no kind \"tpc\", but tcp, tcp4, tcp6, unix",
     );
     check_wrong(
         parsers.client("tcp:example.com"),
@@ -363,4 +366,53 @@ fn numbers_need_no_resolver_and_keep_their_interface() {
     }
     let unknown = reactor.resolve("fe80::1%nowhere0", 80).into_result();
     assert!(unknown.expect("at once").is_err());
+}
+
+#[test]
+fn unix_sockets_are_endpoints_too() {
+    let reactor = reactor();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = quote_endpoint_argument(&folder.path().join("a:b=c").to_string_lossy());
+    let port = listen(&reactor, &format!("unix:{path}:mode=600:lockfile=0"));
+    let mode = fs::metadata(folder.path().join("a:b=c")).expect("it is there");
+    assert_eq!(mode.permissions().mode() & 0o777, 0o600);
+    let text = format!("unix:path={path}:timeout=5");
+    let endpoint = EndpointParsers::new().client(&text).expect("it is right");
+    let connecting = reactor.connect(&endpoint, end);
+    let transport = reactor.run_until(connecting).expect("somebody listens");
+    assert!(transport.is_connected());
+    drop(port.stop_listening());
+    let failure = reactor.run_until(reactor.connect(&endpoint, end));
+    let failure = failure.expect_err("nobody listens any more");
+    assert!(failure.check::<ConnectError>(), "{failure}");
+    let wrong = UnixServerEndpoint::new("/x".repeat(200).as_str());
+    let failure = reactor.run_until(reactor.listen(&wrong, end));
+    let failure = failure.expect_err("it is too long");
+    assert!(matches!(
+        failure.downcast_ref(),
+        Some(ListenError::Address(_))
+    ));
+    check_wrong(
+        EndpointParsers::new().server("unix:/x:mode=999"),
+        "\"unix:/x:mode=999\" is no endpoint: \"mode\" is \"999\", \
+         expected permission bits in octal, such as 660",
+    );
+}
+
+#[test]
+fn an_adopted_socket_is_listened_on_once() {
+    let reactor = reactor();
+    let socket = TcpListener::bind("127.0.0.1:0").expect("loopback can listen");
+    let address = socket.local_addr().expect("it is bound");
+    let endpoint = AdoptedServerEndpoint::new(socket);
+    let port = reactor.run_until(reactor.listen(&endpoint, end));
+    assert_eq!(port.expect("it listens").address(), address.into());
+    let connecting = reactor.connect(&TcpClientEndpoint::new(address), end);
+    assert!(reactor.run_until(connecting).is_ok());
+    let failure = reactor.run_until(reactor.listen(&endpoint, end));
+    let failure = failure.expect_err("it was taken");
+    assert!(failure.check::<io::Error>(), "{failure}");
+    let file = fs::File::open("Cargo.toml").expect("it is there");
+    let failure = reactor.run_until(reactor.listen(&AdoptedServerEndpoint::new(file), end));
+    assert!(failure.expect_err("it is no socket").check::<AdoptError>());
 }

@@ -1,0 +1,417 @@
+//! The PROXY protocol: who connected to the proxy in front of this server.
+//!
+//! A proxy that speaks it, HAProxy or a load balancer, begins each connection with a header
+//! that names the client; both versions, 1 (a line) and 2 (binary), are understood. The
+//! connection's `peer` and `host` are then those of the client's connection to the proxy.
+//!
+//! Listen with it only where nobody but the proxy can connect: who can, can claim any address.
+//!
+//! # Order
+//!
+//! A connection is handed on when its header is complete; what came behind the header is
+//! delivered first.
+
+mod header;
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use torsade_deferred::Deferred;
+use torsade_reactor::{
+    Acceptor, Address, ConnectionLost, DelayedCall, EndpointParsers, FilePart, KeepAlive, Limits,
+    PeerCredentials, Port, Reactor, Receiver, ServerEndpoint, Socket, SocketOption, Stream,
+};
+
+use self::header::{Header, Parser};
+
+pub use self::header::BadHeader;
+
+/// How long a proxy has to send its header, which is the first thing that it does. §2 asks
+/// for 3 s at least, the time of a retransmission.
+const HEADER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Adds the kind `haproxy:` to `parsers`, for servers: `haproxy:tcp:8007` listens at what is
+/// behind the prefix, for a proxy.
+pub fn add_endpoint_kinds(parsers: &mut EndpointParsers) {
+    parsers.add_server("haproxy", |arguments, parsers| {
+        let below = parsers.server(arguments.rest())?;
+        Ok(Rc::new(ProxiedServerEndpoint::new(below)) as Rc<dyn ServerEndpoint>)
+    });
+}
+
+/// Listens at the endpoint below, for a proxy that speaks the PROXY protocol. Twisted's
+/// `proxyEndpoint`.
+///
+/// A connection without a good header is aborted and never seen by the factory: it is told to
+/// [`on_bad_header`](Self::on_bad_header).
+pub struct ProxiedServerEndpoint<E> {
+    below: E,
+    limit: Duration,
+    bad_header: Rc<BadHeaderHook>,
+}
+
+type BadHeaderHook = dyn Fn(&Address, &ConnectionLost);
+
+impl<E: ServerEndpoint> ProxiedServerEndpoint<E> {
+    /// Expects a proxy at `below`.
+    pub fn new(below: E) -> Self {
+        Self {
+            below,
+            limit: HEADER_LIMIT,
+            bad_header: Rc::new(|_, _| {}),
+        }
+    }
+
+    /// How long a connection may take to send its header: 10 s unless this says otherwise.
+    #[must_use]
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Calls `hook` for each connection that was lost before its header was complete, with the
+    /// proxy's address and the reason: [`Failed`](ConnectionLost::Failed) with a [`BadHeader`] if
+    /// it was not one.
+    #[must_use]
+    pub fn on_bad_header(mut self, hook: impl Fn(&Address, &ConnectionLost) + 'static) -> Self {
+        self.bad_header = Rc::new(hook);
+        self
+    }
+}
+
+impl<E: ServerEndpoint> ServerEndpoint for ProxiedServerEndpoint<E> {
+    fn listen_streams(&self, reactor: &Reactor, acceptor: Rc<dyn Acceptor>) -> Deferred<Port> {
+        let expecting = Expecting {
+            above: acceptor,
+            limit: self.limit,
+            bad_header: Rc::clone(&self.bad_header),
+        };
+        self.below.listen_streams(reactor, Rc::new(expecting))
+    }
+}
+
+impl<E: fmt::Debug> fmt::Debug for ProxiedServerEndpoint<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxiedServerEndpoint")
+            .field("below", &self.below)
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Hands a stream on when its header has come.
+struct Expecting {
+    above: Rc<dyn Acceptor>,
+    limit: Duration,
+    bad_header: Rc<BadHeaderHook>,
+}
+
+impl Acceptor for Expecting {
+    fn accept(&self, below: Rc<dyn Stream>) {
+        let reading = Rc::new(Reading {
+            below: Rc::clone(&below),
+            above: Rc::clone(&self.above),
+            bad_header: Rc::clone(&self.bad_header),
+            parser: RefCell::default(),
+            limit: Cell::new(None),
+            proxied: RefCell::new(None),
+        });
+        let (weak, limit) = (Rc::downgrade(&reading), self.limit);
+        let late = below.socket().reactor().call_later(limit, move || {
+            if let Some(reading) = weak.upgrade() {
+                let waiting_for = "the header of the PROXY protocol";
+                let reason = ConnectionLost::TimedOut { waiting_for, limit };
+                reading.below.abort_connection(reason);
+            }
+        });
+        reading.limit.set(Some(late));
+        below.set_receiver(reading);
+    }
+
+    fn start_listening(&self) {
+        self.above.start_listening();
+    }
+
+    fn stop_listening(&self) {
+        self.above.stop_listening();
+    }
+}
+
+/// The receiver of a connection whose header has not come, and after it until the stream
+/// above has one of its own.
+struct Reading {
+    below: Rc<dyn Stream>,
+    above: Rc<dyn Acceptor>,
+    bad_header: Rc<BadHeaderHook>,
+    parser: RefCell<Parser>,
+    limit: Cell<Option<DelayedCall>>,
+    /// What it was handed on as.
+    proxied: RefCell<Option<Rc<ProxiedStream>>>,
+}
+
+impl Reading {
+    fn hand_on(&self, header: Header, rest: &[u8]) {
+        if let Some(limit) = self.limit.take() {
+            limit.cancel();
+        }
+        let proxied = Rc::new_cyclic(|this| ProxiedStream {
+            this: Weak::clone(this),
+            below: Rc::clone(&self.below),
+            addresses: match header {
+                Header::Proxied { peer, host } => Some((peer, host)),
+                Header::Local => None,
+            },
+            rest: RefCell::new(rest.to_vec()),
+            receiver: RefCell::new(None),
+            paused: Cell::new(false),
+            // Until somebody takes it.
+            holds_below: Cell::new(true),
+        });
+        self.proxied.replace(Some(Rc::clone(&proxied)));
+        self.below.pause_reading();
+        self.above.accept(Rc::clone(&proxied) as Rc<dyn Stream>);
+        proxied.deliver_rest();
+    }
+
+    /// The receiver that waits for what came behind the header.
+    fn waiting_receiver(&self) -> Option<Rc<dyn Receiver>> {
+        let proxied = self.proxied.borrow();
+        proxied.as_ref().and_then(|it| it.receiver.borrow().clone())
+    }
+}
+
+impl Receiver for Reading {
+    fn data_received(self: Rc<Self>, data: &[u8]) {
+        let handed_on = self.proxied.borrow().clone();
+        if let Some(proxied) = handed_on {
+            // It was on its way before the pause.
+            return proxied.rest.borrow_mut().extend_from_slice(data);
+        }
+        let received = self.parser.borrow_mut().receive(data);
+        match received {
+            Ok(None) => {}
+            Ok(Some((header, used))) => self.hand_on(header, &data[used..]),
+            Err(bad) => self
+                .below
+                .abort_connection(ConnectionLost::Failed(bad.into())),
+        }
+    }
+
+    fn read_connection_lost(self: Rc<Self>) {
+        match self.waiting_receiver() {
+            Some(receiver) => receiver.read_connection_lost(),
+            None => {
+                let reason = ConnectionLost::Failed(BadHeader::Ended.into());
+                self.below.abort_connection(reason);
+            }
+        }
+    }
+
+    fn write_paused(self: Rc<Self>) {
+        if let Some(receiver) = self.waiting_receiver() {
+            receiver.write_paused();
+        }
+    }
+
+    fn write_resumed(self: Rc<Self>) {
+        if let Some(receiver) = self.waiting_receiver() {
+            receiver.write_resumed();
+        }
+    }
+
+    fn connection_lost(self: Rc<Self>, reason: ConnectionLost) {
+        if let Some(limit) = self.limit.take() {
+            limit.cancel();
+        }
+        // Detach, then call.
+        match (self.waiting_receiver(), self.proxied.take()) {
+            (Some(receiver), _) => receiver.connection_lost(reason),
+            // Nobody has taken it.
+            (None, Some(_)) => {}
+            (None, None) => (self.bad_header)(&self.below.socket().peer(), &reason),
+        }
+    }
+}
+
+/// A connection by way of a proxy: the stream below, with the addresses of the header.
+///
+/// Descriptors cannot be sent over it, nor had from it: behind a proxy there is no socket of
+/// the peer's.
+pub struct ProxiedStream {
+    this: Weak<Self>,
+    below: Rc<dyn Stream>,
+    /// The client, and where it connected to; `None` if the header names none.
+    addresses: Option<(Address, Address)>,
+    /// What came behind the header and was not delivered.
+    rest: RefCell<Vec<u8>>,
+    /// Who waits for that.
+    receiver: RefCell<Option<Rc<dyn Receiver>>>,
+    /// The user paused reading.
+    paused: Cell<bool>,
+    /// The stream below is paused until the rest has been delivered.
+    holds_below: Cell<bool>,
+}
+
+impl ProxiedStream {
+    /// The proxy's own address, where [`Transport::peer`](torsade_reactor::Transport::peer) says
+    /// who connected to it.
+    #[must_use]
+    pub fn proxy(&self) -> Address {
+        self.below.socket().peer()
+    }
+
+    /// Gives the receiver what came behind the header, and then the stream below.
+    fn deliver_rest(&self) {
+        if self.paused.get() || !self.holds_below.get() {
+            return;
+        }
+        let Some(receiver) = self.receiver.take() else {
+            return;
+        };
+        let rest = self.rest.take();
+        self.holds_below.set(false);
+        self.below.set_receiver(Rc::clone(&receiver));
+        if !rest.is_empty() && self.below.is_connected() {
+            receiver.data_received(&rest);
+        }
+        if !self.paused.get() {
+            self.below.resume_reading();
+        }
+    }
+
+    /// Has the rest delivered, not from inside a method of this stream.
+    fn deliver_later(&self) {
+        let this = Weak::clone(&self.this);
+        self.below.socket().reactor().call_soon(move || {
+            if let Some(this) = this.upgrade() {
+                this.deliver_rest();
+            }
+        });
+    }
+}
+
+impl Stream for ProxiedStream {
+    fn write(&self, data: &[u8]) {
+        self.below.write(data);
+    }
+
+    fn write_file(&self, part: FilePart) -> Result<(), FilePart> {
+        self.below.write_file(part)
+    }
+
+    fn lose_connection(&self, reason: ConnectionLost) {
+        self.below.lose_connection(reason);
+    }
+
+    fn abort_connection(&self, reason: ConnectionLost) {
+        self.below.abort_connection(reason);
+    }
+
+    fn lose_write_connection(&self) {
+        self.below.lose_write_connection();
+    }
+
+    fn pause_reading(&self) {
+        self.paused.set(true);
+        self.below.pause_reading();
+    }
+
+    fn resume_reading(&self) {
+        self.paused.set(false);
+        if self.holds_below.get() {
+            self.deliver_later();
+        } else {
+            self.below.resume_reading();
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        self.below.is_connected()
+    }
+
+    fn unsent(&self) -> usize {
+        self.below.unsent()
+    }
+
+    fn is_congested(&self) -> bool {
+        self.below.is_congested()
+    }
+
+    fn flush(&self) -> Deferred<()> {
+        self.below.flush()
+    }
+
+    fn limits(&self) -> Limits {
+        self.below.limits()
+    }
+
+    fn set_limits(&self, limits: Limits) {
+        self.below.set_limits(limits);
+    }
+
+    fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
+        if !self.holds_below.get() {
+            return self.below.set_receiver(receiver);
+        }
+        let previous = self.receiver.replace(Some(receiver));
+        drop(previous);
+        self.deliver_later();
+    }
+
+    fn socket(&self) -> &dyn Socket {
+        self
+    }
+
+    fn below(&self) -> Option<&Rc<dyn Stream>> {
+        Some(&self.below)
+    }
+}
+
+impl Socket for ProxiedStream {
+    fn peer(&self) -> Address {
+        let named = self.addresses.as_ref().map(|(peer, _)| peer.clone());
+        named.unwrap_or_else(|| self.below.socket().peer())
+    }
+
+    fn host(&self) -> Address {
+        let named = self.addresses.as_ref().map(|(_, host)| host.clone());
+        named.unwrap_or_else(|| self.below.socket().host())
+    }
+
+    fn reactor(&self) -> Reactor {
+        self.below.socket().reactor()
+    }
+
+    fn set_nodelay(&self, on: bool) {
+        self.below.socket().set_nodelay(on);
+    }
+
+    fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        self.below.socket().set_option(option)
+    }
+
+    fn nodelay(&self) -> io::Result<bool> {
+        self.below.socket().nodelay()
+    }
+
+    fn keep_alive(&self) -> io::Result<Option<KeepAlive>> {
+        self.below.socket().keep_alive()
+    }
+
+    fn buffer_sizes(&self) -> io::Result<(usize, usize)> {
+        self.below.socket().buffer_sizes()
+    }
+
+    fn peer_credentials(&self) -> io::Result<PeerCredentials> {
+        self.below.socket().peer_credentials()
+    }
+}
+
+impl fmt::Debug for ProxiedStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProxiedStream({} to {})", self.host(), self.peer())
+    }
+}
