@@ -2,6 +2,7 @@
 
 mod authority;
 mod certificates;
+mod contract;
 mod endings;
 mod endpoints;
 mod examples;

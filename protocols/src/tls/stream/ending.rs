@@ -32,8 +32,11 @@ impl TlsStream {
             }
             return;
         }
+        let nothing_unsent = self.below.unsent() == 0;
         self.send_closing_alert();
         if self.flags.peer_closed.get() {
+            // A peer that has said goodbye may be gone before it hears ours.
+            self.flags.all_sent.set(nothing_unsent);
             return self.leave_below();
         }
         self.ending.set(Ending::Leaving);
@@ -59,11 +62,7 @@ impl TlsStream {
         if matches!(self.ending.get(), Ending::Closing | Ending::Leaving) {
             self.ending.set(Ending::Over);
             self.cancel_timer();
-            let reason = self
-                .reason
-                .take()
-                .map_or(ConnectionLost::Done, |reason| *reason);
-            self.below.lose_connection(reason);
+            self.below.lose_connection(ConnectionLost::Done);
         }
     }
 
@@ -78,8 +77,9 @@ impl TlsStream {
         self.ending.set(Ending::Over);
         self.cancel_timer();
         self.failure.replace(Some(error.clone()));
-        self.below
-            .lose_connection(ConnectionLost::Failed(error.into()));
+        let reason = ConnectionLost::Failed(error.into());
+        self.reason.set(Some(Box::new(reason)));
+        self.below.lose_connection(ConnectionLost::Done);
     }
 
     pub(super) fn set_timer(&self, limit: Duration, call: fn(&Self)) {

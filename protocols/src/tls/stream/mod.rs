@@ -55,7 +55,8 @@ const AT_ONCE: usize = 4 * RECORD;
 ///
 /// Writes are accepted at once and wait for the handshake; what is read comes after it.
 /// [`lose_connection`](Stream::lose_connection) sends what was written and the closing alert,
-/// waits for the peer's, and closes. A peer that ends its stream without a closing alert is told
+/// waits for the peer's, and closes; during the handshake it goes on with that only if something was
+/// written, else the peer is told [`TlsError::HandshakeCutShort`]. A peer that ends its stream without a closing alert is told
 /// from one that is done: [`TlsError::Truncated`].
 ///
 /// After the peer's closing alert, the receiver hears `read_connection_lost` and may go on
@@ -87,7 +88,7 @@ pub struct TlsStream {
     timer: RefCell<Option<DelayedCall>>,
     /// What TLS was lost for.
     failure: RefCell<Option<TlsError>>,
-    /// What `connection_lost` will be told, or, after the end, the first receiver.
+    /// What `connection_lost` will be told if the stream below ends in order, or, after the end, the first receiver.
     reason: Cell<Option<Box<ConnectionLost>>>,
     /// Called after `connection_lost`.
     at_end: Cell<Option<Box<dyn FnOnce()>>>,

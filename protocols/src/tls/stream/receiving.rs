@@ -130,14 +130,16 @@ impl Receiver for TlsStream {
     }
 
     fn connection_lost(self: Rc<Self>, reason: ConnectionLost) {
-        let ending = self.ending.replace(Ending::Lost);
+        self.ending.set(Ending::Lost);
         self.cancel_timer();
         drop(self.records.take());
         drop(self.plaintext.take());
-        let given = self.reason.take();
-        let reason = match given {
-            // Everything was said and handed over: that the peer was rude then is no news.
-            Some(given) if ending == Ending::Leaving && self.flags.all_sent.get() => *given,
+        let is_io = matches!(reason, ConnectionLost::Io(_));
+        // What TLS was lost for came first; and once everything has been handed over, that the
+        // peer is gone is no news.
+        let is_settled = self.failure.borrow().is_some() || self.flags.all_sent.get();
+        let reason = match self.reason.take() {
+            Some(given) if reason.is_clean() || (is_io && is_settled) => *given,
             _ => reason,
         };
         // Detach, then call.
