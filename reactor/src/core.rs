@@ -131,6 +131,8 @@ pub(crate) struct Core {
     pub(crate) layers: RefCell<Vec<Rc<dyn Settle>>>,
     /// Sources to call again in the next turn.
     again: RefCell<Vec<Token>>,
+    /// Ports for which the process had no descriptor.
+    pub(crate) starving: RefCell<Vec<Token>>,
     /// Room for the events of one wait; empty between waits.
     events: Cell<Vec<Event>>,
     pub(crate) buffers: Buffers,
@@ -179,6 +181,7 @@ impl Core {
             dirty: RefCell::default(),
             layers: RefCell::default(),
             again: RefCell::default(),
+            starving: RefCell::default(),
             events: Cell::default(),
             buffers: Buffers::default(),
             stop_watch: StopWatch::default(),

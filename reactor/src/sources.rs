@@ -71,6 +71,18 @@ impl Core {
     pub(crate) fn remove_source(&self, token: Token) {
         let removed = self.sources.borrow_mut().remove(token);
         drop(removed);
+        // Its descriptor goes with it.
+        for port in self.starving.take() {
+            self.ready_again(port);
+        }
+    }
+
+    /// Has a source called in the turn after some other is gone, and its descriptor with it.
+    pub(crate) fn ready_with_a_descriptor(&self, token: Token) {
+        let mut starving = self.starving.borrow_mut();
+        if !starving.contains(&token) {
+            starving.push(token);
+        }
     }
 
     pub(crate) fn source(&self, token: Token) -> Option<Rc<dyn Source>> {

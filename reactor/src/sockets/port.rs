@@ -10,6 +10,7 @@ use torsade_deferred::{Deferred, succeed};
 
 use crate::address::{Address, Host, ToTcpAddress};
 use crate::core::{Core, Source};
+use crate::delayed_call::DelayedCall;
 use crate::descriptor::Readiness;
 use crate::driver::{ListeningSocket, StreamSocket};
 use crate::error::{ConnectionLost, ListenError};
@@ -24,8 +25,10 @@ use crate::stream::Stream;
 const ACCEPTS_PER_TURN: usize = 64;
 
 /// How long a port rests when the system has no descriptor or memory left for another
-/// connection. The peers wait in the backlog.
-const REST_WHEN_EXHAUSTED: Duration = Duration::from_millis(100);
+/// connection, the first time and at most: each time is twice the last. The peers wait in
+/// the backlog. A descriptor that this reactor gives back ends the rest at once.
+const REST_FIRST: Duration = Duration::from_millis(100);
+const REST_MAX: Duration = Duration::from_secs(2);
 
 /// A port that listens. Cheap to clone; dropping it does not stop it.
 #[derive(Clone)]
@@ -128,7 +131,8 @@ pub(crate) fn accept_on(
             address,
             socket: RefCell::new(Some(socket)),
             acceptor: RefCell::new(Some(acceptor)),
-            resting: Cell::new(false),
+            rest: RefCell::new(None),
+            rests: Cell::new(0),
             queued: Cell::new(false),
         })
     });
@@ -158,15 +162,17 @@ struct Accepting {
     socket: RefCell<Option<Box<dyn ListeningSocket>>>,
     /// `None` when it has stopped.
     acceptor: RefCell<Option<Rc<dyn Acceptor>>>,
-    /// The system is out of something; a timer ends this.
-    resting: Cell<bool>,
+    /// There while the system is out of something: what ends the rest.
+    rest: RefCell<Option<DelayedCall>>,
+    /// The rests since everybody in the backlog was last accepted.
+    rests: Cell<u32>,
     /// It has asked to be called in the next turn.
     queued: Cell<bool>,
 }
 
 impl Accepting {
     fn accept(self: &Rc<Self>) {
-        if self.resting.get() {
+        if self.rest.borrow().is_some() {
             return;
         }
         for _ in 0..ACCEPTS_PER_TURN {
@@ -177,7 +183,7 @@ impl Accepting {
             match accepted {
                 Ok((socket, peer)) => self.welcome(socket, peer),
                 Err(error) => match verdict(&error) {
-                    Verdict::NoMore => return,
+                    Verdict::NoMore => return self.rests.set(0),
                     Verdict::Next => {}
                     Verdict::Rest => return self.rest(&error),
                 },
@@ -214,16 +220,28 @@ impl Accepting {
 
     /// The system is out of something: it is not asked again for a while.
     fn rest(self: &Rc<Self>, error: &io::Error) {
-        tracing::warn!(target: "torsade", address = %self.address, %error, "accepting rests");
-        self.resting.set(true);
+        let rests = self.rests.get();
+        self.rests.set(rests.saturating_add(1));
+        if rests == 0 {
+            // Once, however often it rests before the backlog is empty again.
+            tracing::warn!(target: "torsade", address = %self.address, %error, "accepting rests");
+        }
         let this = Rc::downgrade(self);
-        // Not cancelled when the port stops: it then finds nothing to do.
-        drop(self.core.call_later(REST_WHEN_EXHAUSTED, move || {
+        let pause = REST_FIRST.saturating_mul(1 << rests.min(8)).min(REST_MAX);
+        let call = self.core.call_later(pause, move || {
             if let Some(accepting) = this.upgrade() {
-                accepting.resting.set(false);
+                accepting.rest.take();
                 accepting.queue();
             }
-        }));
+        });
+        self.rest.replace(Some(call));
+        self.core.ready_with_a_descriptor(self.token);
+    }
+
+    fn end_rest(&self) {
+        if let Some(call) = self.rest.take() {
+            call.cancel();
+        }
     }
 }
 
@@ -241,6 +259,7 @@ impl Listening for Accepting {
         if socket.is_none() {
             return;
         }
+        self.end_rest();
         self.core.remove_source(self.token);
         drop(socket);
         // Detach, then call.
@@ -261,6 +280,7 @@ impl Source for Accepting {
 
     fn again(self: Rc<Self>) {
         self.queued.set(false);
+        self.end_rest();
         self.accept();
     }
 
