@@ -22,6 +22,8 @@ struct Counting;
 
 thread_local! {
     static MADE: Cell<usize> = const { Cell::new(0) };
+    /// Bytes that this thread has and has not given back.
+    static HELD: Cell<usize> = const { Cell::new(0) };
 }
 
 // SAFETY: every call goes to the system's allocator with the arguments it came with; the
@@ -29,11 +31,13 @@ thread_local! {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         MADE.set(MADE.get() + 1);
+        HELD.set(HELD.get().wrapping_add(layout.size()));
         // SAFETY: the caller's promise about `layout` is passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.set(HELD.get().wrapping_sub(layout.size()));
         // SAFETY: `pointer` came from `alloc` above, that is from the system's allocator.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -169,4 +173,45 @@ fn an_echo_allocates_nothing() {
     echo();
     let count = allocations(|| (0..CALLS).for_each(|_| echo()));
     assert_eq!(count, 0);
+}
+
+/// A protocol without a state.
+struct Idle;
+
+impl Protocol for Idle {
+    fn data_received(&mut self, _: &Transport<Self>, _: &[u8]) {}
+}
+
+#[test]
+fn an_idle_connection_holds_at_most_512_bytes_and_wakes_nobody() {
+    const CONNECTIONS: usize = 400;
+    let reactor = Reactor::new().expect("there are descriptors left");
+    let port = reactor
+        .listen_tcp("127.0.0.1:0", |_: &Address| Idle)
+        .expect("loopback can listen");
+    let Address::Tcp(address) = port.address() else {
+        unreachable!("it is TCP");
+    };
+    let connect = |count: usize| {
+        let clients: Vec<_> = (0..count)
+            .map(|_| TcpStream::connect(address).expect("it listens"))
+            .collect();
+        let expected = reactor.dump().sources.len() + count;
+        while reactor.dump().sources.len() < expected {
+            reactor
+                .turn(Some(Duration::from_secs(10)))
+                .expect("the loop can wait");
+        }
+        clients
+    };
+    let first = connect(1);
+    let before = HELD.get();
+    let clients = connect(CONNECTIONS);
+    turn(&reactor);
+    let bytes = HELD.get() - before - clients.capacity() * size_of::<TcpStream>();
+    let each = bytes / CONNECTIONS;
+    assert!(each <= 512, "{each} bytes each");
+    turn(&reactor);
+    assert_eq!(reactor.next_deadline(), None, "somebody wants a turn");
+    drop((first, clients));
 }
