@@ -76,6 +76,7 @@ mod sockets;
 mod sources;
 mod stream;
 mod sys;
+pub mod systemd;
 pub mod task;
 pub mod testing;
 mod thread_pool;

@@ -33,6 +33,7 @@ examples! {
     proxy = "../../examples/proxy.rs"
     reconnect = "../../examples/reconnect.rs"
     repeat = "../../examples/repeat.rs"
+    unix_echo = "../../examples/unix_echo.rs"
 }
 
 #[test]
@@ -632,5 +633,40 @@ fn a_proxy_carries_both_ways_and_counts_also_for_a_client_that_does_not_read_for
     reactor.run_until(connecting).expect("the proxy listens");
     while statistics.refused.get() == 0 {
         reactor.turn(None).expect("the loop can wait");
+    }
+}
+
+#[test]
+fn unix_echo_says_who_its_peer_is_and_gives_every_byte_back() {
+    let reactor = Reactor::new().expect("a reactor");
+    let folder = tempfile::tempdir().expect("there is room");
+    let path = folder.path().join("echo");
+    let text = path.to_str().expect("it is text");
+    let port = unix_echo::listen(&reactor, text).expect("nobody is there");
+    let heard = Rc::new(RefCell::new(Vec::new()));
+    let hears = Rc::clone(&heard);
+    let transport = reactor
+        .run_until(reactor.connect_unix(text, move |_| Hears(hears)))
+        .expect("it listens");
+    transport.write("over and back\n");
+    while !heard.borrow().ends_with(b"back\n") {
+        reactor.turn(None).expect("the loop can wait");
+    }
+    let heard = String::from_utf8(heard.take()).expect("it is text");
+    let process = format!("process {}\nover and back\n", std::process::id());
+    assert!(
+        heard.starts_with("you are user ") && heard.ends_with(&process),
+        "{heard}"
+    );
+    drop(port.stop_listening());
+    assert!(!path.exists());
+}
+
+/// Keeps what it hears.
+struct Hears(Rc<RefCell<Vec<u8>>>);
+
+impl Protocol for Hears {
+    fn data_received(&mut self, _: &Transport<Self>, data: &[u8]) {
+        self.0.borrow_mut().extend_from_slice(data);
     }
 }

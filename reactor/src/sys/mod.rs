@@ -10,6 +10,7 @@
 //! | `signals.rs` | signals as flags and a write to that descriptor |
 //! | `credentials.rs` | who is at the other end of a UNIX socket |
 //! | `device.rs` | binding a socket to a network interface |
+//! | `inherited.rs` | descriptors that this process began with |
 //! | `send_file.rs` | sending a file without reading it into memory |
 //! | `queue.rs` | what a socket has sent and the peer not acknowledged |
 
@@ -17,6 +18,7 @@
 
 pub(crate) mod credentials;
 pub(crate) mod device;
+pub(crate) mod inherited;
 pub(crate) mod poller;
 pub(crate) mod queue;
 pub(crate) mod send_file;

@@ -29,6 +29,7 @@ mod sent_files;
 mod service;
 mod signals;
 mod simulation;
+mod systemd;
 mod threads;
 mod traced;
 mod transport;

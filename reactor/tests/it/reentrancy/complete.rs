@@ -21,6 +21,7 @@ const OTHERS: [(&str, &str); 17] = [
     ("slab.rs", "private"),
     ("sockets/options.rs", "values: they reach no reactor"),
     ("sys/", "private"),
+    ("systemd.rs", "values: they reach no reactor"),
     ("timers/", "private"),
     ("calls.rs", "private"),
     ("stream.rs", "what a Transport calls"),
