@@ -52,6 +52,7 @@ mod driver;
 mod dump;
 mod endpoints;
 mod error;
+mod file_sender;
 mod flow;
 #[cfg(doctest)]
 mod forbidden;
@@ -103,6 +104,7 @@ pub use crate::endpoints::{
     UnixServerEndpoint, quote_endpoint_argument,
 };
 pub use crate::error::{ConnectionLost, ListenError, NotFlushed, RunError};
+pub use crate::file_sender::FileSender;
 pub use crate::flow::Limits;
 pub use crate::futures::AsyncFd;
 pub use crate::guest::Guest;

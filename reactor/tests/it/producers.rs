@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use torsade_reactor::testing::{Pump, memory_pair, virtual_time_reactor};
-use torsade_reactor::{Producer, Reactor, Streaming, Transport};
+use torsade_reactor::{FileSender, NotFlushed, Producer, Reactor, Streaming, Transport};
 
 use crate::common::{End, Log, small_limits};
 
@@ -216,4 +216,57 @@ fn several_pieces_leave_together_and_a_weak_transport_keeps_nothing() {
     let client = wired.client.clone();
     drop((wired, client));
     assert!(weak.upgrade().is_none());
+}
+
+/// A file that is on no path any more, with this in it.
+fn file(bytes: &[u8]) -> std::fs::File {
+    use std::io::Write;
+    let mut file = tempfile::tempfile().expect("there is room");
+    file.write_all(bytes).expect("there is room");
+    file
+}
+
+#[test]
+fn a_file_is_sent_in_its_turn_and_the_number_of_its_bytes_fires() {
+    let bytes: Vec<u8> = (0..200_000_u32).map(|n| (n % 251) as u8).collect();
+    let wired = wired();
+    wired.client.write("before");
+    let sent = FileSender::new(file(&bytes)).send(&wired.client);
+    wired.pump.run().expect("it is at rest");
+    assert_eq!(
+        sent.into_result().expect("it fired").expect("it is sent"),
+        200_000
+    );
+    let received = wired.received.take();
+    assert!(received[..6] == *b"before" && received[6..] == bytes);
+    let upper = |chunk: &[u8]| chunk.to_ascii_uppercase();
+    let part = FileSender::new(file(b"not this, yes")).part(10, 3);
+    let sent = part.transform(upper).send(&wired.client);
+    wired.client.lose_connection();
+    wired.pump.run().expect("it is at rest");
+    assert!(sent.into_result().expect("it fired").is_ok());
+    assert_eq!(*wired.received.borrow(), b"YES");
+}
+
+#[test]
+fn a_file_that_cannot_be_sent_fails_with_the_reason() {
+    let wired = wired();
+    let beyond = FileSender::new(file(b"short"))
+        .part(0, 6)
+        .send(&wired.client);
+    assert!(beyond.into_result().is_ok_and(|outcome| outcome.is_err()));
+    wired.server.pause_reading();
+    let cut_off = FileSender::new(file(&[0; 500_000])).send(&wired.client);
+    wired.pump.run().expect("it is at rest");
+    assert!(!cut_off.is_fired());
+    wired.client.abort_connection();
+    wired.pump.run().expect("it is at rest");
+    let late = FileSender::new(file(b"late")).send(&wired.client);
+    for sent in [cut_off, late] {
+        let failure = sent
+            .into_result()
+            .expect("it fired")
+            .expect_err("it failed");
+        assert!(failure.check::<NotFlushed>(), "{failure}");
+    }
 }

@@ -21,10 +21,10 @@ use torsade_reactor::task::{
 };
 use torsade_reactor::testing::MemoryStream;
 use torsade_reactor::{
-    Acceptor, Address, AsyncFd, Capability, ChannelEvent, ClientEndpoint, ConnectionLost, Guest,
-    Hosts, Interest, Limits, ListenOptions, Mode, Phase, PoolLimits, Port, Producer, Reactor,
-    Seating, ServerEndpoint, Settle, SocketOption, Stream, Streaming, ThreadPool, Transport,
-    Visited, tunnel,
+    Acceptor, Address, AsyncFd, Capability, ChannelEvent, ClientEndpoint, ConnectionLost,
+    FileSender, Guest, Hosts, Interest, Limits, ListenOptions, Mode, Phase, PoolLimits, Port,
+    Producer, Reactor, Seating, ServerEndpoint, Settle, SocketOption, Stream, Streaming,
+    ThreadPool, Transport, Visited, tunnel,
 };
 
 use super::world::{Act, OnTransport, Peer, SIGNAL, quiet};
@@ -97,6 +97,10 @@ impl Row {
 }
 
 /// What a function answers as text; what answers nothing says `()`.
+fn empty_file() -> FileSender {
+    FileSender::new(tempfile::tempfile().expect("there is room"))
+}
+
 struct Idle;
 
 impl Producer for Idle {
@@ -988,6 +992,26 @@ pub(super) const ROWS: &[Row] = &[
         "Transport::unregister_producer",
         Act::Transport(|_, transport| say(transport.unregister_producer())),
         ["()", "()", "()"],
+    ),
+    row(
+        "FileSender::new",
+        Act::Transport(|_, transport| looked(quiet(empty_file().send(transport).map(drop)))),
+        ["looked", "looked", "looked"],
+    ),
+    row(
+        "FileSender::send",
+        Act::Transport(|_, transport| looked(quiet(empty_file().send(transport).map(drop)))),
+        ["looked", "looked", "looked"],
+    ),
+    row(
+        "FileSender::part",
+        Act::Transport(|_, _| looked(empty_file().part(0, 0))),
+        ["looked", "looked", "looked"],
+    ),
+    row(
+        "FileSender::transform",
+        Act::Transport(|_, _| looked(empty_file().transform(|chunk| chunk.to_vec()))),
+        ["looked", "looked", "looked"],
     ),
     row(
         "Transport::write_paused",
