@@ -256,6 +256,18 @@ impl Channel {
         self.listening.is_open()
     }
 
+    /// Whether [`Reactor::run_until_idle`](crate::Reactor::run_until_idle) goes on for this channel: not, if it is in the
+    /// background. To say so twice is to say it once. libuv's `unref`.
+    pub fn set_background(&self, on: bool) {
+        self.listening.background().set(on);
+    }
+
+    /// Whether it is in the background.
+    #[must_use]
+    pub fn is_background(&self) -> bool {
+        self.listening.background().get()
+    }
+
     /// The reactor, for callbacks: a handle that they held would keep it alive.
     #[must_use]
     pub fn reactor(&self) -> Reactor {
@@ -338,6 +350,7 @@ fn listen<T: Send + 'static>(
             token,
             messages: RefCell::new(Some(messages)),
             callback: Cell::new(Some(Box::new(callback))),
+            background: Cell::new(false),
             bell: Arc::new(Bell {
                 rung: AtomicBool::new(false),
                 remote,
@@ -364,6 +377,8 @@ struct Listening<T> {
     /// Taken out while it runs.
     callback: Cell<Option<Callback<T>>>,
     bell: Arc<Bell>,
+    /// The loop may come to its end though this is open.
+    background: Cell<bool>,
 }
 
 impl<T: 'static> Listening<T> {
@@ -416,12 +431,17 @@ impl<T: 'static> Listening<T> {
 
 /// A channel, whatever its messages are.
 trait Listens {
+    fn background(&self) -> &Cell<bool>;
     fn remove(&self) -> bool;
     fn is_open(&self) -> bool;
     fn core(&self) -> &Rc<Core>;
 }
 
 impl<T> Listens for Listening<T> {
+    fn background(&self) -> &Cell<bool> {
+        &self.background
+    }
+
     fn remove(&self) -> bool {
         self.core.remove_source(self.token);
         // Detach, then drop: messages and callback may own anything.
@@ -453,6 +473,10 @@ impl<T: 'static> Source for Listening<T> {
 
     fn stop(self: Rc<Self>) {
         self.end();
+    }
+
+    fn is_background(&self) -> bool {
+        self.background.get()
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

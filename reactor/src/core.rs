@@ -39,10 +39,11 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::background::Background;
 use crate::buffers::Buffers;
 use crate::calls::Calls;
 use crate::delayed_call::{Call, DelayedCall, Time};
-use crate::descriptor::Readiness;
+use crate::descriptor::{Readiness, Watched};
 use crate::driver::{Driver, Event};
 use crate::dump::Ages;
 use crate::hooks::{Phase, PhaseHooks, TurnHooks};
@@ -81,6 +82,16 @@ pub(crate) trait Source {
 
     /// The machine has crashed, some time ago: lets go of whoever listens, and tells nobody.
     fn vanish(self: Rc<Self>) {}
+
+    /// Ends a watch, and gives what was watched; `None` for everything else.
+    fn remove_watch(self: Rc<Self>) -> Option<Watched> {
+        None
+    }
+
+    /// Whether the loop may come to its end though this is there.
+    fn is_background(&self) -> bool {
+        false
+    }
 
     /// What it is, for reports.
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
@@ -146,6 +157,7 @@ pub(crate) struct Core {
     pub(crate) leaving: Cell<bool>,
     pub(crate) stop_on_signals: Cell<bool>,
     pub(crate) signals: Watchers,
+    pub(crate) background: Background,
     pub(crate) winding_up: Cell<bool>,
 }
 
@@ -192,6 +204,7 @@ impl Core {
             leaving: Cell::new(false),
             stop_on_signals: Cell::new(true),
             signals: Watchers::default(),
+            background: Background::default(),
             winding_up: Cell::new(false),
         })
     }
@@ -208,6 +221,8 @@ impl Core {
         self.run_hooks(&self.prepare);
         let (mut events, left_over) = self.wait(match pause {
             Pause::UnlessBusy(_) if self.calls_made.get() != calls_before => Some(Duration::ZERO),
+            Pause::UnlessIdle if self.is_idle() => Some(Duration::ZERO),
+            Pause::UnlessIdle => None,
             Pause::UnlessBusy(limit) | Pause::Wait(limit) => limit,
         })?;
         self.run_hooks(&self.check);
@@ -621,4 +636,6 @@ pub(crate) enum Pause {
     Wait(Option<Duration>),
     /// Not at all, if the turn has made a call: its caller wants to hear of that.
     UnlessBusy(Option<Duration>),
+    /// Not at all, if nothing is left to wait for; otherwise for ever.
+    UnlessIdle,
 }

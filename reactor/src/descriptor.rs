@@ -1,6 +1,7 @@
 //! Watching anything that has a descriptor: a pipe, an inotify, a device, another
 //! library's socket.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
@@ -10,7 +11,9 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use crate::core::{Core, Source};
+use crate::dump::Held;
 use crate::panics;
+use crate::reactor::Reactor;
 use crate::slab::Token;
 
 /// What a watch is to hear of.
@@ -85,7 +88,7 @@ impl Readiness {
 /// Everything may be called from every callback, the watch's own included, and holds at
 /// once: an event that was fetched before is not delivered after.
 pub struct Watch<S: AsFd + 'static> {
-    watched: Rc<Watched<S>>,
+    watched: Rc<WatchState<S>>,
 }
 
 impl<S: AsFd + 'static> Watch<S> {
@@ -150,6 +153,19 @@ impl<S: AsFd + 'static> Watch<S> {
     pub fn is_enabled(&self) -> bool {
         self.watched.state.get() == State::Enabled
     }
+
+    /// Whether [`Reactor::run_until_idle`](crate::Reactor::run_until_idle) goes on for this watch: not, if it is in the
+    /// background. (One
+    /// that does not listen does not count either.) To say so twice is to say it once. libuv's `unref`.
+    pub fn set_background(&self, on: bool) {
+        self.watched.background.set(on);
+    }
+
+    /// Whether it is in the background.
+    #[must_use]
+    pub fn is_background(&self) -> bool {
+        self.watched.background.get()
+    }
 }
 
 impl<S: AsFd + 'static> Clone for Watch<S> {
@@ -179,7 +195,7 @@ impl<S: AsFd + 'static> fmt::Debug for Watch<S> {
 
 type Callback<S> = Box<dyn FnMut(&Watch<S>, Readiness)>;
 
-struct Watched<S: AsFd + 'static> {
+struct WatchState<S: AsFd + 'static> {
     core: Rc<Core>,
     /// Of the last registration. Each has its own, so that an event that was fetched under
     /// an earlier one finds nobody.
@@ -197,6 +213,8 @@ struct Watched<S: AsFd + 'static> {
     always_ready: Cell<bool>,
     /// It is always ready, and has asked to be called in the next turn.
     queued: Cell<bool>,
+    /// The loop may come to its end though this listens.
+    background: Cell<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,7 +236,7 @@ pub(crate) fn watch<S: AsFd + 'static>(
     callback: impl FnMut(&Watch<S>, Readiness) + 'static,
 ) -> Result<Watch<S>, WatchError<S>> {
     let origin = Location::caller();
-    let watched = Rc::new(Watched {
+    let watched = Rc::new(WatchState {
         core: Rc::clone(core),
         token: Cell::new(None),
         source: RefCell::new(Some(Rc::new(source))),
@@ -230,6 +248,7 @@ pub(crate) fn watch<S: AsFd + 'static>(
         registered: Cell::new(false),
         always_ready: Cell::new(false),
         queued: Cell::new(false),
+        background: Cell::new(false),
     });
     match watched.register() {
         Ok(()) => Ok(Watch { watched }),
@@ -237,6 +256,47 @@ pub(crate) fn watch<S: AsFd + 'static>(
             let source = watched.remove().expect("nobody else has the watch yet");
             Err(WatchError { source, error })
         }
+    }
+}
+
+/// What was watched, if nobody else holds it.
+pub(crate) type Watched = Option<Box<dyn Any>>;
+
+/// A watch that [`Reactor::remove_watches`] has ended.
+#[non_exhaustive]
+pub struct RemovedWatch {
+    /// What it was, its line and its age.
+    pub held: Held,
+    /// What was watched, of the type that it had; `None` if somebody holds what
+    /// [`Watch::source`] gave.
+    pub source: Option<Box<dyn Any>>,
+}
+
+impl fmt::Debug for RemovedWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RemovedWatch({})", self.held)
+    }
+}
+
+impl Reactor {
+    /// Ends every watch of a descriptor, [`AsyncFd`](crate::AsyncFd)s included, and gives
+    /// what was watched. Twisted's `removeAll`.
+    ///
+    /// Ports, connections, channels and signals stay, and so does what wakes the loop.
+    ///
+    /// # Reentrancy
+    ///
+    /// From any callback, a watch's own included: no event that was fetched before is
+    /// delivered after. Who waits for an `AsyncFd` fails with `Abandoned` from inside this.
+    pub fn remove_watches(&self) -> Vec<RemovedWatch> {
+        let core = self.core();
+        let mut removed = Vec::new();
+        for (token, held) in core.held_with_tokens() {
+            // What an earlier one brought to its end is gone.
+            let watch = core.source(token).and_then(|source| source.remove_watch());
+            removed.extend(watch.map(|source| RemovedWatch { held, source }));
+        }
+        removed
     }
 }
 
@@ -265,7 +325,7 @@ impl<S> fmt::Debug for WatchError<S> {
     }
 }
 
-impl<S: AsFd + 'static> Watched<S> {
+impl<S: AsFd + 'static> WatchState<S> {
     fn source(&self) -> Option<Rc<S>> {
         self.source.borrow().clone()
     }
@@ -399,7 +459,7 @@ impl<S: AsFd + 'static> Watched<S> {
     }
 }
 
-impl<S: AsFd + 'static> Source for Watched<S> {
+impl<S: AsFd + 'static> Source for WatchState<S> {
     fn ready(self: Rc<Self>, readiness: Readiness) {
         self.call(readiness);
     }
@@ -417,6 +477,15 @@ impl<S: AsFd + 'static> Source for Watched<S> {
         self.remove_and_drop();
     }
 
+    fn remove_watch(self: Rc<Self>) -> Option<Watched> {
+        let source = self.remove();
+        Some(source.map(|source| Box::new(source) as Box<dyn Any>))
+    }
+
+    fn is_background(&self) -> bool {
+        self.background.get() || self.state.get() != State::Enabled
+    }
+
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (interest, mode, state) = (self.interest.get(), self.mode.get(), self.state.get());
         let kind = std::any::type_name::<S>();
@@ -424,7 +493,7 @@ impl<S: AsFd + 'static> Source for Watched<S> {
     }
 }
 
-impl<S: AsFd + 'static> Drop for Watched<S> {
+impl<S: AsFd + 'static> Drop for WatchState<S> {
     fn drop(&mut self) {
         // The source leaves the poller before it is closed.
         self.unregister();

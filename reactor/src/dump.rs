@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::core::Core;
 use crate::delayed_call::Time;
+use crate::slab::Token;
 
 /// Everything that a reactor holds and waits for, at one moment; see
 /// [`Reactor::dump`](crate::Reactor::dump). Shown line by line.
@@ -124,7 +125,7 @@ impl Core {
         Dump {
             delayed_calls: self.delayed_calls(now),
             soon_calls: self.waiting_calls(),
-            sources: self.held_sources(now),
+            sources: self.held_sources(),
             signal_watchers: self.signals.dump(),
             hooks: self.held_hooks(),
             thread_jobs: self.errands.borrow().dump(now),
@@ -165,14 +166,21 @@ impl Core {
             .collect()
     }
 
-    fn held_sources(&self, now: Instant) -> Vec<Held> {
+    /// Every source, and what a report says of it.
+    pub(crate) fn held_with_tokens(&self) -> Vec<(Token, Held)> {
+        let now = self.now();
         let sources = self.sources.borrow();
-        let held = sources.iter().map(|(_, registered)| {
+        let held = sources.iter().map(|(token, registered)| {
             let age = now.saturating_duration_since(registered.since);
             let what = format!("{}, added", registered.source);
-            Held::new(what, registered.origin, Some(age))
+            (token, Held::new(what, registered.origin, Some(age)))
         });
         held.collect()
+    }
+
+    fn held_sources(&self) -> Vec<Held> {
+        let held = self.held_with_tokens().into_iter();
+        held.map(|(_, held)| held).collect()
     }
 
     fn held_hooks(&self) -> Vec<Held> {

@@ -39,6 +39,7 @@
 //! [`Deferred`](torsade_deferred::Deferred)s. [`Remote`] is for other threads.
 
 mod address;
+mod background;
 mod boot_clock;
 mod buffers;
 mod calls;
@@ -96,7 +97,7 @@ pub use crate::capability::{Capability, Unsupported};
 pub use crate::channel::{Channel, ChannelEvent, Ping, SendError, Sender};
 pub use crate::connect_error::ConnectError;
 pub use crate::delayed_call::{DelayedCall, SoonCall};
-pub use crate::descriptor::{Interest, Mode, Readiness, Watch, WatchError};
+pub use crate::descriptor::{Interest, Mode, Readiness, RemovedWatch, Watch, WatchError};
 pub use crate::dump::{Dump, Held};
 pub use crate::endpoints::{
     AdoptedServerEndpoint, ClientEndpoint, EndpointArguments, EndpointError, EndpointParsers,

@@ -67,6 +67,7 @@ pub(crate) struct Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        self.core.report_leaks();
         self.core.wind_up();
     }
 }
@@ -122,6 +123,14 @@ impl Reactor {
     /// [`RunError::AlreadyRunning`] inside one of its own callbacks; [`RunError::Io`] if
     /// the system cannot wait.
     pub fn run(&self) -> Result<(), RunError> {
+        self.run_while(Pause::Wait(None), |_| true)
+    }
+
+    pub(crate) fn run_while(
+        &self,
+        pause: Pause,
+        goes_on: impl Fn(&Core) -> bool,
+    ) -> Result<(), RunError> {
         let core = self.core();
         let _running = core.enter()?;
         core.signals.begin();
@@ -131,12 +140,13 @@ impl Reactor {
         } else {
             None
         };
-        loop {
-            core.turn(Pause::Wait(None))?;
+        while goes_on(core) {
+            core.turn(pause)?;
             if core.leave() {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
     /// Runs until `deferred` fires, and gives its result. Connections and calls stay as

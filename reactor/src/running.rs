@@ -16,9 +16,11 @@ use std::time::Duration;
 
 use crate::calls::Calls;
 use crate::core::Core;
+use crate::dump::Dump;
 use crate::error::RunError;
 use crate::hooks::Phase;
 use crate::panics;
+use crate::reactor::Reactor;
 use crate::remote::Ending;
 use crate::timers::Timers;
 
@@ -26,7 +28,57 @@ use crate::timers::Timers;
 /// to send its rest.
 pub(crate) const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);
 
+impl Reactor {
+    /// Lets go of everything now, as dropping the last handle does, and says what that was,
+    /// line by line: for programs and tests that mean to leave nothing behind.
+    ///
+    /// Ports and connections are lost with
+    /// [`ConnectionLost::Stopped`](crate::ConnectionLost::Stopped), calls are dropped; no hook
+    /// is called. Other handles stay, on a reactor that is as good as new. (What is still
+    /// there when the last handle is dropped without this is told to `tracing`, at debug
+    /// level.)
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::AlreadyRunning`] inside one of its own callbacks; nothing has changed then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use torsade_reactor::Reactor;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let reactor = Reactor::new()?;
+    /// reactor.call_later(Duration::from_secs(60), || println!("forgotten"));
+    /// let left = reactor.close()?;
+    /// assert_eq!(left.delayed_calls.len(), 1, "{left}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn close(&self) -> Result<Dump, RunError> {
+        let core = self.core();
+        if core.running.get() {
+            return Err(RunError::AlreadyRunning);
+        }
+        let left = core.dump();
+        core.wind_up();
+        Ok(left)
+    }
+}
+
 impl Core {
+    /// The last handle is gone: tells what it leaves, where somebody wants to know.
+    pub(crate) fn report_leaks(&self) {
+        if !tracing::enabled!(target: "torsade", tracing::Level::DEBUG) {
+            return;
+        }
+        let left = self.dump();
+        if !left.is_empty() {
+            tracing::debug!(target: "torsade", "the last handle of a reactor goes, and with it:\n{left}");
+        }
+    }
+
     /// Before the first turn of a run: the hooks of the start.
     pub(crate) fn start(self: &Rc<Self>) {
         self.run_phase(&self.startup, Phase::Before);

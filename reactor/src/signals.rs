@@ -321,6 +321,23 @@ impl SignalWatcher {
             .is_some_and(|watcher| !watcher.removed.get())
     }
 
+    /// Whether [`Reactor::run_until_idle`](crate::Reactor::run_until_idle) goes on for this
+    /// watcher: not, if it is in the
+    /// background. To say so twice is to say it once. libuv's `unref`.
+    pub fn set_background(&self, on: bool) {
+        if let Some(watcher) = self.watcher.upgrade() {
+            watcher.background.set(on);
+        }
+    }
+
+    /// Whether it is in the background.
+    #[must_use]
+    pub fn is_background(&self) -> bool {
+        self.watcher
+            .upgrade()
+            .is_some_and(|watcher| watcher.background.get())
+    }
+
     /// The signal.
     #[must_use]
     pub fn signal(&self) -> Signal {
@@ -346,6 +363,8 @@ struct Watcher {
     /// Taken out while it runs.
     callback: Cell<Option<Callback>>,
     removed: Cell<bool>,
+    /// The loop may come to its end though this waits.
+    background: Cell<bool>,
 }
 
 /// The watchers of a reactor, and what stops it.
@@ -388,6 +407,7 @@ fn watch(
         origin: Location::caller(),
         callback: Cell::new(Some(callback)),
         removed: Cell::new(false),
+        background: Cell::new(false),
     });
     core.signals
         .add(core, &watcher)
@@ -476,6 +496,13 @@ impl Watchers {
     /// Whether this reactor has a watcher for it.
     fn is_watched(&self, signal: Signal) -> bool {
         self.by_signal.borrow().contains_key(&signal)
+    }
+
+    /// Whether the loop goes on for one of them.
+    pub(crate) fn has_foreground(&self) -> bool {
+        let by_signal = self.by_signal.borrow();
+        let mut watchers = by_signal.values().flatten();
+        watchers.any(|watcher| !watcher.background.get())
     }
 
     pub(crate) fn dump(&self) -> Vec<Held> {

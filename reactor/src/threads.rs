@@ -208,6 +208,10 @@ impl Errands {
         held.collect()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// Whether an answer will come without anything else happening.
     pub(crate) fn are_under_way(&self) -> bool {
         let mut jobs = self.pending.iter().map(|(_, errand)| &errand.job);

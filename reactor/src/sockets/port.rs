@@ -58,6 +58,18 @@ impl Port {
     pub fn is_listening(&self) -> bool {
         self.listening.is_listening()
     }
+
+    /// Whether [`Reactor::run_until_idle`](crate::Reactor::run_until_idle) goes on for this port: not, if it is in the
+    /// background. To say so twice is to say it once. libuv's `unref`.
+    pub fn set_background(&self, on: bool) {
+        self.listening.background().set(on);
+    }
+
+    /// Whether it is in the background.
+    #[must_use]
+    pub fn is_background(&self) -> bool {
+        self.listening.background().get()
+    }
 }
 
 impl fmt::Debug for Port {
@@ -134,6 +146,7 @@ pub(crate) fn accept_on(
             rest: RefCell::new(None),
             rests: Cell::new(0),
             queued: Cell::new(false),
+            background: Cell::new(false),
         })
     });
     let watched = listening
@@ -149,6 +162,7 @@ pub(crate) fn accept_on(
 }
 
 trait Listening {
+    fn background(&self) -> &Cell<bool>;
     fn address(&self) -> Address;
     fn is_listening(&self) -> bool;
     fn stop_listening(self: Rc<Self>);
@@ -168,6 +182,8 @@ struct Accepting {
     rests: Cell<u32>,
     /// It has asked to be called in the next turn.
     queued: Cell<bool>,
+    /// The loop may come to its end though this listens.
+    background: Cell<bool>,
 }
 
 impl Accepting {
@@ -246,6 +262,10 @@ impl Accepting {
 }
 
 impl Listening for Accepting {
+    fn background(&self) -> &Cell<bool> {
+        &self.background
+    }
+
     fn address(&self) -> Address {
         Address::clone(&self.address)
     }
@@ -288,6 +308,10 @@ impl Source for Accepting {
 
     fn stop(self: Rc<Self>) {
         self.stop_listening();
+    }
+
+    fn is_background(&self) -> bool {
+        self.background.get()
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,7 @@
 //! What callers of the reactor rely on, one module per promise.
 
 mod adopted;
+mod background;
 mod boot_clock;
 mod capabilities;
 mod channel;

@@ -141,6 +141,23 @@ pub(super) const ROWS: &[Row] = &[
     )
     .waits(),
     row(
+        "Reactor::run_until_idle",
+        Act::Reactor(|_, reactor| say(reactor.run_until_idle())),
+        ["Ok(())", "", RUNNING],
+    )
+    .waits(),
+    row(
+        "Reactor::close",
+        Act::Reactor(|_, reactor| say(reactor.close().map(|dump| dump.is_empty()))),
+        ["Ok(true)", "", RUNNING],
+    )
+    .waits(),
+    row(
+        "Reactor::remove_watches",
+        Act::Reactor(|_, reactor| looked(reactor.remove_watches())),
+        ["looked", "", "looked"],
+    ),
+    row(
         "Reactor::run_until",
         Act::Reactor(|_, reactor| {
             say(reactor
@@ -583,6 +600,16 @@ pub(super) const ROWS: &[Row] = &[
         ["true; called", "false; silent", "true"],
     ),
     row(
+        "Channel::set_background",
+        Act::Channel(|_, channel| say(channel.set_background(true))),
+        ["(); called", "(); silent", "()"],
+    ),
+    row(
+        "Channel::is_background",
+        Act::Channel(|_, channel| say(channel.is_background())),
+        ["false; called", "false; silent", "false"],
+    ),
+    row(
         "Channel::reactor",
         Act::Channel(|_, channel| looked(channel.reactor())),
         ["looked; called", "looked; silent", "looked"],
@@ -607,6 +634,16 @@ pub(super) const ROWS: &[Row] = &[
         "DelayedCall::is_active",
         Act::Delayed(|_, call| say(call.is_active())),
         ["true; called", "false; silent", "false"],
+    ),
+    row(
+        "DelayedCall::set_background",
+        Act::Delayed(|_, call| say(call.set_background(true))),
+        ["(); called", "(); silent", "()"],
+    ),
+    row(
+        "DelayedCall::is_background",
+        Act::Delayed(|_, call| say(call.is_background())),
+        ["false; called", "false; silent", "false"],
     ),
     row(
         "DelayedCall::deadline",
@@ -656,6 +693,16 @@ pub(super) const ROWS: &[Row] = &[
         "Watch::is_enabled",
         Act::Watch(|_, watch| say(watch.is_enabled())),
         ["true; called", "false; silent", "true"],
+    ),
+    row(
+        "Watch::set_background",
+        Act::Watch(|_, watch| say(watch.set_background(true))),
+        ["(); called", "(); silent", "()"],
+    ),
+    row(
+        "Watch::is_background",
+        Act::Watch(|_, watch| say(watch.is_background())),
+        ["false; called", "false; silent", "false"],
     ),
     // futures.rs
     row(
@@ -839,6 +886,16 @@ pub(super) const ROWS: &[Row] = &[
         ["true", "false", "true"],
     ),
     row(
+        "SignalWatcher::set_background",
+        Act::Signal(|_, watcher| say(watcher.set_background(true))),
+        ["()", "()", "()"],
+    ),
+    row(
+        "SignalWatcher::is_background",
+        Act::Signal(|_, watcher| say(watcher.is_background())),
+        ["false", "false", "false"],
+    ),
+    row(
         "SignalWatcher::signal",
         Act::Signal(|_, watcher| say(watcher.signal() == SIGNAL)),
         ["true", "true", "true"],
@@ -944,6 +1001,16 @@ pub(super) const ROWS: &[Row] = &[
         "Port::is_listening",
         Act::Port(|_, port| say(port.is_listening())),
         ["true", "false", "true"],
+    ),
+    row(
+        "Port::set_background",
+        Act::Port(|_, port| say(port.set_background(true))),
+        ["()", "()", "()"],
+    ),
+    row(
+        "Port::is_background",
+        Act::Port(|_, port| say(port.is_background())),
+        ["false", "false", "false"],
     ),
     // transport.rs
     row(
