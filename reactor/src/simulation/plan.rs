@@ -64,6 +64,8 @@ pub struct FaultRates {
     pub holds: f64,
     /// Crashes; half of them in the middle of a turn.
     pub crashes: f64,
+    /// Who may crash, counted as in a [`FaultKind`]; everybody, if it is empty.
+    pub mortals: Vec<usize>,
     /// Times in which a link is slow and loses packets.
     pub degradations: f64,
     /// Clocks that begin to run wrong, by up to 10 %.
@@ -79,6 +81,7 @@ impl Default for FaultRates {
             cuts: 1.0,
             holds: 1.0,
             crashes: 2.0,
+            mortals: Vec::new(),
             degradations: 2.0,
             drifts: 1.0,
         }
@@ -98,22 +101,27 @@ impl FaultRates {
     /// A plan for so many hosts, in the order of time.
     pub(super) fn draw(&self, hosts: usize, random: &mut Random) -> Vec<Fault> {
         let mut faults = Vec::new();
-        type Make = fn(usize, usize, &mut Random) -> FaultKind;
-        let kinds: [(f64, Make); 6] = [
-            (self.partitions, |one, two, _| {
+        let mortal = |one: usize, random: &mut Random| match self.mortals.as_slice() {
+            [] => one,
+            mortals => mortals[random.index(mortals.len())],
+        };
+        type Make<'a> = &'a dyn Fn(usize, usize, &mut Random) -> FaultKind;
+        let kinds: [(f64, Make<'_>); 6] = [
+            (self.partitions, &|one, two, _| {
                 FaultKind::Partition(one, two)
             }),
-            (self.cuts, |one, two, _| FaultKind::Cut(one, two)),
-            (self.holds, |one, two, _| FaultKind::Hold(one, two)),
-            (self.crashes, |one, _, random| {
+            (self.cuts, &|one, two, _| FaultKind::Cut(one, two)),
+            (self.holds, &|one, two, _| FaultKind::Hold(one, two)),
+            (self.crashes, &|one, _, random| {
+                let one = mortal(one, random);
                 if random.chance(0.5) {
                     FaultKind::CrashAtWrite(one)
                 } else {
                     FaultKind::Crash(one)
                 }
             }),
-            (self.degradations, degradation),
-            (self.drifts, |one, _, random| {
+            (self.degradations, &degradation),
+            (self.drifts, &|one, _, random| {
                 FaultKind::Drift(one, 100_000 - random.below(200_001) as i32)
             }),
         ];

@@ -152,7 +152,12 @@ fn attempt(seed: u64, faults: Option<Vec<Fault>>, property: &impl Fn(&Simulation
     // What goes with it may fail, too; but that is after the end.
     drop(guard);
     let outcome = match (outcome, unhandled.take()) {
-        (Err(panic), _) => Err(message_of(panic)),
+        // What was left unhandled came first, and may be the cause of the rest.
+        (Err(panic), Some(failure)) => Err(format!(
+            "left unhandled: {failure}; and then: {}",
+            message_of(panic)
+        )),
+        (Err(panic), None) => Err(message_of(panic)),
         (Ok(()), Some(failure)) => Err(format!("left unhandled: {failure}")),
         (Ok(()), None) => Ok(()),
     };

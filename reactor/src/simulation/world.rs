@@ -403,8 +403,9 @@ impl World {
 
     /// A host is about to write. One that is to crash in the middle of a turn does so now.
     pub(super) fn about_to_write(&self, host: HostId) {
-        let machine = Rc::clone(&self.machines.borrow()[host.0]);
-        if machine.doomed.take() {
+        // None at the end of the world, when all are taken out.
+        let machine = self.machines.borrow().get(host.0).cloned();
+        if let Some(machine) = machine.filter(|machine| machine.doomed.take()) {
             self.crash(&machine);
         }
     }

@@ -1,6 +1,9 @@
 //! The other world: what a program sees there, and that it is the same each time.
 
 use std::cell::{Cell, RefCell};
+use std::env;
+use std::io::{self, Write as _};
+use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -273,6 +276,17 @@ fn exchange(seed: u64) -> Trace {
                 }
             });
             drop(writing.add_errback(|_| Ok(())));
+            // By name, and after work on a thread: neither may bring the machine in.
+            let again = reactor.clone();
+            let work = reactor.defer_to_thread(|| Ok::<(), io::Error>(()));
+            let asking = work.add_callback(move |()| {
+                again.connect_tcp("a:9", |_| End::new("x", &Log::default()))
+            });
+            drop(
+                asking
+                    .map(|transport| transport.write("by name"))
+                    .add_errback(|_| Ok(())),
+            );
         };
         talk(&reactor);
         let weak = reactor.downgrade();
@@ -295,6 +309,45 @@ fn a_seed_gives_the_same_trace_each_time_and_another_seed_another_one() {
         assert_ne!(first.fingerprint(), exchange(seed + 1000).fingerprint());
         assert!(first.find("-> ").count() > 20, "{first}");
     }
+}
+
+/// Set in a second process of this binary that prints fingerprints.
+const FINGERPRINTS: &str = "TORSADE_TEST_FINGERPRINTS";
+
+/// How a line of that process begins.
+const MARK: &str = "the traces of the first seeds are ";
+
+fn fingerprints() -> String {
+    let fingerprints: Vec<u64> = (0..10).map(|seed| exchange(seed).fingerprint()).collect();
+    format!("{MARK}{fingerprints:?}")
+}
+
+/// The program of the next test. As a test of this process there is nothing to do.
+#[test]
+fn a_second_process_prints_what_its_seeds_came_to() {
+    if env::var_os(FINGERPRINTS).is_some() {
+        writeln!(io::stdout(), "{}", fingerprints()).expect("somebody reads it");
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_trace_in_another_process() {
+    let tests = env::current_exe().expect("a running program has a path");
+    let output = Command::new(tests)
+        .env(FINGERPRINTS, "1")
+        // Whatever a hash or an address could depend on.
+        .env("SOMETHING_ELSE", "x".repeat(10_000))
+        .args([
+            "a_second_process_prints_what_its_seeds_came_to",
+            "--nocapture",
+        ])
+        .output()
+        .expect("it starts, for it runs now");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let theirs = said
+        .lines()
+        .find_map(|line| line.find(MARK).map(|at| &line[at..]));
+    assert_eq!(theirs, Some(fingerprints().as_str()), "{said}");
 }
 
 /// What one end of a connection did, and what it got.
@@ -456,7 +509,7 @@ impl Protocol for HandOver {
 #[test]
 fn a_swarm_names_the_seed_and_the_faults_that_a_failure_needs() {
     // Under these the environment asks for something else.
-    if std::env::var_os("TORSADE_SEED").is_some() {
+    if env::var_os("TORSADE_SEED").is_some() {
         return;
     }
     let fails = std::panic::catch_unwind(|| {
@@ -547,4 +600,43 @@ fn a_slow_link_takes_its_time_and_a_lossy_one_still_brings_everything() {
     assert_eq!(received.borrow().len(), 1_000_000);
     let taken = world.simulation.now() - begun;
     assert!(taken > SECOND * 10 && taken < SECOND * 100, "{taken:?}");
+}
+
+#[test]
+fn connections_that_are_lost_at_the_end_of_a_simulation_may_write_to_each_other() {
+    let simulation = Simulation::new(12);
+    let (server, client) = (simulation.host("server"), simulation.host("client"));
+    let log = Log::default();
+    server.start(|reactor| {
+        let accept = |_: &Address| End::new("server", &Log::default());
+        reactor.listen_tcp(":7", accept).expect("the port is free");
+    });
+    let (mut one, mut other) = (End::new("one", &log), End::new("other", &log));
+    let ends = [one.fires_when_lost(), other.fires_when_lost()];
+    let connect = |end: End| {
+        let connecting = client.reactor().connect_tcp("server:7", |_| end);
+        client.reactor().run_until(connecting).expect("it listens")
+    };
+    let transports = [connect(other), connect(one)];
+    for (end, transport) in ends.into_iter().zip(transports) {
+        drop(end.add_callback(move |()| transport.write("the other one is gone")));
+    }
+    drop(simulation);
+    assert_eq!(log.lines().len(), 4, "{:?}", log.lines());
+}
+
+#[test]
+fn a_swarm_tells_the_failure_of_a_callback_together_with_what_came_of_it() {
+    let fails = std::panic::catch_unwind(|| {
+        Swarm::new("cargo test this").seeds(1).run(|simulation| {
+            let host = simulation.host("host");
+            host.reactor().call_soon(|| panic!("the cause"));
+            simulation.run_until_idle();
+            panic!("the consequence");
+        });
+    });
+    let panic = fails.unwrap_err();
+    let message = panic.downcast_ref::<String>().unwrap();
+    let (cause, consequence) = (message.find("the cause"), message.find("the consequence"));
+    assert!(cause.is_some() && cause < consequence, "{message}");
 }
