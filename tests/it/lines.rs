@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use torsade::prelude::*;
 use torsade::reactor::Stream;
-use torsade::reactor::testing::{MemoryStream, virtual_time_reactor};
+use torsade::reactor::testing::{MemoryStream, for_every_chunking, virtual_time_reactor};
 
 #[test]
 fn lines_arrive_the_same_in_every_chunking() {
@@ -14,21 +14,9 @@ fn lines_arrive_the_same_in_every_chunking() {
         b"one\r\n\r\nraw 4\r\n\r\n\r\nsemi\r\na;b;crlf;c\r\nfar too long a line\r\nend\r\n";
     let expected = "made, line one, line , line raw 4, line semi, line a, line b, line crlf, \
                     line c, too long, line end";
-    for size in 1..=script.len() {
-        assert_eq!(
-            conversation(script.chunks(size)),
-            expected,
-            "in chunks of {size}"
-        );
-    }
-    for cut in 0..script.len() {
-        let (front, back) = script.split_at(cut);
-        assert_eq!(
-            conversation([front, back].into_iter()),
-            expected,
-            "cut at {cut}"
-        );
-    }
+    for_every_chunking(script, |chunks| {
+        assert_eq!(conversation(chunks.iter().copied()), expected);
+    });
 }
 
 /// Speaks a script whose lines change how the rest is split.

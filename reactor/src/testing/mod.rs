@@ -1,10 +1,15 @@
-//! What tests of protocols and programs need: time that passes at once, and streams in
-//! memory.
+//! What tests of protocols and programs need: time that passes at once, streams in memory,
+//! peers that play a script, and whole networks that are simulated.
 
+mod captured;
 pub mod contract;
+mod every_chunking;
+mod leftovers;
 mod manual_clock;
 mod memory_pair;
 mod memory_stream;
+mod results;
+mod script;
 mod wire;
 
 use std::io;
@@ -15,9 +20,14 @@ use crate::driver::os::OsDriver;
 use crate::driver::virtual_time::VirtualTime;
 use crate::reactor::Reactor;
 
+pub use self::captured::{CapturedEvent, CapturedEvents, capture_events};
+pub use self::every_chunking::for_every_chunking;
+pub use self::leftovers::{LeavesNothingBehind, leaves_nothing_behind};
 pub use self::manual_clock::{ManualCall, ManualClock, PendingCall};
 pub use self::memory_pair::{MemoryPair, Pump, memory_pair, memory_pair_between};
 pub use self::memory_stream::MemoryStream;
+pub use self::results::{failure_of, no_result, success_of};
+pub use self::script::{Script, ScriptError, ScriptedPeer};
 pub use self::wire::Chunks;
 pub use crate::simulation::{
     Chunking, Fault, FaultKind, FaultRates, Happening, Host, Latency, Link, Simulation, Swarm,

@@ -17,6 +17,7 @@ mod fairness;
 mod futures;
 mod hooks;
 mod inspection;
+mod kit;
 mod layers;
 mod memory;
 mod options;
