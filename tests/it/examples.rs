@@ -18,7 +18,7 @@ macro_rules! examples {
                 clippy::duplicate_mod,
                 reason = "a test calls the parts and not `main`; all share a module"
             )]
-            mod $name;
+            pub mod $name;
         )*
     };
 }
@@ -28,6 +28,7 @@ examples! {
     echo = "../../examples/echo.rs"
     handle_request = "../../examples/handle_request.rs"
     hello_loop = "../../examples/hello_loop.rs"
+    kvstore = "../../examples/kvstore.rs"
     poetry_client = "../../examples/poetry_client.rs"
     poetry_server = "../../examples/poetry_server.rs"
     proxy = "../../examples/proxy.rs"
@@ -453,6 +454,30 @@ fn the_chat_loses_who_does_not_read_and_goes_on() {
     });
     ann.transport.write("/who\n");
     ann.until("the rest", || ann.text().ends_with("* here: ann\n"));
+}
+
+#[test]
+fn the_store_answers_when_its_backup_has_the_write() {
+    let reactor = Reactor::new().expect("a reactor");
+    let backup = Rc::<kvstore::Backup>::default();
+    let backup_port = backup.listen(&reactor, "127.0.0.1:0").expect("a free port");
+    let address = backup_port.address().to_string();
+    let primary = kvstore::Primary::start(&reactor, &address, false);
+    let port = primary
+        .listen(&reactor, "127.0.0.1:0")
+        .expect("a free port");
+    let visitor = Visitor::connect(&reactor, &port);
+    visitor.until("the backup's word", || primary.table().is_some());
+    visitor
+        .transport
+        .write("set color blue\nget color\nget size\n");
+    visitor.hears("ok\nvalue blue\nnone\n");
+    assert_eq!(backup.table().get("color"), Some("blue"));
+    let reader = Visitor::connect(&reactor, &backup_port);
+    reader.transport.write("get color\n");
+    reader.hears("value blue\n");
+    visitor.transport.write("delete color\n");
+    visitor.hears("error say set KEY VALUE, or get KEY\n");
 }
 
 /// What an example printed.

@@ -12,6 +12,7 @@ mod haproxy;
 mod interrupted;
 mod lines;
 mod programs;
+mod simulated;
 mod syscalls;
 mod tls;
 mod tour;

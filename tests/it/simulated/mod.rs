@@ -1,0 +1,175 @@
+//! The examples, not a line changed, on the hosts of simulated networks.
+
+mod chat_room;
+mod replicated;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use torsade::prelude::*;
+use torsade::reactor::testing::{FaultRates, Host, Simulation, Swarm};
+
+use crate::examples::{echo, handle_request, poetry_client, poetry_server};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Says something when the connection stands, and writes down what it hears until the end.
+struct Caller {
+    says: &'static str,
+    heard: Vec<u8>,
+    done: Option<Trigger<String>>,
+}
+
+impl Protocol for Caller {
+    fn connection_made(&mut self, transport: &Transport<Self>) {
+        transport.write(self.says);
+        transport.lose_write_connection();
+    }
+
+    fn data_received(&mut self, _: &Transport<Self>, data: &[u8]) {
+        self.heard.extend_from_slice(data);
+    }
+
+    fn connection_lost(&mut self, reason: ConnectionLost) {
+        let heard = String::from_utf8_lossy(&self.heard).into_owned();
+        if let Some(done) = self.done.take() {
+            done.fire(match reason {
+                ConnectionLost::Done => Ok(heard),
+                reason => Err(Failure::message(reason.to_string())),
+            });
+        }
+    }
+}
+
+/// What a server answers to that, in all.
+fn ask(host: &Host, address: &'static str, says: &'static str) -> Deferred<String> {
+    let (done, heard) = Deferred::new();
+    let caller = Caller {
+        says,
+        heard: Vec::new(),
+        done: Some(done),
+    };
+    let connecting = host.reactor().connect_tcp(address, |_: &Address| caller);
+    connecting.add_callback(|_| heard)
+}
+
+#[test]
+fn echo_answers_on_a_host_that_is_known_by_its_name() {
+    let simulation = Simulation::new(1);
+    let (server, client) = (simulation.host("server"), simulation.host("client"));
+    server.start(|reactor| {
+        echo::listen(reactor, ":8007").expect("the port is free");
+    });
+    let answer = ask(&client, "server:8007", "hello");
+    let heard = client.reactor().run_until(answer).expect("it comes back");
+    assert_eq!(heard, "hello");
+    let nobody = client
+        .reactor()
+        .run_until(ask(&client, "nobody:8007", "hello"));
+    let failure = nobody.expect_err("there is no such host").to_string();
+    assert!(failure.contains("nobody"), "{failure}");
+}
+
+#[test]
+fn requests_are_answered_from_one_host_to_another() {
+    let simulation = Simulation::new(2);
+    let (server, client) = (simulation.host("server"), simulation.host("client"));
+    server.start(|reactor| {
+        handle_request::listen(reactor, ":8010").expect("the port is free");
+    });
+    let heard = Rc::new(RefCell::new(Vec::new()));
+    let ear = Rc::clone(&heard);
+    let connecting = client
+        .reactor()
+        .connect_tcp("server:8010", |_: &Address| Ear(ear));
+    let transport = client.reactor().run_until(connecting).expect("it listens");
+    let begin = simulation.now();
+    transport.write("ann\nnobody\n");
+    let expected = "200 ann is 36 years old\n404 nobody is called \"nobody\"\n";
+    assert!(simulation.run_while(|| heard.borrow().len() < expected.len()));
+    assert_eq!(*heard.borrow(), expected.as_bytes());
+    // One at a time, and then the way there and back.
+    assert!(simulation.now() - begin >= handle_request::LOOKUP * 2);
+}
+
+struct Ear(Rc<RefCell<Vec<u8>>>);
+
+impl Protocol for Ear {
+    fn data_received(&mut self, _: &Transport<Self>, data: &[u8]) {
+        self.0.borrow_mut().extend_from_slice(data);
+    }
+}
+
+#[test]
+fn poems_are_fetched_from_many_hosts_and_one_that_is_down_is_reported() {
+    let simulation = Simulation::new(3);
+    let client = simulation.host("client");
+    let hosts = ["amherst", "concord", "boston"].map(|name| simulation.host(name));
+    for host in &hosts {
+        host.start(|reactor| {
+            let recital = poetry_server::Recital::default();
+            poetry_server::listen(reactor, ":8009", recital).expect("the port is free");
+        });
+    }
+    hosts[2].crash();
+    let printed = Rc::new(RefCell::new(Vec::new()));
+    let paper = Rc::clone(&printed);
+    let all = poetry_client::fetch_all(
+        &client.reactor(),
+        ["amherst:8009", "concord:8009", "boston:8009"].map(str::to_owned),
+        move |line| paper.borrow_mut().push(line.to_owned()),
+    );
+    let summary = client.reactor().run_until(all).expect("it is told");
+    assert_eq!((summary.poems, summary.asked), (2, 3));
+    let printed = printed.take().join("\n");
+    assert!(
+        printed.contains("boston:8009 failed after 30."),
+        "{printed}"
+    );
+}
+
+/// Whatever goes wrong on the way: a poem that is reported as complete is complete.
+#[test]
+fn in_every_seed_a_poem_comes_whole_or_is_reported_as_broken_off() {
+    let command = "cargo test --test it in_every_seed_a_poem";
+    Swarm::new(command).seeds(50).run(|simulation| {
+        let (server, client) = (simulation.host("server"), simulation.host("client"));
+        let poem: Rc<str> = "a line of a poem\n".repeat(40).into();
+        let recital = poetry_server::Recital {
+            poem: Rc::clone(&poem),
+            ..poetry_server::Recital::default()
+        };
+        server.start(move |reactor| {
+            poetry_server::listen(reactor, ":8009", recital.clone()).expect("the port is free");
+        });
+        simulation.inject_faults(&short_faults());
+        let reactor = client.reactor();
+        let outcome = Rc::new(RefCell::new(None));
+        let place = Rc::clone(&outcome);
+        let fetching = poetry_client::fetch(&reactor, "server:8009");
+        drop(fetching.add_both(move |result| {
+            place.replace(Some(result));
+            Ok::<(), Failure>(())
+        }));
+        simulation.run_for(SECOND * 3600);
+        if let Some(Ok(fetched)) = outcome.take() {
+            assert_eq!(*fetched, *poem);
+        }
+    });
+}
+
+/// Much goes wrong in a few seconds.
+fn short_faults() -> FaultRates {
+    FaultRates {
+        until: SECOND * 10,
+        lasts_max: SECOND * 5,
+        partitions: 6.0,
+        cuts: 6.0,
+        holds: 6.0,
+        crashes: 3.0,
+        degradations: 6.0,
+        drifts: 3.0,
+        ..Default::default()
+    }
+}
