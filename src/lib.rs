@@ -110,6 +110,9 @@ mod documents {
     #[doc = include_str!("../docs/tls.md")]
     struct TlsChapter;
 
+    #[doc = include_str!("../docs/testing.md")]
+    struct Testing;
+
     #[doc = include_str!("../docs/embedding.md")]
     struct Embedding;
 }
