@@ -100,7 +100,7 @@ use self::world::{Machine, Step, World};
 /// program that goes round in no time would go round for ever.
 const STEPS_AT_ONE_TIME: u32 = 10_000_000;
 
-/// Hosts, links and a clock; see the [module's page](self).
+/// Hosts, links and a clock.
 pub struct Simulation {
     world: Rc<World>,
     seed: u64,

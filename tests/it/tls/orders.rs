@@ -121,20 +121,18 @@ fn every_order_of_closing_ends_once_on_both_sides_and_loses_nothing() {
 /// Passes bytes on to the other side, and changes one of them.
 struct Relay {
     other: Rc<dyn Stream>,
-    /// How many bytes until the one that is changed.
-    left: Rc<Cell<usize>>,
+    /// How many bytes until the one that is changed; `None` when none is.
+    left: Rc<Cell<Option<usize>>>,
 }
 
 impl Protocol for Relay {
     fn data_received(&mut self, _: &Transport<Self>, data: &[u8]) {
         let mut data = data.to_vec();
-        let left = self.left.get();
-        if let Some(byte) = data.get_mut(left) {
-            *byte ^= 0x40;
-        }
-        self.left.set(left.wrapping_sub(data.len()));
-        if left < data.len() {
-            self.left.set(usize::MAX);
+        if let Some(left) = self.left.get() {
+            if let Some(byte) = data.get_mut(left) {
+                *byte ^= 0x40;
+            }
+            self.left.set(left.checked_sub(data.len()));
         }
         self.other.write(&data);
     }
@@ -149,13 +147,17 @@ fn a_byte_that_was_changed_on_the_way_is_never_delivered() {
     let authority = Authority::new();
     let (client_config, server_config) = (authority.client(), authority.server());
     let message = b"what was said, and nothing else";
-    let mut whole = 0;
+    let (mut untouched, mut broken) = (0, 0);
     // Whose bytes, and which of them: both flights of the handshake, and the data.
     for from_client in [true, false] {
         for position in (0..2400).step_by(13) {
             let reactor = virtual_time_reactor();
             let (left, right) = (memory_pair(&reactor), memory_pair(&reactor));
-            let changed = |active| Rc::new(Cell::new(if active { position } else { usize::MAX }));
+            let target = Rc::new(Cell::new(Some(position)));
+            let changed = |active| match active {
+                true => Rc::clone(&target),
+                false => Rc::default(),
+            };
             Transport::connect(
                 Relay {
                     other: Rc::clone(&right.client),
@@ -183,9 +185,18 @@ fn a_byte_that_was_changed_on_the_way_is_never_delivered() {
                 let data = seen.data.borrow();
                 assert!(message.starts_with(&data), "{position}: {data:?}");
             }
-            whole += usize::from(*at_client.data.borrow() == message);
+            let whole = *at_client.data.borrow() == message;
+            if target.get().is_some() {
+                // It ended before that byte.
+                assert!(whole, "{position}: nothing was changed");
+                untouched += 1;
+            }
+            broken += usize::from(!whole);
         }
     }
-    // Behind the last byte there is nothing to change.
-    assert!(whole > 0 && whole < 250, "{whole} conversations were whole");
+    // How long a handshake is differs from run to run, by some bytes of signatures.
+    assert!(
+        untouched > 0 && broken > 50,
+        "{untouched} untouched, {broken} broken"
+    );
 }
