@@ -154,11 +154,14 @@ fn a_guest_that_is_turned_between_posts_hears_of_the_new_deadline() {
         }
         // The latest deadline counts, also if it is later than the one before.
         let call = reactor.call_later(Duration::from_millis(10), || ());
+        let deadline = call.deadline().unwrap();
         guest.turn().unwrap();
         call.cancel();
         guest.turn().unwrap();
+        // On a machine that was busy so long, the helper may have been right to ask.
+        let in_time = reactor.now() < deadline;
         while posts.recv_timeout(WHILE).is_ok() {
-            assert!(call.is_active(), "asked to come by for nothing");
+            assert!(!in_time, "asked to come by for nothing");
         }
     }
 }
