@@ -36,6 +36,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::panic::Location;
+use std::process;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -158,6 +159,8 @@ pub(crate) struct Core {
     pub(crate) stop_on_signals: Cell<bool>,
     pub(crate) signals: Watchers,
     pub(crate) background: Background,
+    /// The process that it was made in.
+    pub(crate) process: u32,
     pub(crate) winding_up: Cell<bool>,
 }
 
@@ -205,6 +208,7 @@ impl Core {
             stop_on_signals: Cell::new(true),
             signals: Watchers::default(),
             background: Background::default(),
+            process: process::id(),
             winding_up: Cell::new(false),
         })
     }

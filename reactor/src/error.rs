@@ -132,6 +132,12 @@ pub enum RunError {
     /// `stop` or `crash` ended the loop before the result came.
     #[error("the reactor stopped before the result came")]
     Stopped,
+    /// It was made in another process, of which this one is a fork: what it waits with is
+    /// shared, and to use it here, or only to drop it, disturbs the loop there. Fork before
+    /// you make a reactor; after a fork, replace the program (`exec`), or end this process
+    /// without dropping anything. Noticed in debug builds only.
+    #[error("the reactor was made before a fork, in another process")]
+    Forked,
     /// The system could not wait.
     #[error("the reactor cannot wait for events: {0}")]
     Io(#[from] io::Error),

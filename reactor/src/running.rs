@@ -11,6 +11,7 @@
 //! The loop between the two (see `core.rs`), and who asks for all this (see `reactor.rs`).
 
 use std::mem;
+use std::process;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -96,6 +97,11 @@ impl Core {
     }
 
     pub(crate) fn enter(&self) -> Result<Running<'_>, RunError> {
+        // The poller of a forked process is its parent's. Asking costs a system call, which a
+        // host would pay in each of its turns.
+        if cfg!(debug_assertions) && self.process != process::id() {
+            return Err(RunError::Forked);
+        }
         if self.running.replace(true) {
             return Err(RunError::AlreadyRunning);
         }

@@ -12,12 +12,15 @@
 //! | `device.rs` | binding a socket to a network interface |
 //! | `inherited.rs` | descriptors that this process began with |
 //! | `send_file.rs` | sending a file without reading it into memory |
+//! | `fork.rs` | a test: what a forked process may not do |
 //! | `queue.rs` | what a socket has sent and the peer not acknowledged |
 
 #![allow(unsafe_code, reason = "the OS boundary")]
 
 pub(crate) mod credentials;
 pub(crate) mod device;
+#[cfg(test)]
+mod fork;
 pub(crate) mod inherited;
 pub(crate) mod poller;
 pub(crate) mod queue;
