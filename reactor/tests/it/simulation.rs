@@ -440,55 +440,82 @@ impl Dice {
 #[test]
 fn every_connection_ends_once_and_gives_a_prefix_of_what_was_sent() {
     let command = "cargo test -p torsade-reactor --test it every_connection_ends_once";
+    let rates = FaultRates::default().without_crashes();
+    Swarm::new(command).run(|simulation| connections_end_in_order(simulation, &rates));
+}
+
+#[test]
+fn every_connection_to_a_host_that_crashes_ends_once_and_gives_a_prefix() {
+    let command = "cargo test -p torsade-reactor --test it every_connection_to_a_host";
+    let rates = FaultRates {
+        // Early enough to meet the connection.
+        until: SECOND * 10,
+        crashes: 12.0,
+        mortals: vec![1],
+        ..FaultRates::default()
+    };
+    let met = Cell::new(0);
     Swarm::new(command).run(|simulation| {
-        let (one, two) = (simulation.host("one"), simulation.host("two"));
-        let (records, served) = ([Rc::<Record>::default(), Rc::default()], Rc::default());
-        let (record, place): (_, Rc<RefCell<Option<Transport<Recorder>>>>) =
-            (Rc::clone(&records[1]), Rc::clone(&served));
-        two.start(move |reactor| {
-            let (record, place) = (Rc::clone(&record), Rc::clone(&place));
-            let factory = move |_: &Address| Some(HandOver(Rc::clone(&record), Rc::clone(&place)));
-            reactor.listen_tcp(":1", factory).expect("the port is free");
-        });
-        let mut dice = Dice(simulation.seed().wrapping_mul(0x9E37_79B9).max(1));
-        simulation.inject_faults(&FaultRates::default().without_crashes());
-        let record = Rc::clone(&records[0]);
-        let connecting = one
-            .reactor()
-            .connect_tcp((two.ip(), 1), move |_| Recorder(record));
-        let outcome = one.reactor().run_until(connecting);
-        let Ok(client) = outcome else {
-            // Cut off from the beginning: the attempt says so.
-            return;
-        };
+        connections_end_in_order(simulation, &rates);
+        met.set(met.get() + simulation.trace().find("two crashes").count());
+    });
+    assert!(met.get() > 0, "somebody crashed");
+}
+
+/// Two hosts do things to a connection. It ends at both, once, unless a crash took one of them.
+fn connections_end_in_order(simulation: &Simulation, rates: &FaultRates) {
+    let (one, two) = (simulation.host("one"), simulation.host("two"));
+    let (records, served) = ([Rc::<Record>::default(), Rc::default()], Rc::default());
+    let (record, place): (_, Rc<RefCell<Option<Transport<Recorder>>>>) =
+        (Rc::clone(&records[1]), Rc::clone(&served));
+    two.start(move |reactor| {
+        let (record, place) = (Rc::clone(&record), Rc::clone(&place));
+        let factory = move |_: &Address| Some(HandOver(Rc::clone(&record), Rc::clone(&place)));
+        reactor.listen_tcp(":1", factory).expect("the port is free");
+    });
+    let mut dice = Dice(simulation.seed().wrapping_mul(0x9E37_79B9).max(1));
+    simulation.inject_faults(rates);
+    let record = Rc::clone(&records[0]);
+    let connecting = one
+        .reactor()
+        .connect_tcp((two.ip(), 1), move |_| Recorder(record));
+    let outcome = one.reactor().run_until(connecting);
+    let Ok(client) = outcome else {
+        // Cut off from the beginning: the attempt says so.
+        return;
+    };
+    act(
+        &one,
+        client,
+        &records[0],
+        Dice(dice.below(u64::MAX - 1) + 1),
+    );
+    simulation.run_while(|| served.borrow().is_none());
+    if let Some(server) = served.take().filter(|_| two.is_up()) {
         act(
-            &one,
-            client,
-            &records[0],
+            &two,
+            server,
+            &records[1],
             Dice(dice.below(u64::MAX - 1) + 1),
         );
-        simulation.run_while(|| served.borrow().is_none());
-        if let Some(server) = served.take() {
-            act(
-                &two,
-                server,
-                &records[1],
-                Dice(dice.below(u64::MAX - 1) + 1),
-            );
+    }
+    simulation.run_for(SECOND * 3600);
+    let has_crashed = simulation.trace().find("two crashes").next().is_some();
+    for (own, peer) in [(0, 1), (1, 0)] {
+        // Who has crashed is told nothing.
+        let is_told = own == 0 || !has_crashed;
+        let (own, peer) = (&records[own], &records[peer]);
+        let ends = own.lost.borrow().len();
+        assert!(ends <= 1, "it ends once");
+        if own.made.get() == 1 && is_told {
+            assert_eq!(ends, 1, "it ends");
         }
-        simulation.run_for(SECOND * 3600);
-        for (own, peer) in [(0, 1), (1, 0)] {
-            let (own, peer) = (&records[own], &records[peer]);
-            if own.made.get() == 1 {
-                assert_eq!(own.lost.borrow().len(), 1, "it ends, and once");
-            }
-            let (received, written) = (own.received.borrow(), peer.written.borrow());
-            assert!(written.starts_with(&received), "a prefix of what was sent");
-            if own.clean.get() && peer.clean.get() {
-                assert_eq!(received.len(), written.len(), "both ended in order");
-            }
+        let (received, written) = (own.received.borrow(), peer.written.borrow());
+        assert!(written.starts_with(&received), "a prefix of what was sent");
+        if own.clean.get() && peer.clean.get() {
+            assert_eq!(received.len(), written.len(), "both ended in order");
         }
-    });
+    }
 }
 
 /// Gives its stream to a recorder, so that the test has its transport.
