@@ -512,7 +512,9 @@ fn connections_end_in_order(simulation: &Simulation, rates: &FaultRates) {
         }
         let (received, written) = (own.received.borrow(), peer.written.borrow());
         assert!(written.starts_with(&received), "a prefix of what was sent");
-        if own.clean.get() && peer.clean.get() {
+        // A crash takes what its system was still to send, after the program had ended in order;
+        // a peer that had ended its own stream before never hears of that.
+        if own.clean.get() && peer.clean.get() && !has_crashed {
             assert_eq!(received.len(), written.len(), "both ended in order");
         }
     }
