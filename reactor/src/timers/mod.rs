@@ -24,12 +24,13 @@
 //! Most calls are timeouts, and most timeouts are cancelled: so a deadline is
 //! only compared with others when it comes near. Until then its entry lies in
 //! a bucket of a timer wheel, among all whose deadlines are similar. When the
-//! time of a bucket comes, its entries move to finer buckets, and at last to
-//! `soon`, a heap with four children per node, where they are put in order.
+//! time of a bucket comes, its entries move to finer buckets, and at last one of
+//! the finest is sorted and becomes the `run`. What is inserted for a time that
+//! the wheel has passed goes to `soon`, a heap with four children per node.
 //!
 //! The wheel is coarse, the order is not: whole deadlines are compared, and a
-//! tick only decides where an entry waits. All that lies in `soon` is earlier
-//! than all that lies in the wheel.
+//! tick only decides where an entry waits. All that lies in the run and in
+//! `soon` is earlier than all that lies in the wheel.
 //!
 //! Each slot knows where its entry is. So a cancelled call is gone at once,
 //! payload and entry: a tombstone would keep what the call holds.
@@ -38,17 +39,23 @@
 //! misses the cache on each of ten levels, and once more for the slot of every
 //! entry that it moves.
 
+mod run;
 mod wheel;
 
 use std::mem;
 use std::time::Instant;
 
+use self::run::Run;
 use self::wheel::Wheel;
 
 /// Delayed calls with a payload of type `C` each.
 #[derive(Debug)]
 pub(crate) struct Timers<C> {
-    /// What is due next, as a heap.
+    /// What is due next, in order.
+    ///
+    /// Invariant: none has a tick after the wheel's `horizon`.
+    run: Run,
+    /// What else is due before what the wheel holds, as a heap.
     ///
     /// Invariant: no entry is earlier than its parent, which is at
     /// `(position - 1) / CHILDREN`; and none has a tick after the wheel's
@@ -56,9 +63,9 @@ pub(crate) struct Timers<C> {
     soon: Vec<Entry>,
     /// Room for entries on their way from one place to another; empty between two uses.
     moving: Vec<Entry>,
-    /// What is due after `soon`.
+    /// What is due after those.
     ///
-    /// Invariant: if `soon` is empty, the first bucket has at most
+    /// Invariant: if `run` and `soon` are empty, the first bucket has at most
     /// `SEARCHED_MAX` entries, so that `next_deadline` is quick.
     wheel: Wheel,
     /// What was taken out as due, in order; `None` where the entry has left
@@ -94,6 +101,7 @@ impl<C> Timers<C> {
     /// Creates an empty queue.
     pub(crate) fn new() -> Self {
         Self {
+            run: Run::new(),
             soon: Vec::new(),
             moving: Vec::new(),
             wheel: Wheel::new(),
@@ -159,23 +167,34 @@ impl<C> Timers<C> {
         self.taken.retain(Option::is_some);
         self.next_taken = 0;
 
+        let left_over = self.taken.len();
+        // What is near comes out in order, and makes room for the next run.
+        self.take_near(now);
+        let in_order = self.taken.len();
         self.turn_wheel(now);
-        while let Some(first) = self.soon.first().copied()
-            && first.deadline <= now
-        {
-            self.remove_soon(0);
-            self.taken.push(Some(first));
-        }
+        let is_in_order = left_over == 0 && self.taken.len() == in_order;
+        self.take_near(now);
         self.settle();
-
-        // Mostly in order already, which this sort makes use of.
-        self.taken
-            .sort_by_key(|entry| entry.map(|entry| entry.key()));
+        if !is_in_order {
+            // Mostly it is all the same, which this sort makes use of.
+            self.taken
+                .sort_by_key(|entry| entry.map(|entry| entry.key()));
+        }
+        debug_assert!(
+            self.taken
+                .is_sorted_by_key(|entry| entry.map(|entry| entry.key()))
+        );
         for (index, entry) in self.taken.iter().enumerate() {
             let entry = entry.expect("only live entries were kept");
             self.slots[entry.slot as usize].place = Place::Taken(to_u32(index));
         }
         self.taken.len()
+    }
+
+    /// Whether anything of the batch is left.
+    #[inline]
+    pub(crate) fn has_taken(&self) -> bool {
+        !self.taken.is_empty()
     }
 
     /// Hands over the next call of the batch; `None` at its end.
@@ -188,6 +207,7 @@ impl<C> Timers<C> {
     /// When the call is due; `None` once it has been handed over or cancelled.
     pub(crate) fn deadline(&self, key: TimerKey) -> Option<Instant> {
         match self.place(key)? {
+            Place::Run(index) => Some(self.run.entry(index).deadline),
             Place::Soon(position) => Some(self.soon[position as usize].deadline),
             Place::Later { bucket, index } => Some(self.wheel.entry(bucket, index).deadline),
             Place::Taken(index) => self.taken[index as usize].map(|entry| entry.deadline),
@@ -204,7 +224,7 @@ impl<C> Timers<C> {
         if let Some(Some(left_over)) = self.taken.get(self.next_taken) {
             return Some(left_over.deadline);
         }
-        if let Some(first) = self.soon.first() {
+        if let Some(first) = self.first_near() {
             return Some(first.deadline);
         }
         let (bucket, _) = self.wheel.first_bucket()?;
@@ -233,6 +253,7 @@ impl<C> Timers<C> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Instant, u64, &C)> {
         let taken = self.taken.iter().flatten();
         let pending = taken
+            .chain(self.run.iter().map(|(_, entry)| entry))
             .chain(&self.soon)
             .chain(self.wheel.buckets.iter().flatten());
         pending.map(|entry| {
@@ -295,21 +316,54 @@ impl<C> Timers<C> {
             deadline,
             sequence,
             slot,
+            tick_low: 0,
         });
         self.settle();
     }
 
     /// Puts an entry where its deadline belongs.
     fn file(&mut self, entry: Entry) {
-        match self.wheel.insert(entry) {
+        let tick = self.wheel.tick(entry.deadline);
+        self.file_at(tick, entry);
+    }
+
+    fn file_at(&mut self, tick: u64, mut entry: Entry) {
+        entry.tick_low = tick as u32;
+        match self.wheel.insert(tick, entry) {
             Some(place) => self.slots[entry.slot as usize].place = place,
             None => self.insert_soon(entry),
+        }
+    }
+
+    /// The earliest of what the wheel does not hold any more.
+    fn first_near(&self) -> Option<&Entry> {
+        match (self.run.first(), self.soon.first()) {
+            (Some(run), Some(soon)) if soon.key() < run.key() => Some(soon),
+            (run, soon) => run.or(soon),
+        }
+    }
+
+    /// Takes what is due at `now` of that, in order, into the batch.
+    fn take_near(&mut self, now: Instant) {
+        while let Some(first) = self.first_near().copied()
+            && first.deadline <= now
+        {
+            match self.slots[first.slot as usize].place {
+                Place::Run(_) => drop(self.run.pop()),
+                _ => self.remove_soon(0),
+            }
+            self.taken.push(Some(first));
         }
     }
 
     /// Takes an entry out of wherever it is.
     fn withdraw(&mut self, place: Place) {
         match place {
+            Place::Run(index) => {
+                if self.run.remove(index) {
+                    self.note_run();
+                }
+            }
             Place::Soon(position) => self.remove_soon(position as usize),
             Place::Later { bucket, index } => {
                 if let Some(moved) = self.wheel.remove(bucket, index) {
@@ -328,8 +382,10 @@ impl<C> Timers<C> {
         if self.wheel.origin.is_none() {
             // The wheel begins to turn. Until now all entries went to `soon`.
             self.wheel.origin = Some(now);
-            mem::swap(&mut self.soon, &mut self.moving);
-            self.file_moving();
+            if !self.soon.is_empty() {
+                mem::swap(&mut self.soon, &mut self.moving);
+                self.file_moving(None);
+            }
         }
         let tick = self.wheel.tick(now);
         while let Some((bucket, start)) = self.wheel.first_bucket()
@@ -352,7 +408,8 @@ impl<C> Timers<C> {
     /// This may move the horizon ahead of the time. Deadlines before it then
     /// go to the heap until the time catches up: slower, in the same order.
     fn settle(&mut self) {
-        while self.soon.is_empty()
+        while self.run.is_empty()
+            && self.soon.is_empty()
             && let Some((bucket, start)) = self.wheel.first_bucket()
             && self.wheel.buckets[usize::from(bucket)].len() > SEARCHED_MAX
         {
@@ -361,17 +418,37 @@ impl<C> Timers<C> {
     }
 
     /// Moves the entries of the first bucket, which begins at tick `start`, to
-    /// finer buckets and to `soon`.
+    /// finer buckets, or makes them the run.
     fn open_bucket(&mut self, bucket: u16, start: u64) {
         self.wheel.horizon = start;
         self.wheel.take(bucket, &mut self.moving);
-        self.file_moving();
+        if Wheel::width(bucket) > 1 || !self.run.is_empty() {
+            return self.file_moving(Wheel::is_narrow(bucket).then_some(start));
+        }
+        self.run.fill(&mut self.moving);
+        self.note_run();
     }
 
-    fn file_moving(&mut self) {
+    /// Notes for the entries of the run where they are.
+    fn note_run(&mut self) {
+        for (index, entry) in self.run.iter() {
+            self.slots[entry.slot as usize].place = Place::Run(to_u32(index));
+        }
+    }
+
+    /// Puts entries where they belong, whose ticks differ from `near`, if it is given, in
+    /// the lower half of their digits alone.
+    fn file_moving(&mut self, near: Option<u64>) {
         let mut moving = mem::take(&mut self.moving);
         for entry in moving.drain(..) {
-            self.file(entry);
+            match near {
+                // Cheaper than the difference of two instants.
+                Some(near) => self.file_at(
+                    near >> u32::BITS << u32::BITS | u64::from(entry.tick_low),
+                    entry,
+                ),
+                None => self.file(entry),
+            }
         }
         // Keeps the allocation, but not that of a burst.
         moving.shrink_to(KEPT);
@@ -454,6 +531,8 @@ struct Entry {
     deadline: Instant,
     sequence: u64,
     slot: u32,
+    /// The lower half of its tick, since it has been in the wheel.
+    tick_low: u32,
 }
 
 impl Entry {
@@ -474,6 +553,8 @@ struct Slot<C> {
 /// Where the entry of a slot is.
 #[derive(Clone, Copy, Debug)]
 enum Place {
+    /// At this index of the run.
+    Run(u32),
     /// At this position of the heap.
     Soon(u32),
     /// At this index of a bucket of the wheel.
@@ -536,6 +617,43 @@ mod tests {
             fire(&mut timers, start + millis(100_000)),
             [30, 5000, 70_000]
         );
+    }
+
+    #[test]
+    fn calls_of_one_bucket_can_be_cancelled_and_moved_when_they_have_been_put_in_order() {
+        let (start, mut timers) = (start(), Timers::new());
+        timers.take_due(start);
+        let at = |count| start + millis(5010) + Duration::from_nanos(count);
+        // As long as something is due before, the wheel opens no bucket.
+        timers.insert(start, 0);
+        let keys: Vec<_> = (0..700)
+            .map(|call| timers.insert(at(call * 389 % 700), call * 389 % 700))
+            .collect();
+        assert_eq!(fire(&mut timers, start), [0]);
+        // The bucket is sorted, because it has more than are searched.
+        assert_eq!(timers.run.iter().count(), 700);
+        let mut expected = Vec::new();
+        for (index, key) in keys.into_iter().enumerate() {
+            let call = index as u64 * 389 % 700;
+            match index % 10 {
+                0 => expected.push(call),
+                1 => {
+                    assert!(timers.reschedule(key, at(call + 700)));
+                    expected.push(call + 700);
+                }
+                _ => assert_eq!(timers.cancel(key), Some(call)),
+            }
+            assert!(
+                timers.run.len() <= 2 * timers.len() + 64,
+                "what is gone is forgotten"
+            );
+        }
+        expected.sort_unstable();
+        assert_eq!(timers.next_deadline(), Some(at(expected[0])));
+        let fired = fire(&mut timers, start + millis(6000));
+        let expected: Vec<_> = expected.into_iter().map(|call| call % 700).collect();
+        assert_eq!(fired, expected);
+        assert!(timers.is_empty() && timers.run.is_empty());
     }
 
     #[test]

@@ -38,10 +38,9 @@ impl Wheel {
         }
     }
 
-    /// Puts an entry into its bucket, and returns where that is. Returns `None`,
-    /// and does nothing, if the entry is not after the horizon.
-    pub(super) fn insert(&mut self, entry: Entry) -> Option<Place> {
-        let tick = self.tick(entry.deadline);
+    /// Puts an entry with this tick into its bucket, and returns where that is. Returns
+    /// `None`, and does nothing, if it is not after the horizon.
+    pub(super) fn insert(&mut self, tick: u64, entry: Entry) -> Option<Place> {
         if tick <= self.horizon {
             return None;
         }
@@ -108,6 +107,11 @@ impl Wheel {
     /// How many ticks the bucket spans.
     pub(super) fn width(bucket: u16) -> u64 {
         1 << (usize::from(bucket) / FANOUT * DIGIT_BITS as usize)
+    }
+
+    /// Whether the ticks of all the bucket differ in their lower 32 bits alone.
+    pub(super) fn is_narrow(bucket: u16) -> bool {
+        Self::width(bucket) <= 1 << u32::BITS
     }
 
     /// The tick of a deadline. Never decreasing; zero before the origin, and
