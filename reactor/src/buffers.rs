@@ -24,6 +24,8 @@ const WORK_SIZE_MAX: usize = 256 * 1024;
 #[derive(Default)]
 pub(crate) struct Buffers {
     read: Cell<Option<Vec<u8>>>,
+    /// The buffer for unsent bytes that came back last; without memory, if it is lent.
+    latest: Cell<Vec<u8>>,
     spare: RefCell<Vec<Vec<u8>>>,
     work: RefCell<Vec<Vec<u8>>>,
 }
@@ -52,19 +54,24 @@ impl Buffers {
 
     /// Lends memory for unsent bytes.
     pub(crate) fn take_for_writing(&self) -> Vec<u8> {
-        self.spare
-            .borrow_mut()
-            .pop()
-            .unwrap_or_else(|| Vec::with_capacity(BUFFER_SIZE))
+        let latest = self.latest.take();
+        if latest.capacity() > 0 {
+            return latest;
+        }
+        let spare = self.spare.borrow_mut().pop();
+        spare.unwrap_or_else(|| Vec::with_capacity(BUFFER_SIZE))
     }
 
     pub(crate) fn return_from_writing(&self, buffer: Vec<u8>) {
         if buffer.capacity() == 0 || buffer.capacity() > SPARE_SIZE_MAX {
             return;
         }
-        let mut spare = self.spare.borrow_mut();
-        if spare.len() < SPARE_BUFFERS {
-            spare.push(buffer);
+        let earlier = self.latest.replace(buffer);
+        if earlier.capacity() > 0 {
+            let mut spare = self.spare.borrow_mut();
+            if spare.len() < SPARE_BUFFERS {
+                spare.push(earlier);
+            }
         }
     }
 }

@@ -89,7 +89,9 @@ impl<C> Calls<C> {
         let call = self.queue.pop_front().flatten()?;
         self.front += 1;
         self.len -= 1;
-        self.skip_cancelled();
+        if self.len < self.queue.len() {
+            self.skip_cancelled();
+        }
         Some(call)
     }
 

@@ -223,12 +223,20 @@ impl Core {
         self.run_soon_calls();
         self.run_hooks(&self.idle);
         self.run_hooks(&self.prepare);
-        let (mut events, left_over) = self.wait(match pause {
+        let mut events = self.events.take();
+        let limit = match pause {
             Pause::UnlessBusy(_) if self.calls_made.get() != calls_before => Some(Duration::ZERO),
             Pause::UnlessIdle if self.is_idle() => Some(Duration::ZERO),
             Pause::UnlessIdle => None,
             Pause::UnlessBusy(limit) | Pause::Wait(limit) => limit,
-        })?;
+        };
+        let left_over = match self.wait(limit, &mut events) {
+            Ok(left_over) => left_over,
+            Err(error) => {
+                self.events.set(events);
+                return Err(error);
+            }
+        };
         self.run_hooks(&self.check);
         self.run_signal_calls();
         let events_delivered = self.dispatch(&mut events);
@@ -288,6 +296,13 @@ impl Core {
     /// Makes the calls that were taken as due.
     #[inline]
     fn run_calls_of(&self, timers: &RefCell<Timers<Call>>) {
+        if timers.borrow().has_taken() {
+            self.run_some_calls_of(timers);
+        }
+    }
+
+    #[inline(never)]
+    fn run_some_calls_of(&self, timers: &RefCell<Timers<Call>>) {
         // Detach, then call: what an earlier call of the batch cancels is not in it any more
         // when its turn comes.
         loop {
@@ -345,9 +360,14 @@ impl Core {
     /// A callback has returned: says so, if it took too long and somebody wants to know.
     #[inline]
     fn lap(&self, what: &dyn fmt::Display) {
-        if self.stop_watch.is_running()
-            && let Some(took) = self.stop_watch.lap(self.driver.now())
-        {
+        if self.stop_watch.is_running() {
+            self.lap_measured(what);
+        }
+    }
+
+    #[inline(never)]
+    fn lap_measured(&self, what: &dyn fmt::Display) {
+        if let Some(took) = self.stop_watch.lap(self.driver.now()) {
             // A hook that has been replaced is dropped there; the panic has been reported.
             let _ = panics::catch(|| self.stop_watch.report(what, took));
         }
@@ -360,13 +380,12 @@ impl Core {
         self.settle();
     }
 
-    /// Waits for events, and gives them, and the sources that had something left over before.
-    fn wait(&self, limit: Option<Duration>) -> io::Result<(Vec<Event>, Vec<Token>)> {
+    /// Waits for events, and gives the sources that had something left over before.
+    fn wait(&self, limit: Option<Duration>, events: &mut Vec<Event>) -> io::Result<Vec<Token>> {
         let mut limit = self.sleep_limit(limit);
         if limit != Some(Duration::ZERO) && !self.mailbox.fall_asleep() {
             limit = Some(Duration::ZERO);
         }
-        let mut events = self.events.take();
         if self.stop_watch.is_running() {
             self.stop_watch.falls_asleep(self.driver.now());
         }
@@ -377,20 +396,17 @@ impl Core {
         let outcome = if has_waited {
             Ok(())
         } else {
-            self.driver.wait(limit, &mut events)
+            self.driver.wait(limit, events)
         };
         self.mailbox.wake();
         if self.stop_watch.is_running() {
             self.stop_watch.wakes(self.driver.now());
         }
-        if let Err(error) = outcome {
-            self.events.set(events);
-            return Err(error);
-        }
+        outcome?;
         if self.again.borrow().is_empty() {
-            return Ok((events, Vec::new()));
+            return Ok(Vec::new());
         }
-        Ok((events, self.again.take()))
+        Ok(self.again.take())
     }
 
     fn sleep_limit(&self, limit: Option<Duration>) -> Option<Duration> {
@@ -402,10 +418,13 @@ impl Core {
             || (!self.starting.get() && !self.when_running.borrow().is_empty())
             || !self.dirty.borrow().is_empty()
             || !self.layers.borrow().is_empty()
-            || !self.idle.is_empty()
+            || (!self.idle.has_none() && !self.idle.is_empty())
             || self.is_shutdown_due();
         if busy || limit == Some(Duration::ZERO) {
             return Some(Duration::ZERO);
+        }
+        if self.timers.borrow().is_empty() && !self.has_boot_timers.get() {
+            return limit;
         }
         let Some(due) = self.next_due() else {
             return limit;
@@ -463,7 +482,7 @@ impl Core {
 
     fn call_source(&self, token: Token, call: impl FnOnce(Rc<dyn Source>)) {
         // A stale token, of a source that an earlier event removed, finds nobody.
-        if let Some(Registered { source, origin, .. }) = self.registered(token) {
+        if let Some((source, origin)) = self.source_and_origin(token) {
             self.origin.set(origin);
             // To be named in a report, if there is to be one.
             let timed = self.stop_watch.is_running().then(|| Rc::clone(&source));
@@ -619,6 +638,17 @@ impl Core {
             key,
             time,
         }
+    }
+
+    /// Whether this source, and nothing else, is to be settled; then it is not any more, and
+    /// the caller does it: the way of an answer to an event.
+    pub(crate) fn is_to_settle_alone(&self, token: Token) -> bool {
+        let mut dirty = self.dirty.borrow_mut();
+        let alone = dirty.as_slice() == [token] && self.layers.borrow().is_empty();
+        if alone {
+            dirty.clear();
+        }
+        alone
     }
 
     pub(crate) fn settle_later(&self, token: Token) {

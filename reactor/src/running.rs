@@ -152,6 +152,7 @@ impl Core {
         self.starting.get()
     }
 
+    #[inline]
     pub(crate) fn is_shutdown_due(&self) -> bool {
         self.shutting_down.borrow().is_some() && !self.shutdown.is_waiting()
     }

@@ -90,8 +90,13 @@ impl Core {
         Some(Rc::clone(&sources.get(token)?.source))
     }
 
-    pub(crate) fn registered(&self, token: Token) -> Option<Registered> {
-        self.sources.borrow().get(token).cloned()
+    pub(crate) fn source_and_origin(
+        &self,
+        token: Token,
+    ) -> Option<(Rc<dyn Source>, Option<&'static Location<'static>>)> {
+        let sources = self.sources.borrow();
+        let registered = sources.get(token)?;
+        Some((Rc::clone(&registered.source), registered.origin))
     }
 
     pub(crate) fn origin(&self) -> Option<&'static Location<'static>> {

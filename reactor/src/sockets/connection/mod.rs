@@ -270,7 +270,7 @@ impl Connection {
             && flags.seated.get()
     }
 
-    fn take_in(&self) {
+    fn take_in(self: &Rc<Self>) {
         match self.ending.get() {
             Ending::Open => self.read(),
             Ending::Closing => self.discard(),
@@ -279,7 +279,7 @@ impl Connection {
     }
 
     /// Reads what is there, within the bounds of a turn.
-    fn read(&self) {
+    fn read(self: &Rc<Self>) {
         if !self.flags.readable.get() || !self.is_reading() {
             return;
         }
@@ -315,6 +315,9 @@ impl Connection {
                 },
             }
             // What the callback wrote leaves now, before the next is read.
+            if self.core.is_to_settle_alone(self.token) {
+                self.settle_this();
+            }
             self.core.settle();
             if !self.flags.readable.get() || !self.is_reading() {
                 break;
@@ -371,22 +374,36 @@ impl Connection {
         }
     }
 
-    /// Tells the writer, and the reading side, when too much is unsent, and when it is
-    /// not any more.
-    fn mind_the_marks(&self) {
-        let (buffered, limits) = (self.outgoing.borrow().len(), self.limits());
-        self.flags.overfull.set(buffered > limits.unsent_max);
-        let unsent = buffered.saturating_add(self.file_bytes());
-        let choked = self.flags.choked.get();
-        if !choked && unsent > limits.unsent_high {
-            self.flags.choked.set(true);
-            self.tell(|receiver| receiver.write_paused());
-        } else if choked && unsent <= limits.unsent_low {
-            self.flags.choked.set(false);
-            self.tell(|receiver| receiver.write_resumed());
-            if self.flags.readable.get() {
-                self.mark_again();
+    /// Sends and closes what the callback at hand has asked for.
+    fn settle_this(self: &Rc<Self>) {
+        self.flags.dirty.set(false);
+        match self.ending.get() {
+            Ending::Open | Ending::Closing => self.flush(),
+            Ending::Doomed | Ending::Lost => {}
+        }
+        match self.ending.get() {
+            Ending::Open => {
+                self.fire_flushes();
+                let ends = self.flags.write_ending.get() && self.is_flushed();
+                if ends && !self.flags.write_ended.replace(true) {
+                    self.end_write();
+                }
+                self.mind_the_marks();
+                if self.flags.write_ended.get() && self.flags.read_ended.get() {
+                    // Nothing can come and nothing can go.
+                    self.close(ConnectionLost::Done);
+                }
             }
+            Ending::Closing => {
+                self.fire_flushes();
+                if self.is_flushed() {
+                    self.lose();
+                } else {
+                    self.limit_the_flush();
+                }
+            }
+            Ending::Doomed => self.lose(),
+            Ending::Lost => {}
         }
     }
 
@@ -523,35 +540,7 @@ impl Source for Connection {
     }
 
     fn settle(self: Rc<Self>) {
-        self.flags.dirty.set(false);
-        match self.ending.get() {
-            Ending::Open | Ending::Closing => self.flush(),
-            Ending::Doomed | Ending::Lost => {}
-        }
-        match self.ending.get() {
-            Ending::Open => {
-                self.fire_flushes();
-                let ends = self.flags.write_ending.get() && self.is_flushed();
-                if ends && !self.flags.write_ended.replace(true) {
-                    self.end_write();
-                }
-                self.mind_the_marks();
-                if self.flags.write_ended.get() && self.flags.read_ended.get() {
-                    // Nothing can come and nothing can go.
-                    self.close(ConnectionLost::Done);
-                }
-            }
-            Ending::Closing => {
-                self.fire_flushes();
-                if self.is_flushed() {
-                    self.lose();
-                } else {
-                    self.limit_the_flush();
-                }
-            }
-            Ending::Doomed => self.lose(),
-            Ending::Lost => {}
-        }
+        self.settle_this();
     }
 
     fn stop(self: Rc<Self>) {
@@ -594,10 +583,12 @@ impl Stream for Connection {
         if outgoing.len() + data.len() >= DIRECT_WRITE && at_once {
             rest = self.write_direct(&mut outgoing, data);
         }
-        let limit = self.limits().unsent_max;
         // Not what this callback alone has written: the peer had no chance to take that.
-        if outgoing.len() > limit && self.flags.overfull.get() {
-            return self.doom(ConnectionLost::Overrun { limit });
+        if self.flags.overfull.get() {
+            let limit = self.limits().unsent_max;
+            if outgoing.len() > limit {
+                return self.doom(ConnectionLost::Overrun { limit });
+            }
         }
         outgoing.push(rest, || self.core.buffers.take_for_writing());
         self.mark_dirty();

@@ -18,10 +18,17 @@ impl Connection {
     pub(super) fn flush(&self) {
         if self.flags.attached.get() {
             self.flush_with_attachments();
+            self.return_buffer(&mut self.outgoing.borrow_mut());
         } else {
-            self.flush_bytes();
+            let mut outgoing = self.outgoing.borrow_mut();
+            self.flush_bytes(&mut outgoing);
+            self.return_buffer(&mut outgoing);
         }
-        let mut outgoing = self.outgoing.borrow_mut();
+    }
+
+    /// Who has nothing to send keeps no buffer.
+    #[inline]
+    fn return_buffer(&self, outgoing: &mut Outgoing) {
         if outgoing.is_empty() {
             self.core
                 .buffers
@@ -29,8 +36,7 @@ impl Connection {
         }
     }
 
-    fn flush_bytes(&self) {
-        let mut outgoing = self.outgoing.borrow_mut();
+    fn flush_bytes(&self, outgoing: &mut Outgoing) {
         while !outgoing.is_empty() && self.flags.writable.get() {
             let sent = match self.socket.borrow().as_ref() {
                 Some(socket) => socket.write(outgoing.as_slice()),
@@ -186,6 +192,30 @@ impl Connection {
                 None => return,
             };
             trigger.callback(());
+        }
+    }
+
+    /// Tells the writer, and the reading side, when too much is unsent, and when it is
+    /// not any more.
+    pub(super) fn mind_the_marks(&self) {
+        let buffered = self.outgoing.borrow().len();
+        if buffered == 0 && !self.flags.choked.get() && !self.flags.attached.get() {
+            // As it mostly is: no mark can have been passed.
+            return self.flags.overfull.set(false);
+        }
+        let limits = self.limits();
+        self.flags.overfull.set(buffered > limits.unsent_max);
+        let unsent = buffered.saturating_add(self.file_bytes());
+        let choked = self.flags.choked.get();
+        if !choked && unsent > limits.unsent_high {
+            self.flags.choked.set(true);
+            self.tell(|receiver| receiver.write_paused());
+        } else if choked && unsent <= limits.unsent_low {
+            self.flags.choked.set(false);
+            self.tell(|receiver| receiver.write_resumed());
+            if self.flags.readable.get() {
+                self.mark_again();
+            }
         }
     }
 
