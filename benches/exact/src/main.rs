@@ -54,16 +54,16 @@ fn all(check: bool) -> Result<bool, Box<dyn Error>> {
 /// How many units make the cost of one repeat, and what it may be: a tenth more than it is.
 fn measure_of(name: &str) -> (u64, f64) {
     match name {
-        "call_soon" => (20_000, 110.0),
-        "call_from_thread" => (20_000, 330.0),
-        "timer_cancel" => (20_000, 400.0),
-        "timer_fire" => (20_000, 1000.0),
-        "timer_fire_capturing" => (20_000, 1000.0),
-        "turn" => (10_000, 700.0),
-        "echo_1" => (5_000, 1500.0),
-        "echo_50" => (20_000, 1000.0),
-        "echo_500" => (40_000, 1000.0),
-        _ => (2_000, 3000.0),
+        "call_soon" => (20_000, 150.0),
+        "call_from_thread" => (20_000, 350.0),
+        "timer_cancel" => (20_000, 495.0),
+        "timer_fire" => (20_000, 1210.0),
+        "timer_fire_capturing" => (20_000, 1670.0),
+        "turn" => (10_000, 715.0),
+        "echo_1" => (5_000, 1310.0),
+        "echo_50" => (20_000, 760.0),
+        "echo_500" => (40_000, 750.0),
+        _ => (2_000, 1235.0),
     }
 }
 
