@@ -21,7 +21,9 @@ pub fn endpoint_parsers() -> EndpointParsers {
 }
 
 /// The client endpoint that a text describes, such as `tcp:example.com:80:timeout=5`.
-/// Twisted's `clientFromString`; the kinds are listed at [`EndpointParsers`].
+/// Twisted's `clientFromString`; the kinds are `tcp:`, `tcp4:`, `tcp6:` and `unix:`
+/// ([`EndpointParsers`]), and with their features `tls:` and `ssl:`
+/// ([`torsade_protocols::tls::add_endpoint_kinds`]) and `haproxy:`.
 ///
 /// # Errors
 ///
@@ -54,7 +56,9 @@ pub fn client_from_string(description: &str) -> Result<Rc<dyn ClientEndpoint>, E
 }
 
 /// The server endpoint that a text describes, such as `tcp:8007:interface=127.0.0.1`.
-/// Twisted's `serverFromString`; the kinds are listed at [`EndpointParsers`].
+/// Twisted's `serverFromString`; the kinds are `tcp:`, `tcp4:`, `tcp6:` and `unix:`
+/// ([`EndpointParsers`]), and with their features `tls:` and `ssl:`
+/// ([`torsade_protocols::tls::add_endpoint_kinds`]) and `haproxy:`.
 ///
 /// # Errors
 ///

@@ -81,6 +81,9 @@ pub(crate) trait Source {
     /// The reactor stops.
     fn stop(self: Rc<Self>);
 
+    /// The machine crashes: from here on it tells nobody anything.
+    fn halt(&self) {}
+
     /// The machine has crashed, some time ago: lets go of whoever listens, and tells nobody.
     fn vanish(self: Rc<Self>) {}
 

@@ -19,6 +19,9 @@ impl Core {
     /// called any more, also not in the turn at hand.
     pub(crate) fn perish(&self) -> Remains {
         let sources = mem::replace(&mut *self.sources.borrow_mut(), Slab::new());
+        for (_, registered) in sources.iter() {
+            registered.source.halt();
+        }
         Remains {
             timers: [&self.timers, &self.boot_timers].map(|timers| timers.replace(Timers::new())),
             soon: mem::replace(&mut *self.soon.borrow_mut(), Calls::new()),

@@ -138,6 +138,9 @@ impl<P: Protocol> ClientService<P> {
     /// ready when what it returns has fired, and only then do the failures count from zero
     /// again. Nothing, a `Result` or a Deferred.
     ///
+    /// Nothing limits how long it takes: give what it returns a timeout, or a peer that says
+    /// nothing keeps the service here for ever.
+    ///
     /// If it fails, the connection is lost, and it counts as a failed attempt. If the connection
     /// is lost or the service stopped first, it is cancelled.
     pub fn prepare_connection<R>(

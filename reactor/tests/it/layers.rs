@@ -151,6 +151,21 @@ fn a_flush_fails_when_the_connection_is_lost_first() {
 }
 
 #[test]
+fn a_flush_that_is_tied_to_its_connection_is_not_heard_of_after_the_end() {
+    let (reactor, log) = (reactor(), Log::default());
+    let pair = connect(&reactor, End::new("client", &log), End::new("server", &log));
+    pair.server.pause_reading();
+    pair.client.write(vec![0; 16 << 20]);
+    let heard = log.clone();
+    pair.client
+        .when(pair.client.flush(), move |_, _, _| heard.add("flushed"));
+    pair.client.abort_connection();
+    run_while(&reactor, || log.lines().len() < 4);
+    assert_eq!(log.lines()[2], "client lost: Aborted");
+    assert!(!log.lines().contains(&"flushed".to_owned()));
+}
+
+#[test]
 fn a_layer_is_settled_after_the_callback_and_before_sockets_send() {
     struct Layer(Log, RefCell<Option<Transport<End>>>);
     impl Settle for Layer {

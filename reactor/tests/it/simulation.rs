@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use torsade_deferred::Failure;
 use torsade_reactor::testing::{
-    Chunking, FaultRates, Host, Latency, Link, Simulation, Swarm, Trace,
+    Chunking, Fault, FaultKind, FaultRates, Host, Latency, Link, Simulation, Swarm, Trace,
 };
 use torsade_reactor::{Address, ConnectError, ConnectionLost, Protocol, Reactor, Transport};
 
@@ -216,6 +216,27 @@ fn a_crash_in_the_middle_of_a_turn_ends_the_turn() {
     host.restart();
     simulation.run_until_idle();
     assert_eq!(calls.get(), 2);
+}
+
+#[test]
+fn a_crash_at_a_write_tells_its_own_protocols_nothing() {
+    let log = Log::default();
+    let world = two(13, End::new("client", &log), End::new("server", &log));
+    let before = log.lines().len();
+    let at = world.simulation.now();
+    world.simulation.set_faults(vec![Fault {
+        at,
+        lasts: SECOND,
+        what: FaultKind::CrashAtWrite(0),
+    }]);
+    let server = world.server.clone();
+    world.server_host.reactor().call_soon(move || {
+        server.write("the last words");
+        server.lose_connection();
+    });
+    world.simulation.run_for(SECOND / 2);
+    assert!(!world.server_host.is_up());
+    assert_eq!(log.lines().len(), before, "{:?}", log.lines());
 }
 
 #[test]

@@ -144,22 +144,21 @@ impl Receiver for TlsStream {
         };
         // Detach, then call.
         let (waiting, flushes) = (self.waiting.take(), self.flushes.take());
-        if !waiting.is_empty() {
-            let failure = self.failure.borrow().clone();
-            let error = failure.unwrap_or_else(|| TlsError::Interrupted {
-                reason: reason.to_string(),
-            });
-            for trigger in waiting {
-                trigger.errback(error.clone());
-            }
-        }
-        for trigger in flushes {
-            trigger.errback(NotFlushed);
-        }
+        let failure = self.failure.borrow().clone();
+        let error = failure.unwrap_or_else(|| TlsError::Interrupted {
+            reason: reason.to_string(),
+        });
         match self.receiver.take() {
             Some(receiver) => receiver.connection_lost(reason),
             // Kept for the first receiver.
             None => self.reason.set(Some(Box::new(reason))),
+        }
+        // Order: what a protocol tied to its connection was cancelled by the end.
+        for trigger in waiting {
+            trigger.errback(error.clone());
+        }
+        for trigger in flushes {
+            trigger.errback(NotFlushed);
         }
         if let Some(call) = self.at_end.take() {
             call();

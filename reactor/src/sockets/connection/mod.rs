@@ -489,14 +489,15 @@ impl Connection {
         let unsent = self.outgoing.borrow_mut().take_buffer();
         self.core.buffers.return_from_writing(unsent);
         // Detach, then call: the receiver is gone from here when it hears of it.
-        for flush in rarities.into_iter().flat_map(|rarities| rarities.flushes) {
-            flush.trigger.errback(NotFlushed);
-        }
         match self.receiver.take() {
             // The panic has been reported; there is no connection left to lose.
             Some(receiver) => drop(panics::catch(|| receiver.connection_lost(reason))),
             // Kept for the first receiver.
             None => self.reason.set(Some(Box::new(reason))),
+        }
+        // Order: what a protocol tied to its connection was cancelled by the end.
+        for flush in rarities.into_iter().flat_map(|rarities| rarities.flushes) {
+            flush.trigger.errback(NotFlushed);
         }
     }
 
@@ -549,6 +550,10 @@ impl Source for Connection {
             self.flush();
         }
         self.doom(ConnectionLost::Stopped);
+    }
+
+    fn halt(&self) {
+        self.ending.set(Ending::Lost);
     }
 
     fn vanish(self: Rc<Self>) {
