@@ -16,6 +16,7 @@ mod endpoints;
 mod fairness;
 mod futures;
 mod hooks;
+mod injected_sockets;
 mod inspection;
 mod kit;
 mod layers;

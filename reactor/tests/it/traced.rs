@@ -24,7 +24,7 @@ const IDLE_SECONDS: &str = "TORSADE_TEST_IDLE_SECONDS";
 
 /// This binary under a tracer, or `None` with a loud message. The portable way to wait makes
 /// other calls, and is not traced.
-fn traced(options: &[&str], log: &tempfile::TempPath) -> Option<Command> {
+pub(crate) fn traced(options: &[&str], log: &tempfile::TempPath) -> Option<Command> {
     if env::var_os(PORTABLE).is_some() {
         return None;
     }
@@ -45,7 +45,7 @@ fn traced(options: &[&str], log: &tempfile::TempPath) -> Option<Command> {
     Some(command)
 }
 
-fn log_file() -> tempfile::TempPath {
+pub(crate) fn log_file() -> tempfile::TempPath {
     let log = tempfile::NamedTempFile::new();
     log.expect("there is room").into_temp_path()
 }
