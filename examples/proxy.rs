@@ -20,6 +20,12 @@ use torsade::reactor::{Carried, Stream, tunnel};
 #[path = "common/mod.rs"]
 mod common;
 
+/// Where it listens, unless it is told.
+pub const FRONT: &str = "tcp:8008:interface=127.0.0.1";
+
+/// Where it connects, unless it is told.
+pub const BACK: &str = "tcp:127.0.0.1:8007";
+
 /// What all connections did so far.
 #[derive(Default)]
 pub struct Statistics {
@@ -95,8 +101,8 @@ fn main() -> ExitCode {
     common::run("proxy", |reactor| {
         let mut arguments = std::env::args().skip(1);
         let mut argument = |default: &str| arguments.next().unwrap_or_else(|| default.to_owned());
-        let front = torsade::server_from_string(&argument("tcp:127.0.0.1:8008"))?;
-        let back = torsade::client_from_string(&argument("tcp:127.0.0.1:8007"))?;
+        let front = torsade::server_from_string(&argument(FRONT))?;
+        let back = torsade::client_from_string(&argument(BACK))?;
         let statistics = Rc::default();
         let port = reactor.run_until(listen(reactor, &front, back, &statistics))?;
         common::serve(reactor, &port)?;

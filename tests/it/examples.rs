@@ -585,6 +585,12 @@ impl Visitor {
 }
 
 #[test]
+fn what_a_proxy_does_unless_it_is_told_is_an_endpoint() {
+    torsade::server_from_string(proxy::FRONT).expect("it is one");
+    torsade::client_from_string(proxy::BACK).expect("it is one");
+}
+
+#[test]
 fn a_proxy_carries_both_ways_and_counts_also_for_a_client_that_does_not_read_for_a_while() {
     const VOLUME: usize = 32 << 20;
     /// Asks once, and then reads nothing until it is told.
