@@ -88,9 +88,10 @@ pub mod prelude {
         Cooperator, LoopingCall, TimerService, defer_later, react, sleep,
     };
     pub use torsade_reactor::{
-        Address, Backoff, ClientEndpoint, ClientService, ConnectError, ConnectionLost, DelayedCall,
-        Factory, Limits, ListenError, Port, Protocol, Reactor, Remote, RunError, ServerEndpoint,
-        TcpClientEndpoint, TcpServerEndpoint, Transport, WeakReactor,
+        Address, Backoff, ClientEndpoint, ClientService, ConnectError, ConnectionLimits,
+        ConnectionLost, DelayedCall, Factory, IdleTimeout, LimitedServerEndpoint, Limits,
+        ListenError, Port, Protocol, Reactor, Remote, RunError, ServerEndpoint, TcpClientEndpoint,
+        TcpServerEndpoint, TimeoutServerEndpoint, Transport, WeakReactor,
     };
 }
 

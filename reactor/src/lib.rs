@@ -62,6 +62,7 @@ mod guest;
 mod hooks;
 mod inspect;
 mod panics;
+mod policies;
 mod producer;
 mod protocol;
 mod reactor;
@@ -111,6 +112,9 @@ pub use crate::futures::AsyncFd;
 pub use crate::guest::Guest;
 pub use crate::hooks::{Hook, Phase, Place};
 pub use crate::inspect::{SlowCallback, Statistics};
+pub use crate::policies::{
+    ConnectionLimits, IdleTimeout, LimitedServerEndpoint, TimeoutServerEndpoint,
+};
 pub use crate::producer::{AlreadyProducing, Producer, Streaming};
 pub use crate::protocol::{Acceptor, Built, Factory, Protocol, Seating};
 pub use crate::reactor::Reactor;

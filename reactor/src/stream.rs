@@ -27,8 +27,9 @@ use crate::unix::PeerCredentials;
 ///
 /// One rule book for every stream. Writes arrive in order. `lose_connection` sends
 /// what was written, then closes; `abort_connection` closes at once. Writes after
-/// either are dropped; the first reason given is the one that is told. No method calls
-/// the receiver before it returns.
+/// either are dropped. The first reason given is the one that is told, save that an abort
+/// overtakes an orderly end that is under way, and gives its own. No method calls the receiver
+/// before it returns.
 ///
 /// A stream without a receiver reads nothing, and keeps what became of it for the first
 /// that it is given.

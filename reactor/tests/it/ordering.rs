@@ -60,6 +60,20 @@ const PROOFS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "policies/layer.rs",
+        "The policy hears of the end before the receiver above does",
+        &["a_place_is_free_when_connection_lost_is_called"],
+    ),
+    (
+        "policies/idle.rs",
+        "A connection whose silence has lasted the whole period is lost",
+        &[
+            "a_connection_that_is_silent_for_the_period_is_lost_with_that_reason",
+            "every_read_and_every_write_begins_the_period_again",
+            "no_timer_moves_for_a_message",
+        ],
+    ),
+    (
         "calls.rs",
         "in the order of pushing",
         &["calls_come_in_the_order_of_pushing"],

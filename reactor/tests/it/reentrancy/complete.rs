@@ -33,6 +33,16 @@ const OTHERS: &[(&str, &str)] = &[
 
 /// Functions that are in no row, and why.
 const VALUES: &[(&str, &str)] = &[
+    (
+        "ConnectionLimits::acceptor",
+        "a value: LimitedServerEndpoint",
+    ),
+    ("ConnectionLimits::new", "a value"),
+    ("ConnectionLimits::overflow", "a value"),
+    ("ConnectionLimits::per_peer", "a value"),
+    ("LimitedServerEndpoint::new", "a value: Reactor::listen"),
+    ("TimeoutServerEndpoint::new", "a value: Reactor::listen"),
+    ("TimeoutServerEndpoint::timeout", "a value: Reactor::listen"),
     ("Unsupported::capability", "a value"),
     ("Unsupported::find", "a value"),
     ("Hosts::host", "a value"),

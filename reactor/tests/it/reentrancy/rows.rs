@@ -21,10 +21,10 @@ use torsade_reactor::task::{
 };
 use torsade_reactor::testing::MemoryStream;
 use torsade_reactor::{
-    Acceptor, Address, AsyncFd, Capability, ChannelEvent, ClientEndpoint, ConnectionLost,
-    FileSender, Guest, Hosts, Interest, Limits, ListenOptions, Mode, Phase, PoolLimits, Port,
-    Producer, Reactor, Seating, ServerEndpoint, Settle, SocketOption, Stream, Streaming,
-    ThreadPool, Transport, Visited, tunnel,
+    Acceptor, Address, AsyncFd, Capability, ChannelEvent, ClientEndpoint, ConnectionLimits,
+    ConnectionLost, FileSender, Guest, Hosts, IdleTimeout, Interest, Limits, ListenOptions, Mode,
+    Phase, PoolLimits, Port, Producer, Reactor, Seating, ServerEndpoint, Settle, SocketOption,
+    Stream, Streaming, ThreadPool, Transport, Visited, tunnel,
 };
 
 use super::world::{Act, OnTransport, Peer, SIGNAL, quiet};
@@ -1102,6 +1102,62 @@ pub(super) const ROWS: &[Row] = &[
         "WeakTransport::upgrade",
         Act::Transport(|_, transport| is_some(transport.downgrade().upgrade())),
         ["true", "true", "true"],
+    ),
+    row(
+        "ConnectionLimits::count",
+        Act::Transport(|_, transport| {
+            let (limits, accepted) = (ConnectionLimits::new(1), Rc::new(Cell::new(0)));
+            let note = Rc::clone(&accepted);
+            let acceptor = limits.acceptor(Rc::new(move |stream: Rc<dyn Stream>| {
+                note.set(note.get() + 1);
+                stream.abort_connection(ConnectionLost::Aborted);
+            }));
+            for _ in 0..2 {
+                acceptor.accept(MemoryStream::new(&transport.reactor()));
+            }
+            // The first is being lost, and has its place until it is.
+            say((accepted.get(), limits.count()))
+        }),
+        ["(1, 1)", "(1, 1)", "(1, 1)"],
+    ),
+    row(
+        "ConnectionLimits::count_of",
+        Act::Transport(|_, transport| say(ConnectionLimits::new(1).count_of(&transport.peer()))),
+        ["0", "0", "0"],
+    ),
+    row(
+        "IdleTimeout::set_timeout",
+        Act::Transport(|_, transport| {
+            say(IdleTimeout::default().set_timeout(transport, Some(SOON)))
+        }),
+        ["None", "None", "None"],
+    ),
+    row(
+        "IdleTimeout::set_timeout_calling",
+        Act::Transport(|_, transport| {
+            let idle = IdleTimeout::default();
+            idle.set_timeout_calling(transport, Some(FAR), |_, _| {});
+            say(idle.set_timeout_calling(transport, None, |_, _| {}))
+        }),
+        ["Some(3600s)", "Some(3600s)", "Some(3600s)"],
+    ),
+    row(
+        "IdleTimeout::reset_timeout",
+        Act::Transport(|_, transport| {
+            let idle = IdleTimeout::default();
+            idle.set_timeout(transport, Some(FAR));
+            say(idle.reset_timeout())
+        }),
+        [NONE, NONE, NONE],
+    ),
+    row(
+        "IdleTimeout::timeout",
+        Act::Transport(|_, transport| {
+            let idle = IdleTimeout::default();
+            idle.set_timeout(transport, Some(FAR));
+            say(idle.timeout())
+        }),
+        ["Some(3600s)", "Some(3600s)", "Some(3600s)"],
     ),
     row(
         "task::tunnel",

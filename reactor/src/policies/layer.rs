@@ -1,0 +1,198 @@
+//! A layer that changes nothing and sees everything.
+//!
+//! # Order
+//!
+//! The policy hears of the end before the receiver above does: whoever is told
+//! `connection_lost` finds the place free.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use torsade_deferred::Deferred;
+
+use crate::error::ConnectionLost;
+use crate::flow::Limits;
+use crate::stream::{FilePart, Receiver, Socket, Stream};
+
+/// What a port's rule wants to know of one connection. Runs no user code.
+pub(super) trait Policy: 'static {
+    /// Bytes came, or the peer's end.
+    fn received(&self) {}
+
+    /// Bytes were written, or our end.
+    fn written(&self) {}
+
+    /// The end, also of a connection that nobody has taken.
+    fn connection_lost(&self);
+}
+
+/// The stream below, as a policy sees it.
+///
+/// It is the receiver of the stream below from the beginning, so that it learns of every end;
+/// until somebody receives from it, that one is paused.
+pub(super) struct PolicyStream<P> {
+    below: Rc<dyn Stream>,
+    above: RefCell<Option<Rc<dyn Receiver>>>,
+    policy: P,
+    /// The user paused reading.
+    paused: Cell<bool>,
+    lost: Cell<bool>,
+    /// Why it was lost, if that happened before somebody took it.
+    untold: Cell<Option<Box<ConnectionLost>>>,
+}
+
+impl<P: Policy> PolicyStream<P> {
+    pub(super) fn over(below: Rc<dyn Stream>, policy: P) -> Rc<Self> {
+        let layer = Rc::new(Self {
+            below,
+            above: RefCell::default(),
+            policy,
+            paused: Cell::default(),
+            lost: Cell::default(),
+            untold: Cell::default(),
+        });
+        layer.below.pause_reading();
+        layer
+            .below
+            .set_receiver(Rc::clone(&layer) as Rc<dyn Receiver>);
+        layer
+    }
+
+    fn receiver(&self) -> Option<Rc<dyn Receiver>> {
+        self.above.borrow().clone()
+    }
+}
+
+impl<P: Policy> Stream for PolicyStream<P> {
+    fn write(&self, data: &[u8]) {
+        self.below.write(data);
+        self.policy.written();
+    }
+
+    fn write_file(&self, part: FilePart) -> Result<(), FilePart> {
+        self.below.write_file(part)?;
+        self.policy.written();
+        Ok(())
+    }
+
+    fn lose_connection(&self, reason: ConnectionLost) {
+        self.below.lose_connection(reason);
+    }
+
+    fn abort_connection(&self, reason: ConnectionLost) {
+        self.below.abort_connection(reason);
+    }
+
+    fn lose_write_connection(&self) {
+        self.below.lose_write_connection();
+        self.policy.written();
+    }
+
+    fn pause_reading(&self) {
+        self.paused.set(true);
+        self.below.pause_reading();
+    }
+
+    fn resume_reading(&self) {
+        self.paused.set(false);
+        if self.above.borrow().is_some() {
+            self.below.resume_reading();
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        self.below.is_connected()
+    }
+
+    fn unsent(&self) -> usize {
+        self.below.unsent()
+    }
+
+    fn is_congested(&self) -> bool {
+        self.below.is_congested()
+    }
+
+    fn flush(&self) -> Deferred<()> {
+        self.below.flush()
+    }
+
+    fn limits(&self) -> Limits {
+        self.below.limits()
+    }
+
+    fn set_limits(&self, limits: Limits) {
+        self.below.set_limits(limits);
+    }
+
+    fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
+        if self.lost.get() {
+            return match self.untold.take() {
+                Some(reason) => {
+                    let reactor = self.socket().reactor();
+                    reactor.call_soon(move || receiver.connection_lost(*reason));
+                }
+                // The one before was told. The stream below tells this one, too.
+                None => self.below.set_receiver(receiver),
+            };
+        }
+        let previous = self.above.replace(Some(receiver));
+        if previous.is_none() && !self.paused.get() {
+            self.below.resume_reading();
+        }
+        drop(previous);
+    }
+
+    fn socket(&self) -> &dyn Socket {
+        self.below.socket()
+    }
+
+    fn below(&self) -> Option<&Rc<dyn Stream>> {
+        Some(&self.below)
+    }
+}
+
+impl<P: Policy> Receiver for PolicyStream<P> {
+    fn data_received(self: Rc<Self>, data: &[u8]) {
+        self.policy.received();
+        if let Some(receiver) = self.receiver() {
+            receiver.data_received(data);
+        }
+    }
+
+    fn data_received_mut(self: Rc<Self>, data: &mut [u8]) {
+        self.policy.received();
+        if let Some(receiver) = self.receiver() {
+            receiver.data_received_mut(data);
+        }
+    }
+
+    fn read_connection_lost(self: Rc<Self>) {
+        self.policy.received();
+        if let Some(receiver) = self.receiver() {
+            receiver.read_connection_lost();
+        }
+    }
+
+    fn write_paused(self: Rc<Self>) {
+        if let Some(receiver) = self.receiver() {
+            receiver.write_paused();
+        }
+    }
+
+    fn write_resumed(self: Rc<Self>) {
+        if let Some(receiver) = self.receiver() {
+            receiver.write_resumed();
+        }
+    }
+
+    fn connection_lost(self: Rc<Self>, reason: ConnectionLost) {
+        self.lost.set(true);
+        self.policy.connection_lost();
+        // Detach, then call.
+        let receiver = self.above.take();
+        match receiver {
+            Some(receiver) => receiver.connection_lost(reason),
+            None => self.untold.set(Some(Box::new(reason))),
+        }
+    }
+}

@@ -1,0 +1,503 @@
+//! What holds for all connections of a port: how many, and how long they may be silent.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use torsade_deferred::{Deferred, fail};
+use torsade_reactor::task::sleep;
+use torsade_reactor::testing::contract::{Contract, Ends};
+use torsade_reactor::testing::{
+    MemoryPair, memory_pair, memory_pair_between, virtual_time_reactor,
+};
+use torsade_reactor::{
+    Acceptor, Address, ConnectionLimits, ConnectionLost, IdleTimeout, LimitedServerEndpoint,
+    Limits, Port, Protocol, Reactor, Seating, ServerEndpoint, Stream, TcpClientEndpoint,
+    TcpServerEndpoint, TimeoutServerEndpoint, Transport,
+};
+
+use crate::common::{End, Log, count_unhandled, reactor, run_while};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// More than four turns read.
+const MUCH: usize = 4 << 20;
+
+/// Takes connections where a port would, from memory.
+struct Server {
+    reactor: Reactor,
+    acceptor: Rc<dyn Acceptor>,
+    log: Log,
+}
+
+/// Whatever the test's clients ask of the server's protocol.
+fn obey(transport: &Transport<End>, data: &[u8]) {
+    match data {
+        b"lose" => transport.lose_connection(),
+        b"abort" => transport.abort_connection(),
+        b"much" => transport.write(vec![b'x'; MUCH]),
+        b"panic" => panic!("as asked"),
+        _ => transport.write(data),
+    }
+}
+
+fn seating(log: &Log) -> Rc<dyn Acceptor> {
+    let log = log.clone();
+    Rc::new(Seating::new(move |_: &Address| {
+        End::new("server", &log).on_data(obey)
+    }))
+}
+
+impl Server {
+    fn limited(limits: &ConnectionLimits) -> Self {
+        let log = Log::default();
+        Self {
+            reactor: virtual_time_reactor(),
+            acceptor: limits.acceptor(seating(&log)),
+            log,
+        }
+    }
+
+    fn idle(period: Duration) -> Self {
+        let (reactor, log) = (virtual_time_reactor(), Log::default());
+        let taken = Rc::new(RefCell::new(None));
+        let endpoint = TimeoutServerEndpoint::new(Taken(Rc::clone(&taken))).timeout(period);
+        let listening = endpoint.listen_streams(&reactor, seating(&log));
+        // There is no port.
+        assert!(listening.into_result().is_ok_and(|port| port.is_err()));
+        let acceptor = taken.take().expect("it was handed down");
+        Self {
+            reactor,
+            acceptor,
+            log,
+        }
+    }
+
+    fn connect(&self) -> Client {
+        self.connect_from("127.0.0.1:9")
+    }
+
+    fn connect_from(&self, peer: &str) -> Client {
+        let [client, server] =
+            [peer, "127.0.0.1:1"].map(|text| text.parse::<SocketAddr>().expect("an address"));
+        let pair = memory_pair_between(&self.reactor, client.into(), server.into());
+        self.acceptor.accept(Rc::clone(&pair.server));
+        let log = Log::default();
+        let client = End::new("client", &log);
+        let received = Rc::clone(&client.received);
+        let transport = Transport::connect(client, Rc::clone(&pair.client));
+        let client = Client {
+            transport,
+            received,
+            log,
+            pair,
+        };
+        client.run();
+        client
+    }
+
+    fn wait(&self, time: Duration) {
+        let waited = self.reactor.run_until(sleep(&self.reactor, time));
+        waited.expect("time passes");
+    }
+}
+
+struct Client {
+    transport: Transport<End>,
+    received: Rc<RefCell<Vec<u8>>>,
+    log: Log,
+    pair: MemoryPair,
+}
+
+impl Client {
+    fn run(&self) {
+        self.pair.pump.run().expect("it comes to rest");
+    }
+
+    fn say(&self, text: &str) {
+        self.transport.write(text);
+        self.run();
+    }
+
+    fn is_lost(&self) -> bool {
+        self.log.lines().len() > 1
+    }
+}
+
+/// An endpoint that keeps the acceptor for the test.
+struct Taken(Rc<RefCell<Option<Rc<dyn Acceptor>>>>);
+
+impl ServerEndpoint for Taken {
+    fn listen_streams(&self, _: &Reactor, acceptor: Rc<dyn Acceptor>) -> Deferred<Port> {
+        self.0.replace(Some(acceptor));
+        fail(torsade_deferred::Failure::message("there is no port"))
+    }
+}
+
+#[test]
+fn a_connection_within_limits_of_number_and_silence_keeps_the_contract() {
+    Contract::new(|| {
+        let limited = LimitedServerEndpoint::new(
+            TcpServerEndpoint::new("127.0.0.1:0"),
+            &ConnectionLimits::new(10),
+        );
+        let endpoint = TimeoutServerEndpoint::new(limited);
+        Ends::between(&reactor(), &endpoint, TcpClientEndpoint::new)
+    })
+    .check();
+}
+
+#[test]
+fn one_connection_too_many_is_aborted_and_the_others_go_on() {
+    let limits = ConnectionLimits::new(2);
+    let server = Server::limited(&limits);
+    let clients = [server.connect(), server.connect(), server.connect()];
+    assert_eq!(
+        clients.each_ref().map(Client::is_lost),
+        [false, false, true]
+    );
+    assert_eq!(limits.count(), 2);
+    clients[2]
+        .log
+        .check(["client made", "client lost: ConnectionReset"]);
+    clients[0].say("echo");
+    assert_eq!(*clients[0].received.borrow(), b"echo");
+}
+
+#[test]
+fn a_place_is_free_again_however_its_connection_ended() {
+    let limits = ConnectionLimits::new(1);
+    let server = Server::limited(&limits);
+    let (panics, guard) = count_unhandled();
+    for way in ["lose", "abort", "panic"] {
+        let client = server.connect();
+        assert_eq!(limits.count(), 1, "{way}");
+        client.say(way);
+        assert!(client.is_lost(), "{way}");
+        assert_eq!(
+            (limits.count(), limits.count_of(&client.transport.host())),
+            (0, 0),
+            "{way}"
+        );
+    }
+    drop(guard);
+    assert_eq!(panics.get(), 1);
+    let client = server.connect();
+    client.transport.abort_connection();
+    client.run();
+    assert_eq!(limits.count(), 0, "the peer's reset");
+}
+
+#[test]
+fn a_place_is_free_when_connection_lost_is_called() {
+    let (limits, log) = (ConnectionLimits::new(1), Log::default());
+    struct Looks(ConnectionLimits, Log);
+    impl Protocol for Looks {
+        fn data_received(&mut self, _: &Transport<Self>, _: &[u8]) {}
+        fn connection_lost(&mut self, _: ConnectionLost) {
+            self.1.add(self.0.count());
+        }
+    }
+    let (looked, note) = (limits.clone(), log.clone());
+    let seating = Seating::new(move |_: &Address| Looks(looked.clone(), note.clone()));
+    let server = Server {
+        reactor: virtual_time_reactor(),
+        acceptor: limits.acceptor(Rc::new(seating)),
+        log: Log::default(),
+    };
+    let client = server.connect();
+    assert_eq!(limits.count(), 1);
+    client.transport.lose_connection();
+    client.run();
+    log.check(["0"]);
+}
+
+#[test]
+fn a_connection_that_nobody_takes_gives_its_place_back() {
+    type Fate = fn(Rc<dyn Stream>);
+    let refuses: Fate = |stream| Seating::new(|_: &Address| None::<End>).accept(stream);
+    let panics: Fate = |_| panic!("in an acceptor");
+    let drops: Fate = drop;
+    for (name, fate) in [("refuses", refuses), ("drops", drops)] {
+        let limits = ConnectionLimits::new(1);
+        let server = Server {
+            reactor: virtual_time_reactor(),
+            acceptor: limits.acceptor(Rc::new(fate)),
+            log: Log::default(),
+        };
+        let client = server.connect();
+        client.transport.abort_connection();
+        client.run();
+        assert_eq!(limits.count(), 0, "{name}");
+    }
+    // A panic is the port's to catch.
+    let (reactor, limits, log) = (reactor(), ConnectionLimits::new(1), Log::default());
+    let (reported, guard) = count_unhandled();
+    let below = TcpServerEndpoint::new("127.0.0.1:0");
+    let listening =
+        LimitedServerEndpoint::new(below, &limits).listen_streams(&reactor, Rc::new(panics));
+    let port = reactor.run_until(listening).expect("loopback can listen");
+    let end = End::new("client", &log);
+    let client = reactor.connect_tcp(port.address(), |_| end);
+    let client = reactor.run_until(client).expect("loopback can connect");
+    run_while(&reactor, || log.lines().len() < 2);
+    drop((client, guard));
+    assert_eq!((limits.count(), reported.get()), (0, 1));
+}
+
+#[test]
+fn each_peer_has_its_own_limit_and_its_ports_are_one_peer() {
+    let limits = ConnectionLimits::new(100).per_peer(2);
+    let server = Server::limited(&limits);
+    let first = server.connect_from("10.0.0.1:1");
+    let clients = ["10.0.0.1:2", "10.0.0.1:3", "10.0.0.2:1"].map(|peer| server.connect_from(peer));
+    assert_eq!(
+        clients.each_ref().map(Client::is_lost),
+        [false, true, false]
+    );
+    assert_eq!(limits.count_of(&first.transport.host()), 2);
+    first.say("lose");
+    assert!(!server.connect_from("10.0.0.1:4").is_lost());
+    assert_eq!(limits.count(), 3);
+}
+
+#[test]
+fn clones_count_together_and_peers_without_an_address_count_in_the_total() {
+    let limits = ConnectionLimits::new(2).per_peer(1);
+    let servers = [Server::limited(&limits), Server::limited(&limits.clone())];
+    let unnamed: Address = Address::Named("memory".into());
+    for server in &servers {
+        let pair = memory_pair_between(&server.reactor, unnamed.clone(), unnamed.clone());
+        server.acceptor.accept(pair.server);
+    }
+    assert_eq!((limits.count(), limits.count_of(&unnamed)), (2, 0));
+    assert!(servers[0].connect().is_lost());
+}
+
+#[test]
+fn the_overflow_is_told_so_and_is_bounded_itself() {
+    let limits = ConnectionLimits::new(1).overflow(|_: &Address| {
+        // It stays until the peer says something.
+        let busy = End::new("busy", &Log::default()).on_made(|transport| transport.write("busy"));
+        busy.on_data(|transport, _| transport.lose_connection())
+    });
+    let server = Server::limited(&limits);
+    let within = server.connect();
+    let overflow: Vec<_> = (0..64).map(|_| server.connect()).collect();
+    assert!(
+        overflow
+            .iter()
+            .all(|client| *client.received.borrow() == b"busy")
+    );
+    assert_eq!(limits.count(), 1);
+    let excess = server.connect();
+    excess
+        .log
+        .check(["client made", "client lost: ConnectionReset"]);
+    overflow[0].say("understood");
+    overflow[0].log.check(["client made", "client lost: Done"]);
+    assert!(
+        !server.connect().is_lost(),
+        "there is room to be told again"
+    );
+    within.say("lose");
+    assert!(server.connect().received.borrow().is_empty(), "served");
+}
+
+#[test]
+fn a_connection_that_is_silent_for_the_period_is_lost_with_that_reason() {
+    let server = Server::idle(10 * SECOND);
+    let client = server.connect();
+    server.wait(9 * SECOND);
+    assert!(!client.is_lost());
+    server.wait(SECOND);
+    client.run();
+    client.log.check(["client made", "client lost: Done"]);
+    let lines = server.log.lines();
+    assert!(lines[1].starts_with("server lost: TimedOut"), "{lines:?}");
+    assert!(lines[1].contains("10s"), "{lines:?}");
+}
+
+#[test]
+fn every_read_and_every_write_begins_the_period_again() {
+    let server = Server::idle(10 * SECOND);
+    let reads = server.connect();
+    for _ in 0..5 {
+        server.wait(9 * SECOND);
+        reads.say("x");
+    }
+    server.wait(9 * SECOND);
+    assert!(!reads.is_lost());
+    server.wait(SECOND);
+    reads.run();
+    assert!(reads.is_lost());
+
+    let (reactor, taken) = (&server.reactor, Rc::new(RefCell::new(None)));
+    let endpoint = TimeoutServerEndpoint::new(Taken(Rc::clone(&taken))).timeout(10 * SECOND);
+    let writer = Rc::new(RefCell::new(None));
+    let place = Rc::clone(&writer);
+    let log = Log::default();
+    let seat = move |stream| {
+        place.replace(Some(Transport::connect(End::new("server", &log), stream)));
+    };
+    drop(
+        endpoint
+            .listen_streams(reactor, Rc::new(seat))
+            .into_result(),
+    );
+    let pair = memory_pair(reactor);
+    taken.take().expect("handed down").accept(pair.server);
+    let end = Log::default();
+    let client = Transport::connect(End::new("client", &end), pair.client);
+    let writer = writer.take().expect("it was accepted");
+    for _ in 0..5 {
+        server.wait(9 * SECOND);
+        writer.write("still here");
+    }
+    server.wait(9 * SECOND);
+    assert!(client.is_connected() && writer.is_connected());
+    server.wait(2 * SECOND);
+    assert!(!writer.is_connected());
+}
+
+#[test]
+fn what_still_leaves_is_a_sign_of_life_and_what_is_stuck_is_not() {
+    let server = Server::idle(10 * SECOND);
+    let client = server.connect();
+    client.transport.pause_reading();
+    client.say("much");
+    for _ in 0..4 {
+        server.wait(10 * SECOND);
+        // A little is taken in each period, and nothing is read or written by the protocols.
+        client.transport.resume_reading();
+        let turn = server.reactor.turn(Some(Duration::ZERO));
+        turn.expect("it turns");
+        client.transport.pause_reading();
+    }
+    assert!(client.received.borrow().len() < MUCH);
+    server.log.check(["server made", "server paused"]);
+    // Two periods, and the time that an orderly end has.
+    server.wait(20 * SECOND + Limits::default().flush + SECOND);
+    let lines = server.log.lines();
+    assert!(lines[2].starts_with("server lost: TimedOut"), "{lines:?}");
+}
+
+#[test]
+fn no_timer_moves_for_a_message() {
+    let server = Server::idle(10 * SECOND);
+    let client = server.connect();
+    let due = server.reactor.next_deadline();
+    assert!(due.is_some());
+    for _ in 0..5 {
+        server.wait(SECOND);
+        client.say("x");
+        assert_eq!(server.reactor.next_deadline(), due);
+    }
+    server.wait(9 * SECOND);
+    assert!(!client.is_lost(), "though the timer has come meanwhile");
+}
+
+/// A protocol with a timeout of its own.
+#[derive(Default)]
+struct Impatient {
+    idle: IdleTimeout,
+    log: Log,
+}
+
+impl Protocol for Impatient {
+    fn data_received(&mut self, _: &Transport<Self>, _: &[u8]) {
+        self.idle.reset_timeout();
+    }
+
+    fn connection_lost(&mut self, reason: ConnectionLost) {
+        self.log.add(reason);
+    }
+}
+
+fn impatient() -> (Reactor, Transport<Impatient>, Transport<End>, Log) {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let pair = memory_pair(&reactor);
+    let protocol = Impatient {
+        log: log.clone(),
+        ..Impatient::default()
+    };
+    let server = Transport::connect(protocol, pair.server);
+    let client = Transport::connect(End::new("client", &Log::default()), pair.client);
+    (reactor, server, client, log)
+}
+
+fn pass(reactor: &Reactor, time: Duration) {
+    let waited = reactor.run_until(sleep(reactor, time));
+    waited.expect("time passes");
+}
+
+#[test]
+fn a_timeout_is_off_until_it_is_set_and_setting_it_answers_the_one_before() {
+    let (reactor, server, _client, log) = impatient();
+    server.call(|impatient, transport| {
+        let idle = &impatient.idle;
+        idle.reset_timeout();
+        assert_eq!(idle.timeout(), None);
+        assert_eq!(idle.set_timeout(transport, Some(5 * SECOND)), None);
+        assert_eq!(
+            idle.set_timeout(transport, Some(7 * SECOND)),
+            Some(5 * SECOND)
+        );
+        assert_eq!(idle.timeout(), Some(7 * SECOND));
+        assert_eq!(idle.set_timeout(transport, None), Some(7 * SECOND));
+        assert_eq!(format!("{idle:?}"), "IdleTimeout(off)");
+    });
+    pass(&reactor, 100 * SECOND);
+    log.check([]);
+    assert!(server.is_connected());
+}
+
+#[test]
+fn a_protocols_timeout_counts_from_the_last_reset_and_loses_the_connection() {
+    let (reactor, server, client, log) = impatient();
+    server.call(|impatient, transport| {
+        impatient.idle.set_timeout(transport, Some(10 * SECOND));
+    });
+    for _ in 0..3 {
+        pass(&reactor, 9 * SECOND);
+        client.write("x");
+        pass(&reactor, Duration::from_millis(1));
+    }
+    pass(&reactor, 9 * SECOND);
+    log.check([]);
+    pass(&reactor, SECOND);
+    log.check(["connection lost: a sign of life took longer than 10s"]);
+}
+
+#[test]
+fn an_expiry_may_call_the_protocol_instead_once() {
+    let (reactor, server, _client, log) = impatient();
+    server.call(|impatient, transport| {
+        let idle = &impatient.idle;
+        idle.set_timeout_calling(transport, Some(SECOND), |impatient, transport| {
+            impatient.log.add("timed out");
+            assert_eq!(impatient.idle.timeout(), None);
+            // It has no effect on one that is off.
+            impatient.idle.reset_timeout();
+            transport.write("are you there?");
+        });
+    });
+    pass(&reactor, 10 * SECOND);
+    log.check(["timed out"]);
+    assert!(server.is_connected());
+}
+
+#[test]
+fn a_timeout_ends_with_its_connection() {
+    let (reactor, server, client, log) = impatient();
+    server.call(|impatient, transport| {
+        impatient.idle.set_timeout(transport, Some(SECOND));
+    });
+    client.abort_connection();
+    drop((server, client));
+    reactor
+        .run_until_idle()
+        .expect("nothing is left that could call");
+    assert_eq!(log.lines().len(), 1);
+}

@@ -1,0 +1,119 @@
+//! A client that asks and never reads costs what the documentation says, and costs it nobody
+//! else.
+
+use std::cell::Cell;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::rc::Rc;
+use std::time::Duration;
+
+use torsade_reactor::{Address, ConnectionLost, Limits, Port, Protocol, Reactor, Transport};
+
+use crate::common::reactor;
+
+const ANSWER: usize = 1024;
+
+/// Answers each byte with a kilobyte, as a naive server does: it looks at no mark.
+struct Generous(Rc<Seen>);
+
+#[derive(Default)]
+struct Seen {
+    most_unsent: Cell<usize>,
+    largest_callback: Cell<usize>,
+    lost: Cell<usize>,
+}
+
+impl Protocol for Generous {
+    fn data_received(&mut self, transport: &Transport<Self>, data: &[u8]) {
+        for byte in data {
+            transport.write([*byte; ANSWER]);
+        }
+        let note = |seen: &Cell<usize>, size: usize| seen.set(seen.get().max(size));
+        note(&self.0.most_unsent, transport.unsent());
+        note(&self.0.largest_callback, data.len() * ANSWER);
+    }
+
+    fn connection_lost(&mut self, _: ConnectionLost) {
+        self.0.lost.set(self.0.lost.get() + 1);
+    }
+}
+
+fn turn(reactor: &Reactor) {
+    let turned = reactor.turn(Some(Duration::ZERO));
+    turned.expect("the loop can turn");
+}
+
+fn client(port: &Port) -> TcpStream {
+    let Address::Tcp(address) = port.address() else {
+        unreachable!("it listens on TCP");
+    };
+    let stream = TcpStream::connect(address).expect("loopback can connect");
+    let set = stream.set_nonblocking(true);
+    set.expect("a socket can be non-blocking");
+    stream
+}
+
+/// Asks, in pieces, until the way to the server is full; reads nothing.
+fn fill(reactor: &Reactor, deaf: &mut TcpStream, piece: usize) {
+    let piece = vec![1; piece];
+    let mut refused = 0;
+    for _ in 0..1_000_000 {
+        match deaf.write(&piece) {
+            Ok(_) => refused = 0,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+        turn(reactor);
+        if refused == 10 {
+            return;
+        }
+    }
+    panic!("a client that reads nothing is never slowed down");
+}
+
+/// Asks for one answer, and takes it: within a hundred turns.
+fn is_answered(reactor: &Reactor, stream: &mut TcpStream) -> bool {
+    let (mut answer, mut count) = ([0; ANSWER], 0);
+    stream.write_all(b"?").expect("there is room for a byte");
+    for _ in 0..100 {
+        turn(reactor);
+        match stream.read(&mut answer[count..]) {
+            Ok(more) => count += more,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+        if count == ANSWER {
+            return answer == [b'?'; ANSWER];
+        }
+    }
+    false
+}
+
+#[test]
+fn a_client_that_pipelines_and_never_reads_is_throttled_and_the_others_go_on() {
+    for piece in [64, 16 * 1024] {
+        let (reactor, seen) = (reactor(), Rc::new(Seen::default()));
+        let of_server = Rc::clone(&seen);
+        let port = reactor
+            .listen_tcp("127.0.0.1:0", move |_: &Address| {
+                Generous(Rc::clone(&of_server))
+            })
+            .expect("loopback can listen");
+        let mut deaf = client(&port);
+        let mut other = client(&port);
+        fill(&reactor, &mut deaf, piece);
+        for _ in 0..10 {
+            assert!(is_answered(&reactor, &mut other));
+        }
+        let (most, mark) = (seen.most_unsent.get(), Limits::default().unsent_high);
+        assert!(most > mark, "it was deaf: {most}");
+        // Not read above the mark: so there is that much, and one callback's answers. (What one
+        // callback writes has no limit but the protocol's own.)
+        let bound = mark + seen.largest_callback.get();
+        assert!(most <= bound, "{most} of {bound}");
+        drop(deaf);
+        for _ in 0..100 {
+            turn(&reactor);
+        }
+        assert_eq!(seen.lost.get(), 1, "it is gone, the other stays");
+    }
+}
