@@ -41,8 +41,9 @@ impl UnixClientEndpoint {
         }
     }
 
-    /// How long it may take: 30 s unless this says otherwise. (It takes time while the server's
-    /// backlog is full.) Then it fails with [`ConnectError::TimedOut`].
+    /// How long it may take: 30 s unless this says otherwise. Then it fails with
+    /// [`ConnectError::TimedOut`]. (On Linux it takes no time: where too many wait to be accepted,
+    /// it fails at once.)
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.limit = limit;

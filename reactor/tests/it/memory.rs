@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::rc::Rc;
 
+use torsade_deferred::Deferred;
 use torsade_reactor::testing::{
     Chunks, MemoryPair, MemoryStream, Pump, memory_pair, virtual_time_reactor,
 };
@@ -162,4 +163,23 @@ fn a_recording_stream_does_nothing_by_itself() {
     log.check(["end made", "end paused", "end resumed"]);
     stream.end_because(ConnectionLost::Done);
     assert_eq!(log.lines()[3..], ["end lost: Aborted"]);
+}
+
+#[test]
+fn a_connection_that_both_sides_have_ended_waits_for_the_rest_only_as_long_as_one_being_lost() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let server = End::new("server", &log).keeps_half_open();
+    let wired = wired_with(&reactor, &log, End::new("client", &log), server);
+    wired.client.pause_reading();
+    wired.client.lose_write_connection();
+    wired.pump.run().expect("it is at rest");
+    wired.server.write(vec![0; 1 << 20]);
+    wired.server.lose_write_connection();
+    let limit = Limits::default().flush;
+    let over = Deferred::<()>::new();
+    reactor.call_later(limit * 2, move || over.0.callback(()));
+    reactor.run_until(over.1).expect("time passes");
+    let lines = log.lines();
+    let is_timed_out = |line: &String| line.starts_with("server lost: TimedOut");
+    assert!(lines.iter().any(is_timed_out), "{lines:?}");
 }

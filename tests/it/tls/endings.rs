@@ -335,3 +335,35 @@ fn every_call_in_every_callback_is_allowed() {
         }
     }
 }
+
+#[test]
+fn a_peer_that_reads_only_when_it_has_sent_everything_gets_what_came_before_the_end() {
+    const ASKED: usize = 2 << 20;
+    const ANSWERED: usize = 400_000;
+    let server = Speaker::default().on_data(|transport, _| {
+        transport.write(vec![b'x'; ANSWERED]);
+        transport.lose_connection();
+    });
+    let talk = talk(Speaker::half_open(), server);
+    talk.client.pause_reading();
+    talk.client.write(vec![b'?'; ASKED]);
+    talk.run();
+    assert_eq!(talk.client.unsent(), 0, "what nobody wants is taken");
+    talk.client.resume_reading();
+    talk.run();
+    assert_eq!(talk.at_client.data.borrow().len(), ANSWERED);
+}
+
+#[test]
+fn who_has_lost_the_connection_hears_nothing_more_of_the_pace() {
+    let talk = talk(Speaker::default(), Speaker::default());
+    talk.client.pause_reading();
+    talk.server.write(vec![b'x'; 400_000]);
+    talk.server.lose_connection();
+    talk.run();
+    talk.at_server.check(["made"]);
+    talk.client.resume_reading();
+    talk.run();
+    assert_eq!(talk.at_client.data.borrow().len(), 400_000);
+    talk.at_server.check(["made", "lost"]);
+}

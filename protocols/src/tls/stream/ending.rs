@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use torsade_reactor::{ConnectionLost, Stream};
+use torsade_reactor::{ConnectionLost, Limits, Stream};
 
 use super::{Ending, Stage, TlsStream};
 use crate::tls::error::TlsError;
@@ -42,6 +42,13 @@ impl TlsStream {
         self.ending.set(Ending::Leaving);
         // Peers that answer no alert notice the end of the stream.
         self.below.lose_write_connection();
+        // A peer that reads only when it has written everything would otherwise wait for us, and we
+        // for it: what it sends is read, and thrown away, however much is unsent.
+        self.below.set_limits(Limits {
+            unsent_high: usize::MAX,
+            unsent_low: usize::MAX,
+            ..self.below.limits()
+        });
         self.set_timer(self.below.limits().flush, Self::flush_timed_out);
         let weak = self.this.clone();
         let sent = move |()| {

@@ -405,6 +405,10 @@ impl TlsStream {
 
     /// Tells the receiver when too much is unsent, here or below, and when it is not any more.
     fn mind_the_marks(&self) {
+        if self.ending.get() != Ending::Open {
+            // Nothing more can be written: there is no pace.
+            return;
+        }
         let waiting = self.plaintext.borrow().len();
         let (choked, below) = (self.flags.told_choked.get(), self.flags.below_choked.get());
         if waiting == 0 && !choked && !below {

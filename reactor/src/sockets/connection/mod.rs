@@ -294,7 +294,7 @@ impl Connection {
                     self.flags.readable.set(false);
                     self.flags.read_ended.set(true);
                     self.tell(|receiver| receiver.read_connection_lost());
-                    if self.flags.write_ended.get() {
+                    if self.flags.write_ending.get() {
                         self.mark_dirty();
                     }
                 }
@@ -389,8 +389,8 @@ impl Connection {
                     self.end_write();
                 }
                 self.mind_the_marks();
-                if self.flags.write_ended.get() && self.flags.read_ended.get() {
-                    // Nothing can come and nothing can go.
+                if self.flags.write_ending.get() && self.flags.read_ended.get() {
+                    // Nothing can come, and nothing more can be written: the rest has its limit.
                     self.close(ConnectionLost::Done);
                 }
             }
