@@ -8,7 +8,12 @@ use std::time::Duration;
 
 use torsade_deferred::unhandled::{self, HookGuard};
 use torsade_deferred::{Deferred, Trigger};
-use torsade_reactor::{Address, ConnectionLost, Limits, Protocol, Reactor, Transport, testing};
+use torsade_reactor::testing::contract::Ends;
+use torsade_reactor::testing::{self, Chunking, Simulation};
+use torsade_reactor::{
+    Address, ClientEndpoint, ConnectionLost, Limits, Protocol, Reactor, ServerEndpoint, Stream,
+    TcpClientEndpoint, TcpServerEndpoint, Transport,
+};
 
 /// What happened, in order.
 #[derive(Clone, Default)]
@@ -196,6 +201,28 @@ pub(crate) fn connect(reactor: &Reactor, client: End, server: End) -> Pair {
     drop(port.stop_listening());
     let server = accepted.take().expect("it was accepted above");
     Pair { client, server }
+}
+
+/// The ends of a connection between two hosts of a simulation. The client's reactor drives
+/// them: while it waits, the rest of the world goes on.
+pub(crate) fn simulated_ends(seed: u64, chunking: Chunking) -> Ends {
+    let simulation = Simulation::new(seed);
+    simulation.set_chunking(chunking);
+    let (server, client) = (simulation.host("server"), simulation.host("client"));
+    let accepted = Rc::new(RefCell::new(None::<Rc<dyn Stream>>));
+    let place = Rc::clone(&accepted);
+    let listening = TcpServerEndpoint::new(":7").listen_streams(
+        &server.reactor(),
+        Rc::new(move |stream| drop(place.replace(Some(stream)))),
+    );
+    let port = server.reactor().run_until(listening).expect("it is free");
+    let reactor = client.reactor();
+    let connecting = TcpClientEndpoint::new(("server", 7)).connect_stream(&reactor);
+    let client = reactor.run_until(connecting).expect("it listens");
+    run_while(&reactor, || accepted.borrow().is_none());
+    drop(port.stop_listening());
+    let server = accepted.take().expect("it was accepted above");
+    Ends::new(reactor, client, server).keep(simulation)
 }
 
 /// Limits small enough for a test to reach.

@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use torsade_reactor::testing::contract::{Contract, Ends};
-use torsade_reactor::testing::{Chunks, MemoryStream, memory_pair, virtual_time_reactor};
+use torsade_reactor::testing::{Chunking, Chunks, MemoryStream, memory_pair, virtual_time_reactor};
 use torsade_reactor::{Protocol, Stream, TcpClientEndpoint, TcpServerEndpoint, Transport};
 
-use crate::common::reactor;
+use crate::common::{reactor, simulated_ends};
 use crate::veil::Veil;
 
 #[test]
@@ -83,4 +83,16 @@ fn unix_keeps_the_contract() {
     })
     .without_resets()
     .check();
+}
+
+#[test]
+fn simulated_hosts_keep_the_contract_in_every_chunking() {
+    for (seed, chunking) in [
+        (1, Chunking::Drawn),
+        (2, Chunking::Whole),
+        (3, Chunking::AtMost(1000)),
+        (4, Chunking::Drawn),
+    ] {
+        Contract::new(move || simulated_ends(seed, chunking)).check();
+    }
 }

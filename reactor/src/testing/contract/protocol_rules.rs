@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::error::ConnectionLost;
 use crate::protocol::Protocol;
@@ -162,8 +161,7 @@ impl Scene {
         const WRITES_MAX: usize = 4096;
         for _ in 0..WRITES_MAX {
             transport.write([0; 16 * 1024]);
-            let turn = self.reactor.turn(Some(Duration::ZERO));
-            turn.expect("the loop can look");
+            self.look();
             // The panic in `write_paused` leaves nothing unsent.
             if transport.unsent() > small_limits().unsent_high || !transport.is_connected() {
                 return;

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::capability::WorldKind;
 use crate::error::ConnectionLost;
 use crate::flow::Limits;
 use crate::reactor::Reactor;
@@ -17,6 +18,9 @@ const QUIET_TURNS: usize = 30;
 /// The most that is written to somebody who does not read: more than the buffers of any
 /// system hold.
 const DEAF_MAX: usize = 64 << 20;
+
+/// More than bytes take from one simulated host to another and back.
+const LINK_TIME: Duration = Duration::from_millis(10);
 
 pub(super) struct Scene {
     pub(super) reactor: Reactor,
@@ -144,10 +148,20 @@ impl Scene {
     /// Runs turns in which, as far as anybody can see, nothing is left to happen.
     pub(super) fn come_to_rest(&self) {
         for _ in 0..QUIET_TURNS {
-            self.reactor
-                .turn(Some(Duration::ZERO))
-                .expect("the loop can look");
+            self.look();
         }
+    }
+
+    /// Runs a turn that finds what has come, and does not wait for more.
+    #[track_caller]
+    pub(super) fn look(&self) {
+        // Only while a simulated host waits do the others go on, and it costs nothing there.
+        let limit = match self.reactor.core().driver().world() {
+            WorldKind::Simulation => LINK_TIME,
+            _ => Duration::ZERO,
+        };
+        let turn = self.reactor.turn(Some(limit));
+        turn.expect("the loop can look");
     }
 
     /// Writes until more than `unsent` bytes stay unsent, though the loop goes on, and
@@ -160,9 +174,7 @@ impl Scene {
             end.write(data);
             written += data.len();
             for _ in 0..2 {
-                self.reactor
-                    .turn(Some(Duration::ZERO))
-                    .expect("the loop can look");
+                self.look();
             }
             if end.stream.unsent() > unsent {
                 return written;
