@@ -38,7 +38,7 @@ use std::io;
 use std::panic::Location;
 use std::process;
 use std::rc::{Rc, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::background::Background;
 use crate::buffers::Buffers;
@@ -586,6 +586,10 @@ impl Core {
 
     pub(crate) fn now(&self) -> Instant {
         self.driver.now()
+    }
+
+    pub(crate) fn system_time(&self) -> SystemTime {
+        self.driver.system_time()
     }
 
     pub(crate) fn time(&self, time: Time) -> Instant {

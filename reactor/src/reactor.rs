@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::Location;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use torsade_deferred::{ChainError, Clock, Deferred, Failure, IntoDeferred, Scheduled};
 
@@ -365,6 +365,16 @@ impl Reactor {
     #[must_use]
     pub fn now(&self) -> Instant {
         self.core().now()
+    }
+
+    /// The time of day, for dates that people or other programs read; it may jump. To measure,
+    /// and to wait, take [`now`](Reactor::now).
+    ///
+    /// Where time is virtual, the program begins on 1 January 2000, 00:00 UTC, and a host's clock
+    /// that runs wrong shows it here, too.
+    #[must_use]
+    pub fn system_time(&self) -> SystemTime {
+        self.core().system_time()
     }
 
     /// Has `call` called in the next turn, after the calls that were asked for before.

@@ -35,7 +35,7 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::address::Address;
 use crate::capability::{Capability, WorldKind};
@@ -44,12 +44,19 @@ use crate::slab::Token;
 use crate::sockets::{ConnectOptions, KeepAlive, ListenOptions, SocketOption};
 use crate::unix::{AdoptError, PeerCredentials};
 
+/// Where virtual time begins, by the calendar: 1 January 2000, 00:00 UTC, in time since the
+/// epoch of UNIX.
+pub(crate) const DAWN: Duration = Duration::from_secs(946_684_800);
+
 /// The world below a reactor.
 pub(crate) trait Driver {
     /// What there is in it.
     fn world(&self) -> WorldKind;
 
     fn now(&self) -> Instant;
+
+    /// The time of day. Where time is virtual: [`DAWN`], and what has passed since.
+    fn system_time(&self) -> SystemTime;
 
     /// To be called before the two below.
     fn begin_boot_time(&self) -> io::Result<()>;

@@ -6,7 +6,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -60,6 +60,14 @@ impl Driver for OsDriver {
 
     fn now(&self) -> Instant {
         now()
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is where the calendar is read"
+    )]
+    fn system_time(&self) -> SystemTime {
+        SystemTime::now()
     }
 
     fn begin_boot_time(&self) -> io::Result<()> {

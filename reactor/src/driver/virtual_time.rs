@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::address::Address;
 use crate::capability::{Capability, WorldKind};
 use crate::descriptor::{Interest, Mode};
 use crate::driver::{
-    Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp, os,
+    DAWN, Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp, os,
 };
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, ListenOptions};
@@ -22,6 +22,7 @@ const FAR_FUTURE: Duration = Duration::from_secs(86_400 * 365 * 30);
 
 /// A driver without sockets, whose clock jumps to whatever is waited for.
 pub(crate) struct VirtualTime {
+    begin: Instant,
     now: Cell<Instant>,
     /// How long the machine was suspended.
     suspended: Cell<Duration>,
@@ -31,8 +32,10 @@ pub(crate) struct VirtualTime {
 impl VirtualTime {
     pub(crate) fn new() -> Self {
         // An `Instant` can be had from a clock only; what it says does not matter.
+        let begin = os::now();
         Self {
-            now: Cell::new(os::now()),
+            begin,
+            now: Cell::new(begin),
             suspended: Cell::default(),
             wake_up: Awake::default(),
         }
@@ -46,6 +49,10 @@ impl Driver for VirtualTime {
 
     fn now(&self) -> Instant {
         self.now.get()
+    }
+
+    fn system_time(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + DAWN + (self.now.get() - self.begin)
     }
 
     fn pass_time(&self, time: Duration) {

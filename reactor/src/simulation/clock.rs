@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Converts between the time of the simulation and what a host's clock shows.
 pub(super) struct HostClock {
+    begin: Instant,
     /// When the rate was last changed, in both times.
     set_at: Cell<(Duration, Instant)>,
     /// How much it is too fast, in millionths.
@@ -15,6 +16,7 @@ impl HostClock {
     /// A clock that shows `begin` at the beginning of the simulation.
     pub(super) fn new(begin: Instant) -> Self {
         Self {
+            begin,
             set_at: Cell::new((Duration::ZERO, begin)),
             drift_ppm: Cell::new(0),
         }
@@ -38,6 +40,11 @@ impl HostClock {
             return shown + passed;
         }
         shown + nanos(passed.as_nanos() * self.rate_ppm() / 1_000_000)
+    }
+
+    /// How much has passed by this clock.
+    pub(super) fn passed(&self, now: Duration) -> Duration {
+        self.at(now) - self.begin
     }
 
     /// The earliest time at which it shows `instant`, or later.

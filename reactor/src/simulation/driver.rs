@@ -9,13 +9,13 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::address::Address;
 use crate::capability::{Capability, WorldKind};
 use crate::descriptor::{Interest, Mode};
 use crate::driver::{
-    Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp, virtual_time,
+    DAWN, Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp, virtual_time,
 };
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, KeepAlive, ListenOptions, SocketOption};
@@ -80,6 +80,10 @@ impl Driver for HostDriver {
 
     fn now(&self) -> Instant {
         self.clock.at(self.network.borrow().now())
+    }
+
+    fn system_time(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + DAWN + self.clock.passed(self.network.borrow().now())
     }
 
     fn begin_boot_time(&self) -> io::Result<()> {

@@ -5,7 +5,7 @@ use std::env;
 use std::io::{self, Write as _};
 use std::process::Command;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use torsade_deferred::Failure;
 use torsade_reactor::testing::{
@@ -689,4 +689,20 @@ fn a_swarm_tells_the_failure_of_a_callback_together_with_what_came_of_it() {
     let message = panic.downcast_ref::<String>().unwrap();
     let (cause, consequence) = (message.find("the cause"), message.find("the consequence"));
     assert!(cause.is_some() && cause < consequence, "{message}");
+}
+
+#[test]
+fn the_calendar_begins_with_the_year_2000_and_shows_what_has_passed() {
+    let simulation = Simulation::new(1);
+    let host = simulation.host("host");
+    let calendar = || {
+        let since = host
+            .reactor()
+            .system_time()
+            .duration_since(SystemTime::UNIX_EPOCH);
+        since.expect("it is after 1970").as_secs()
+    };
+    assert_eq!(calendar(), 946_684_800);
+    simulation.run_for(Duration::from_secs(86_400));
+    assert_eq!(calendar(), 946_684_800 + 86_400);
 }

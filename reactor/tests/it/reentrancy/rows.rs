@@ -293,6 +293,11 @@ pub(super) const ROWS: &[Row] = &[
         ["looked", "", "looked"],
     ),
     row(
+        "Reactor::system_time",
+        Act::Reactor(|_, reactor| looked(reactor.system_time())),
+        ["looked", "", "looked"],
+    ),
+    row(
         "Reactor::call_soon",
         Act::Reactor(|world, reactor| say(reactor.call_soon(world.comes()).is_active())),
         ["true; silent", "", "true; called"],
