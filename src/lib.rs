@@ -62,7 +62,12 @@
 mod endpoints;
 
 pub use torsade_deferred as deferred;
-#[cfg(any(feature = "haproxy", feature = "lines", feature = "tls"))]
+#[cfg(any(
+    feature = "haproxy",
+    feature = "http",
+    feature = "lines",
+    feature = "tls"
+))]
 pub use torsade_protocols as protocols;
 pub use torsade_reactor as reactor;
 

@@ -8,6 +8,8 @@
 
 #[cfg(feature = "haproxy")]
 pub mod haproxy;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "lines")]
 pub mod lines;
 #[cfg(feature = "tls")]

@@ -1,0 +1,8 @@
+//! HTTP: RFC 9110 (semantics), RFC 9111 (caching), RFC 9112 (HTTP/1.1).
+//!
+//! Types of requests and responses are those of the [`http`](https://docs.rs/http) crate.
+
+pub mod conditional;
+pub mod dates;
+pub mod ranges;
+mod values;
