@@ -1,6 +1,6 @@
 //! A host's clock: the simulation's time, faster or slower.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 /// Converts between the time of the simulation and what a host's clock shows.
@@ -10,6 +10,9 @@ pub(super) struct HostClock {
     set_at: Cell<(Duration, Instant)>,
     /// How much it is too fast, in millionths.
     drift_ppm: Cell<i32>,
+    /// The same, as the test has set it, and as faults say that last. The newest counts.
+    own_drift_ppm: Cell<i32>,
+    planned_ppm: RefCell<Vec<i32>>,
 }
 
 impl HostClock {
@@ -19,11 +22,32 @@ impl HostClock {
             begin,
             set_at: Cell::new((Duration::ZERO, begin)),
             drift_ppm: Cell::new(0),
+            own_drift_ppm: Cell::new(0),
+            planned_ppm: RefCell::default(),
         }
     }
 
-    /// From `now` on it runs so much too fast.
+    /// From `now` on it runs so much too fast, unless a fault says otherwise.
     pub(super) fn set_drift(&self, now: Duration, drift_ppm: i32) {
+        self.own_drift_ppm.set(drift_ppm);
+        self.drift_changed(now);
+    }
+
+    /// A fault lets it run wrong, or no longer does.
+    pub(super) fn set_planned_drift(&self, now: Duration, drift_ppm: i32, begins: bool) {
+        let mut planned = self.planned_ppm.borrow_mut();
+        if begins {
+            planned.push(drift_ppm);
+        } else if let Some(place) = planned.iter().position(|other| *other == drift_ppm) {
+            planned.remove(place);
+        }
+        drop(planned);
+        self.drift_changed(now);
+    }
+
+    fn drift_changed(&self, now: Duration) {
+        let planned = self.planned_ppm.borrow().last().copied();
+        let drift_ppm = planned.unwrap_or_else(|| self.own_drift_ppm.get());
         self.set_at.set((now, self.at(now)));
         self.drift_ppm.set(drift_ppm.clamp(-900_000, 900_000));
     }

@@ -34,6 +34,8 @@ pub(super) struct HostDriver {
     /// This life is over: nothing that it asks for happens.
     pub(super) dead: Rc<Cell<bool>>,
     pub(super) names: Rc<RefCell<BTreeMap<String, IpAddr>>>,
+    /// When a wait is to end, whatever its limit.
+    pub(super) alarm: Cell<Option<Instant>>,
 }
 
 impl HostDriver {
@@ -54,6 +56,15 @@ impl HostDriver {
             host: self.host,
             world: Weak::clone(&self.world),
         })
+    }
+
+    /// When the alarm rings, unless it has rung.
+    fn alarm(&self) -> Option<Duration> {
+        let alarm = self.alarm.get()?;
+        if alarm <= self.now() {
+            self.alarm.set(None);
+        }
+        Some(self.clock.when(alarm))
     }
 }
 
@@ -95,8 +106,8 @@ impl Driver for HostDriver {
         self.now()
     }
 
-    fn set_boot_alarm(&self, _deadline: Option<Instant>) {
-        // The world looks at every deadline itself.
+    fn set_boot_alarm(&self, deadline: Option<Instant>) {
+        self.alarm.set(deadline);
     }
 
     fn thread_time(&self) -> Option<Duration> {
@@ -109,13 +120,19 @@ impl Driver for HostDriver {
     }
 
     fn wait(&self, limit: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
-        self.woken.take();
+        // Who was woken before does not wait.
+        let limit = match self.woken.take() {
+            true => Some(Duration::ZERO),
+            false => limit,
+        };
         let now = self.network.borrow().now();
         if limit != Some(Duration::ZERO) && !self.dead.get() {
             let until = limit.map(|limit| self.clock.when(self.now() + limit));
+            let until = until.into_iter().chain(self.alarm()).min();
             if let Some(world) = self.world.upgrade() {
                 world.wait_for(self.host, until)?;
             }
+            self.woken.take();
         }
         debug_assert!(self.network.borrow().now() >= now, "time never goes back");
         if !self.dead.get() {
@@ -136,17 +153,18 @@ impl Driver for HostDriver {
     fn listen(
         &self,
         address: &Address,
-        _options: &ListenOptions,
+        options: &ListenOptions,
     ) -> io::Result<Box<dyn ListeningSocket>> {
         self.living()?;
         let mut network = self.network.borrow_mut();
-        let listener = network.listen(self.host, ip_address(address)?)?;
+        let listener = network.listen(self.host, ip_address(address)?, options.backlog)?;
         let address = network
             .listening_address(listener)
             .expect("it listens since a moment");
         Ok(Box::new(HostListener {
             id: listener,
             address,
+            options: options.options.clone(),
             network: Rc::clone(&self.network),
             dead: Rc::clone(&self.dead),
             host: self.host,
@@ -157,12 +175,16 @@ impl Driver for HostDriver {
     fn connect(
         &self,
         peer: &Address,
-        _options: &ConnectOptions,
+        options: &ConnectOptions,
     ) -> io::Result<Box<dyn StreamSocket>> {
         self.living()?;
         let peer = ip_address(peer)?;
-        let socket = self.network.borrow_mut().connect(self.host, peer)?;
-        Ok(self.socket(socket))
+        let mut network = self.network.borrow_mut();
+        let socket = network.connect(self.host, options.local_address, peer)?;
+        drop(network);
+        let socket = self.socket(socket);
+        set_options(&*socket, &options.options)?;
+        Ok(socket)
     }
 
     fn watch_fd(
@@ -256,9 +278,17 @@ impl Names for KnownNames {
     }
 }
 
+/// Sets on a socket what was asked for.
+fn set_options(socket: &dyn StreamSocket, asked_for: &[SocketOption]) -> io::Result<()> {
+    let mut options = asked_for.iter();
+    options.try_for_each(|option| socket.set_option(option))
+}
+
 struct HostListener {
     id: Token,
     address: SocketAddr,
+    /// What its connections inherit.
+    options: Vec<SocketOption>,
     network: Rc<RefCell<Network>>,
     dead: Rc<Cell<bool>>,
     host: HostId,
@@ -290,6 +320,7 @@ impl ListeningSocket for HostListener {
             host: self.host,
             world: Weak::clone(&self.world),
         };
+        set_options(&socket, &self.options)?;
         Ok((Box::new(socket), peer.into()))
     }
 }
@@ -391,15 +422,21 @@ impl StreamSocket for HostSocket {
     }
 
     fn set_option(&self, option: &SocketOption) -> io::Result<()> {
-        if let SocketOption::NoDelay(on) = option {
-            self.nodelay.set(*on);
-            return self.living(|network| {
-                network.set_nagle(self.id, !on);
+        match option {
+            SocketOption::NoDelay(on) => {
+                self.nodelay.set(*on);
+                self.living(|network| {
+                    network.set_nagle(self.id, !on);
+                    Ok(())
+                })
+            }
+            SocketOption::ResetOnClose(on) => {
+                self.resets.set(*on);
                 Ok(())
-            });
+            }
+            // The others change nothing that a program could see here.
+            _ => Ok(()),
         }
-        // The others change nothing that a program could see here.
-        Ok(())
     }
 
     fn nodelay(&self) -> io::Result<bool> {

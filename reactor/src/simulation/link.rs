@@ -82,14 +82,47 @@ impl Link {
 #[derive(Clone, Debug)]
 pub(super) struct LinkState {
     pub(super) link: Link,
-    /// What it is like for a while.
-    pub(super) degraded: Option<Link>,
+    /// What it is like for a while: the newest counts. One for each fault that lasts.
+    pub(super) degraded: Vec<Link>,
     /// Nothing gets through.
-    pub(super) cut: bool,
+    pub(super) cut: Stop,
     /// What gets through waits.
-    pub(super) held: bool,
+    pub(super) held: Stop,
     /// When what is queued for the bandwidth has left.
     busy_until: Duration,
+}
+
+/// Who stops a link. It works again when all of them have let go.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stop {
+    /// The test, in both directions or in one.
+    both_ways: bool,
+    one_way: bool,
+    /// Faults of the plan that last.
+    planned: u32,
+}
+
+/// One of those who stop a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StopBy {
+    BothWays,
+    OneWay,
+    Plan,
+}
+
+impl Stop {
+    pub(super) fn set(&mut self, by: StopBy, stops: bool) {
+        match by {
+            StopBy::BothWays => self.both_ways = stops,
+            StopBy::OneWay => self.one_way = stops,
+            StopBy::Plan if stops => self.planned += 1,
+            StopBy::Plan => self.planned -= 1,
+        }
+    }
+
+    pub(super) fn is_set(self) -> bool {
+        self.both_ways || self.one_way || self.planned > 0
+    }
 }
 
 /// What becomes of a packet.
@@ -103,21 +136,21 @@ impl LinkState {
     pub(super) fn new(link: Link) -> Self {
         Self {
             link,
-            degraded: None,
-            cut: false,
-            held: false,
+            degraded: Vec::new(),
+            cut: Stop::default(),
+            held: Stop::default(),
             busy_until: Duration::ZERO,
         }
     }
 
     pub(super) fn current(&self) -> Link {
-        self.degraded.unwrap_or(self.link)
+        self.degraded.last().copied().unwrap_or(self.link)
     }
 
     /// Sends a packet of this size at `now`.
     pub(super) fn send(&mut self, now: Duration, size: usize, random: &mut Random) -> Fate {
         let link = self.current();
-        if self.cut || random.chance(link.loss) {
+        if self.cut.is_set() || random.chance(link.loss) {
             return Fate::Lost;
         }
         let latency = link.latency.draw(random);

@@ -74,6 +74,7 @@ mod driver;
 mod lane;
 mod link;
 mod network;
+mod outage;
 mod plan;
 pub(crate) mod random;
 mod swarm;
@@ -90,6 +91,7 @@ use crate::driver::os;
 use crate::reactor::Reactor;
 
 pub use self::chunking::Chunking;
+use self::link::StopBy;
 pub use self::link::{Latency, Link};
 pub use self::plan::{Fault, FaultKind, FaultRates};
 pub use self::swarm::Swarm;
@@ -218,32 +220,41 @@ impl Simulation {
 
     /// Lets nothing through between two hosts. What was on its way arrives; what is sent is
     /// lost, and sent again later by its host.
+    ///
+    /// Several things may stop one link: this, a [`cut`](Self::cut), a
+    /// [`hold`](Self::hold), faults of a plan. Each ends by itself, and the link works again
+    /// when all have ended.
     pub fn partition(&self, one: &Host, other: &Host) {
-        self.cut(one, other);
-        self.cut(other, one);
+        self.set_cut(one, other, StopBy::BothWays, true);
+        self.set_cut(other, one, StopBy::BothWays, true);
     }
 
-    /// The end of a [`partition`](Self::partition).
+    /// The end of a [`partition`](Self::partition). A cut or a fault of the plan goes on.
     pub fn heal(&self, one: &Host, other: &Host) {
-        self.mend(one, other);
-        self.mend(other, one);
+        self.set_cut(one, other, StopBy::BothWays, false);
+        self.set_cut(other, one, StopBy::BothWays, false);
     }
 
     /// Lets nothing through from one host to the other; the other way is as it was.
     pub fn cut(&self, from: &Host, to: &Host) {
-        self.set_cut(from, to, true);
+        self.set_cut(from, to, StopBy::OneWay, true);
     }
 
-    /// The end of a [`cut`](Self::cut).
+    /// The end of a [`cut`](Self::cut). A partition or a fault of the plan goes on.
     pub fn mend(&self, from: &Host, to: &Host) {
-        self.set_cut(from, to, false);
+        self.set_cut(from, to, StopBy::OneWay, false);
     }
 
-    fn set_cut(&self, from: &Host, to: &Host, cut: bool) {
+    fn set_cut(&self, from: &Host, to: &Host, by: StopBy, cut: bool) {
         let mut network = self.world.network.borrow_mut();
-        let verb = if cut { "cut" } else { "mended" };
-        network.note(format!("{} -> {} is {verb}", from.name(), to.name()));
-        network.set_cut(from.machine.id, to.machine.id, cut);
+        let what = match (by, cut) {
+            (StopBy::OneWay, true) => "cut",
+            (StopBy::OneWay, false) => "mended",
+            (_, true) => "partitioned",
+            (_, false) => "healed",
+        };
+        network.note(format!("{} -> {} is {what}", from.name(), to.name()));
+        network.set_cut(from.machine.id, to.machine.id, by, cut);
     }
 
     /// Keeps what is sent between two hosts on its way, until it is
@@ -252,7 +263,7 @@ impl Simulation {
         self.set_held(one, other, true);
     }
 
-    /// Lets what was held go on, in its order.
+    /// Lets what was held go on, in its order, unless a fault of the plan holds it still.
     pub fn release(&self, one: &Host, other: &Host) {
         self.set_held(one, other, false);
     }
@@ -261,8 +272,9 @@ impl Simulation {
         let mut network = self.world.network.borrow_mut();
         let verb = if held { "held" } else { "released" };
         network.note(format!("{} <-> {} is {verb}", one.name(), other.name()));
-        network.set_held(one.machine.id, other.machine.id, held);
-        network.set_held(other.machine.id, one.machine.id, held);
+        let (one, other) = (one.machine.id, other.machine.id);
+        network.set_held(one, other, StopBy::BothWays, held);
+        network.set_held(other, one, StopBy::BothWays, held);
     }
 
     /// Sets into which pieces bytes fall, from now on. By default the seed draws them.
@@ -271,7 +283,8 @@ impl Simulation {
     }
 
     /// Has things go wrong from now on, as often as `rates` say, at times and places that the
-    /// seed draws, among the hosts that there are. It replaces what was planned before.
+    /// seed draws, among the hosts that there are. It replaces what was planned before and has
+    /// not begun; what has begun ends as planned.
     pub fn inject_faults(&self, rates: &FaultRates) {
         let drawn = self.world.draw_faults(rates);
         // Shrinking a failure runs the same seed with fewer faults.
@@ -279,7 +292,12 @@ impl Simulation {
         self.set_faults(planned.unwrap_or(drawn));
     }
 
-    /// Has exactly these things go wrong. It replaces what was planned before.
+    /// Has exactly these things go wrong. It replaces what was planned before and has not
+    /// begun; what has begun ends as planned.
+    ///
+    /// Faults may overlap: each ends by itself, and a link works, or a host is up, when
+    /// nothing keeps it from that any more. Of several that say what a link or a clock is
+    /// like, the one that began last counts.
     pub fn set_faults(&self, faults: Vec<Fault>) {
         self.world.set_faults(faults);
     }
@@ -370,15 +388,16 @@ impl Host {
     /// What the program held in memory is dropped when the simulation ends.
     pub fn crash(&self) {
         if let Some(world) = self.world.upgrade() {
-            world.crash(&self.machine);
+            self.machine.switch_off(&world);
         }
     }
 
     /// Starts a host that has crashed: with a new reactor, and its program from the
-    /// beginning. Nothing, for one that is up.
+    /// beginning. Nothing, for one that is up. A host that a fault of the plan keeps down
+    /// starts when that is over.
     pub fn restart(&self) {
         if let Some(world) = self.world.upgrade() {
-            world.restart(&self.machine);
+            self.machine.switch_on(&world);
         }
     }
 

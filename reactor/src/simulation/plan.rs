@@ -1,5 +1,6 @@
 //! What goes wrong in a simulation, and when.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -168,9 +169,87 @@ fn count(per_minute: f64, until: Duration, random: &mut Random) -> u64 {
     whole + u64::from(random.below(1_000_000) < rest)
 }
 
+/// A fault begins, or is over.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Change {
+    pub(super) begins: bool,
+    pub(super) what: FaultKind,
+}
+
+/// What of a plan is still to begin, and to end.
+///
+/// # Order
+///
+/// By time; what is equal, in the order of the plan.
+#[derive(Debug, Default)]
+pub(super) struct Agenda {
+    changes: BTreeMap<(Duration, u64), (Change, Duration)>,
+    last_number: u64,
+}
+
+impl Agenda {
+    /// Replaces what has not begun. What has begun ends as it was planned.
+    pub(super) fn plan(&mut self, faults: &[Fault]) {
+        self.changes.retain(|_, (change, _)| !change.begins);
+        for fault in faults {
+            let ends = fault.at.saturating_add(fault.lasts);
+            self.insert(fault.at, true, fault.what.clone(), ends);
+        }
+    }
+
+    fn insert(&mut self, at: Duration, begins: bool, what: FaultKind, ends: Duration) {
+        self.last_number += 1;
+        let key = (at, self.last_number);
+        self.changes.insert(key, (Change { begins, what }, ends));
+    }
+
+    pub(super) fn next_time(&self) -> Option<Duration> {
+        self.changes.keys().next().map(|(at, _)| *at)
+    }
+
+    /// What is due by `now` and was not taken before.
+    pub(super) fn take_due(&mut self, now: Duration) -> Option<Change> {
+        let first = self.changes.first_entry()?;
+        if first.key().0 > now {
+            return None;
+        }
+        let (change, ends) = first.remove();
+        if change.begins {
+            self.insert(ends, false, change.what.clone(), ends);
+        }
+        Some(change)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_plan_replaces_what_has_not_begun_and_lets_the_rest_end() {
+        let second = Duration::from_secs(1);
+        let fault = |at, lasts, host| Fault {
+            at: second * at,
+            lasts: second * lasts,
+            what: FaultKind::Crash(host),
+        };
+        let mut agenda = Agenda::default();
+        agenda.plan(&[fault(1, 9, 0), fault(5, 1, 1)]);
+        assert_eq!(agenda.take_due(Duration::ZERO), None);
+        assert_eq!(agenda.next_time(), Some(second));
+        let begun = agenda.take_due(second * 2).expect("the first has begun");
+        assert!(begun.begins && begun.what == FaultKind::Crash(0));
+        agenda.plan(&[fault(3, 0, 2)]);
+        let mut rest = Vec::new();
+        while let Some(Change { begins, what }) = agenda.take_due(second * 20) {
+            rest.push((begins, what));
+        }
+        let (third, first) = (FaultKind::Crash(2), FaultKind::Crash(0));
+        assert_eq!(
+            rest,
+            [(true, third.clone()), (false, third), (false, first)]
+        );
+    }
 
     #[test]
     fn a_plan_keeps_to_its_rates_and_its_times() {

@@ -22,8 +22,10 @@ use crate::remains::Remains;
 
 use super::clock::HostClock;
 use super::driver::{HostDriver, Woken};
+use super::link::StopBy;
 use super::network::{HostId, Network};
-use super::plan::{Fault, FaultKind, FaultRates};
+use super::outage::Outage;
+use super::plan::{Agenda, Change, Fault, FaultKind, FaultRates};
 use super::random::Random;
 
 pub(super) type Program = Rc<dyn Fn(&Reactor)>;
@@ -35,9 +37,9 @@ pub(super) struct World {
     /// Draws who goes first.
     random: RefCell<Random>,
     begin: Instant,
-    /// What goes wrong, and what of it is still to begin and to end, soonest last.
+    /// What goes wrong, and what of it is still to begin and to end.
     faults: RefCell<Vec<Fault>>,
-    agenda: RefCell<Vec<(Duration, Change)>>,
+    agenda: RefCell<Agenda>,
     /// Room for the candidates of one step.
     candidates: Cell<Vec<Rc<Machine>>>,
     /// What ran on hosts that crashed. It goes with the world: whoever notices that, by a
@@ -55,8 +57,8 @@ pub(super) struct Machine {
     clock: Rc<HostClock>,
     /// Its reactor waits, or takes a turn: it gets no other.
     busy: Cell<bool>,
-    /// It crashes at its next write.
-    doomed: Cell<bool>,
+    /// What keeps it down.
+    outage: RefCell<Outage>,
 }
 
 #[derive(Clone)]
@@ -66,13 +68,6 @@ struct Life {
     dead: Rc<Cell<bool>>,
     /// Its program has stopped the reactor.
     stopped: Rc<Cell<bool>>,
-}
-
-/// A fault begins, or is over.
-#[derive(Debug)]
-enum Change {
-    Begin(FaultKind),
-    End(FaultKind),
 }
 
 /// What a step did.
@@ -118,7 +113,7 @@ impl World {
             program: RefCell::default(),
             clock: Rc::new(HostClock::new(self.begin)),
             busy: Cell::new(false),
-            doomed: Cell::new(false),
+            outage: RefCell::default(),
         });
         self.begin_life(&machine);
         self.machines.borrow_mut().push(Rc::clone(&machine));
@@ -135,6 +130,7 @@ impl World {
             woken: Arc::clone(&woken),
             dead: Rc::clone(&dead),
             names: Rc::clone(&self.names),
+            alarm: Cell::default(),
         }));
         machine.life.replace(Some(Life {
             reactor,
@@ -150,7 +146,7 @@ impl World {
             self.make_change(change);
         }
         let mut candidates = self.candidates.take();
-        let planned = self.agenda.borrow().last().map(|(at, _)| *at);
+        let planned = self.agenda.borrow().next_time();
         let due = self.network.borrow().next_due();
         let mut next = planned.into_iter().chain(due).min();
         for machine in &*self.machines.borrow() {
@@ -229,6 +225,18 @@ impl Machine {
         self.clock.set_drift(now, drift_ppm);
     }
 
+    /// The test pulls the plug.
+    pub(super) fn switch_off(&self, world: &World) {
+        self.outage.borrow_mut().set_by_test(true);
+        world.crash(self);
+    }
+
+    /// The test lets it start again.
+    pub(super) fn switch_on(&self, world: &Rc<World>) {
+        self.outage.borrow_mut().set_by_test(false);
+        world.restart(self);
+    }
+
     /// Whether its reactor has something to do now.
     fn has_work(&self, world: &World) -> bool {
         let life = self.life.borrow().clone();
@@ -291,7 +299,7 @@ impl Machine {
 
 impl World {
     /// Ends what runs on a host, without a word to it.
-    pub(super) fn crash(&self, machine: &Machine) {
+    fn crash(&self, machine: &Machine) {
         let Some(life) = machine.life.take() else {
             return;
         };
@@ -305,8 +313,9 @@ impl World {
         self.graveyard.borrow_mut().push(remains);
     }
 
-    pub(super) fn restart(self: &Rc<Self>, machine: &Machine) {
-        if self.network.borrow().is_up(machine.id) {
+    /// Starts a host that is down, unless something keeps it down.
+    fn restart(self: &Rc<Self>, machine: &Machine) {
+        if self.network.borrow().is_up(machine.id) || machine.outage.borrow().is_down() {
             return;
         }
         {
@@ -328,73 +337,57 @@ impl World {
     }
 
     pub(super) fn set_faults(&self, faults: Vec<Fault>) {
-        let mut agenda: Vec<(Duration, Change)> = Vec::with_capacity(faults.len() * 2);
-        for fault in &faults {
-            agenda.push((fault.at, Change::Begin(fault.what.clone())));
-            agenda.push((fault.at + fault.lasts, Change::End(fault.what.clone())));
-        }
-        // Soonest last; what is equal stays in the order of the plan.
-        agenda.reverse();
-        agenda.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
-        self.agenda.replace(agenda);
+        self.agenda.borrow_mut().plan(&faults);
         self.faults.replace(faults);
     }
 
     /// A change whose time has come.
     fn next_change(&self) -> Option<Change> {
         let now = self.now();
-        let mut agenda = self.agenda.borrow_mut();
-        agenda
-            .pop_if(|(at, _)| *at <= now)
-            .map(|(_, change)| change)
+        self.agenda.borrow_mut().take_due(now)
     }
 
     fn make_change(self: &Rc<Self>, change: Change) {
-        self.network.borrow_mut().note(format!("{change:?}"));
-        let begins = matches!(change, Change::Begin(_));
-        let (Change::Begin(what) | Change::End(what)) = change;
+        let Change { begins, what } = change;
+        let verb = if begins { "begins" } else { "is over" };
+        self.network.borrow_mut().note(format!("{what:?} {verb}"));
         let network = &self.network;
         let machine = |host: usize| self.machines.borrow().get(host).cloned();
         match what {
             FaultKind::Partition(one, two) => {
                 let mut network = network.borrow_mut();
-                network.set_cut(HostId(one), HostId(two), begins);
-                network.set_cut(HostId(two), HostId(one), begins);
+                network.set_cut(HostId(one), HostId(two), StopBy::Plan, begins);
+                network.set_cut(HostId(two), HostId(one), StopBy::Plan, begins);
             }
             FaultKind::Cut(from, to) => {
-                network
-                    .borrow_mut()
-                    .set_cut(HostId(from), HostId(to), begins);
+                let mut network = network.borrow_mut();
+                network.set_cut(HostId(from), HostId(to), StopBy::Plan, begins);
             }
             FaultKind::Hold(one, two) => {
                 let mut network = network.borrow_mut();
-                network.set_held(HostId(one), HostId(two), begins);
-                network.set_held(HostId(two), HostId(one), begins);
+                network.set_held(HostId(one), HostId(two), StopBy::Plan, begins);
+                network.set_held(HostId(two), HostId(one), StopBy::Plan, begins);
             }
             FaultKind::Degrade(one, two, link) => {
                 let mut network = network.borrow_mut();
-                let link = begins.then_some(link);
-                network.set_degraded(HostId(one), HostId(two), link);
-                network.set_degraded(HostId(two), HostId(one), link);
+                network.set_degraded(HostId(one), HostId(two), link, begins);
+                network.set_degraded(HostId(two), HostId(one), link, begins);
             }
             FaultKind::Drift(host, drift_ppm) => {
                 if let Some(machine) = machine(host) {
-                    machine.set_drift(self.now(), if begins { drift_ppm } else { 0 });
-                }
-            }
-            FaultKind::Crash(host) if begins => {
-                if let Some(machine) = machine(host) {
-                    self.crash(&machine);
-                }
-            }
-            FaultKind::CrashAtWrite(host) if begins => {
-                if let Some(machine) = machine(host) {
-                    machine.doomed.set(true);
+                    machine
+                        .clock
+                        .set_planned_drift(self.now(), drift_ppm, begins);
                 }
             }
             FaultKind::Crash(host) | FaultKind::CrashAtWrite(host) => {
-                if let Some(machine) = machine(host) {
-                    machine.doomed.set(false);
+                let Some(machine) = machine(host) else {
+                    return;
+                };
+                machine.outage.borrow_mut().change(&what, begins);
+                if machine.outage.borrow().is_down() {
+                    self.crash(&machine);
+                } else {
                     self.restart(&machine);
                 }
             }
@@ -405,7 +398,7 @@ impl World {
     pub(super) fn about_to_write(&self, host: HostId) {
         // None at the end of the world, when all are taken out.
         let machine = self.machines.borrow().get(host.0).cloned();
-        if let Some(machine) = machine.filter(|machine| machine.doomed.take()) {
+        if let Some(machine) = machine.filter(|machine| machine.outage.borrow_mut().falls()) {
             self.crash(&machine);
         }
     }

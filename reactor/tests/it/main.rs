@@ -32,6 +32,7 @@ mod running;
 mod sent_files;
 mod service;
 mod signals;
+mod simulated_faults;
 mod simulation;
 mod slow_readers;
 mod systemd;

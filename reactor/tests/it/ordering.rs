@@ -36,6 +36,11 @@ const PROOFS: &[(&str, &str, &[&str])] = &[
         &["hosts_keep_their_own_time"],
     ),
     (
+        "simulation/plan.rs",
+        "By time; what is equal, in the order of the plan",
+        &["a_new_plan_replaces_what_has_not_begun_and_lets_the_rest_end"],
+    ),
+    (
         "simulation/network/mod.rs",
         "what happens to one direction of one connection keeps its order",
         &[

@@ -17,8 +17,8 @@
 //!
 //! # Bounds
 //!
-//! Per connection and direction what [`lane`](super::lane) says; a listener holds
-//! [`BACKLOG`] connections that nobody has accepted.
+//! Per connection and direction what [`lane`](super::lane) says; a listener holds as
+//! many connections that nobody has accepted as its program asks for, and [`BACKLOG_MAX`] at most.
 
 mod requests;
 mod tcp;
@@ -35,12 +35,13 @@ use crate::slab::{Slab, Token};
 
 use super::chunking::Chunking;
 use super::lane::Lane;
-use super::link::{Latency, Link, LinkState};
+use super::link::{Latency, Link, LinkState, StopBy};
 use super::random::Random;
 use super::trace::{Happening, Trace};
 
-/// Connections that wait to be accepted.
-const BACKLOG: usize = 128;
+/// Connections that wait to be accepted at most, whatever a program asks for: Linux's
+/// `net.core.somaxconn`.
+const BACKLOG_MAX: u32 = 4096;
 /// The first port given to who connects: RFC 6335 §6, the dynamic ports.
 const EPHEMERAL: u16 = 49_152;
 /// What TCP and IP add to the bytes of a packet.
@@ -113,6 +114,8 @@ struct Listener {
     address: SocketAddr,
     token: Option<Token>,
     waiting: VecDeque<SocketId>,
+    /// As on Linux, one more than this may wait.
+    backlog: usize,
     queued: bool,
 }
 
@@ -364,20 +367,27 @@ impl Network {
         self.link_mut(from, to).link = link;
     }
 
-    /// The way is as bad as this for a while; `None` ends that.
-    pub(super) fn set_degraded(&mut self, from: HostId, to: HostId, link: Option<Link>) {
-        self.link_mut(from, to).degraded = link;
+    /// The way is as bad as this, until the same is said to be over.
+    pub(super) fn set_degraded(&mut self, from: HostId, to: HostId, like: Link, begins: bool) {
+        let degraded = &mut self.link_mut(from, to).degraded;
+        if begins {
+            degraded.push(like);
+        } else if let Some(place) = degraded.iter().position(|link| *link == like) {
+            degraded.remove(place);
+        }
     }
 
-    /// Nothing gets from one host to the other any more, or does again.
-    pub(super) fn set_cut(&mut self, from: HostId, to: HostId, cut: bool) {
-        self.link_mut(from, to).cut = cut;
+    /// Nothing gets from one host to the other any more; or this one no longer keeps it.
+    pub(super) fn set_cut(&mut self, from: HostId, to: HostId, by: StopBy, cut: bool) {
+        self.link_mut(from, to).cut.set(by, cut);
     }
 
-    /// What gets from one host to the other waits; or what has waited goes on.
-    pub(super) fn set_held(&mut self, from: HostId, to: HostId, held: bool) {
-        self.link_mut(from, to).held = held;
-        if !held {
+    /// What gets from one host to the other waits; or what has waited goes on, unless
+    /// somebody else still holds it.
+    pub(super) fn set_held(&mut self, from: HostId, to: HostId, by: StopBy, held: bool) {
+        let link = self.link_mut(from, to);
+        link.held.set(by, held);
+        if !link.held.is_set() {
             for what in self.parked.remove(&(from, to)).unwrap_or_default() {
                 let latency = self.link(from, to).current().latency.draw(&mut self.random);
                 self.arrive_after(latency, what);

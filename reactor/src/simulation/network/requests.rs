@@ -10,8 +10,8 @@ use crate::slab::Token;
 use super::super::lane::Lane;
 use super::super::trace::Happening;
 use super::{
-    BROKEN, Connection, ENDED, HostId, Listener, NO_NEWS, Network, Phase, READABLE, Side, SocketId,
-    WRITABLE, merged,
+    BACKLOG_MAX, BROKEN, Connection, ENDED, HostId, Listener, NO_NEWS, Network, Phase, READABLE,
+    Side, SocketId, WRITABLE, merged,
 };
 
 impl Network {
@@ -19,10 +19,9 @@ impl Network {
         &mut self,
         host: HostId,
         address: SocketAddr,
+        backlog: u32,
     ) -> io::Result<Token> {
-        let ip = self.hosts[host.0].ip;
-        let own = address.ip() == ip || address.ip().is_unspecified() || address.ip().is_loopback();
-        if !own {
+        if !self.is_own(host, address) {
             return Err(ErrorKind::AddrNotAvailable.into());
         }
         let mut address = address;
@@ -37,8 +36,14 @@ impl Network {
             address,
             token: None,
             waiting: VecDeque::new(),
+            backlog: backlog.min(BACKLOG_MAX) as usize,
             queued: false,
         }))
+    }
+
+    fn is_own(&self, host: HostId, address: SocketAddr) -> bool {
+        let ip = address.ip();
+        ip == self.hosts[host.0].ip || ip.is_unspecified() || ip.is_loopback()
     }
 
     pub(in crate::simulation) fn listening_address(&self, listener: Token) -> Option<SocketAddr> {
@@ -82,8 +87,12 @@ impl Network {
     pub(in crate::simulation) fn connect(
         &mut self,
         host: HostId,
+        from: Option<SocketAddr>,
         peer: SocketAddr,
     ) -> io::Result<SocketId> {
+        if from.is_some_and(|from| !self.is_own(host, from)) {
+            return Err(ErrorKind::AddrNotAvailable.into());
+        }
         let ip = self.hosts[host.0].ip;
         let local = peer.ip().is_loopback() || peer.ip().is_unspecified() || peer.ip() == ip;
         let to = if local {
@@ -93,7 +102,18 @@ impl Network {
             HostId(found.ok_or(ErrorKind::HostUnreachable)?)
         };
         let own = if local { peer.ip() } else { ip };
-        let own = SocketAddr::new(own, self.free_port(host));
+        let port = match from.map_or(0, |from| from.port()) {
+            0 => self.free_port(host),
+            port => port,
+        };
+        let own = SocketAddr::new(own, port);
+        let is_taken = |(_, other): (Token, &Connection)| {
+            let [one, two] = &other.sides;
+            (one.address, two.address) == (own, peer) && one.phase != Phase::Gone
+        };
+        if from.is_some() && self.connections.iter().any(is_taken) {
+            return Err(ErrorKind::AddrNotAvailable.into());
+        }
         let side = |host, address| Side {
             host,
             address,
@@ -238,8 +258,9 @@ impl Network {
     }
 
     pub(in crate::simulation) fn is_delivered(&self, socket: SocketId) -> bool {
-        self.side(socket)
-            .is_none_or(|side| side.lane.is_delivered())
+        let is_read_out = |peer: &Side| peer.lane.readable() == 0;
+        self.side(socket).is_none_or(|s| s.lane.is_delivered())
+            && self.side(socket.peer()).is_none_or(is_read_out)
     }
 
     /// The program closes its socket. Unread bytes, or a wish to, make it a reset.

@@ -12,9 +12,9 @@ use super::super::lane::{Ack, Segment};
 use super::super::link::Fate;
 use super::super::trace::Happening;
 use super::{
-    BACKLOG, BROKEN, CONNECT_RETRIES, CONNECT_RETRY, Due, ENDED, EPHEMERAL, HEADERS, HostId,
-    Network, Packet, Phase, READABLE, RETRIES, RETRY, RETRY_MAX, Ready, Side, SocketId, WRITABLE,
-    What, merged,
+    BROKEN, CONNECT_RETRIES, CONNECT_RETRY, Due, ENDED, EPHEMERAL, HEADERS, HostId, Network,
+    Packet, Phase, READABLE, RETRIES, RETRY, RETRY_MAX, Ready, Side, SocketId, WRITABLE, What,
+    merged,
 };
 
 impl Network {
@@ -47,10 +47,16 @@ impl Network {
     }
 
     pub(super) fn free_port(&mut self, host: HostId) -> u16 {
-        let host = &mut self.hosts[host.0];
-        let port = host.next_port;
-        host.next_port = port.checked_add(1).unwrap_or(EPHEMERAL);
-        port
+        // There are more ports than anybody listens on: one is found.
+        loop {
+            let next = &mut self.hosts[host.0].next_port;
+            let port = *next;
+            *next = port.checked_add(1).unwrap_or(EPHEMERAL);
+            let mut listeners = self.listeners.iter();
+            if !listeners.any(|(_, l)| l.host == host && l.address.port() == port) {
+                return port;
+            }
+        }
     }
 
     pub(super) fn schedule(&mut self, at: Duration, what: What) {
@@ -82,7 +88,7 @@ impl Network {
         // Detached from the map, because the numbers are drawn from the network's.
         let mut link = self.link(from, to);
         let fate = link.send(now, size + HEADERS, &mut self.random);
-        let held = link.held;
+        let held = link.held.is_set();
         self.links.insert((from, to), link);
         match fate {
             Fate::Arrives(_) if held => self.parked.entry((from, to)).or_default().push(what),
@@ -356,7 +362,7 @@ impl Network {
             let Some(found) = self.listeners.get_mut(listener) else {
                 unreachable!("the listener was found above");
             };
-            if found.waiting.len() >= BACKLOG {
+            if found.waiting.len() > found.backlog {
                 return self.retry_later(socket.peer());
             }
             found.waiting.push_back(socket);
