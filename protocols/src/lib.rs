@@ -12,5 +12,7 @@ pub mod haproxy;
 pub mod http;
 #[cfg(feature = "lines")]
 pub mod lines;
+#[cfg(any(feature = "haproxy", feature = "tls"))]
+mod threshold;
 #[cfg(feature = "tls")]
 pub mod tls;

@@ -6,8 +6,9 @@
 use std::cell::{Cell, RefCell};
 
 /// How much one read takes at most. The reactor owns one such buffer for all of its
-/// connections.
-pub(crate) const READ_SIZE: usize = 64 * 1024;
+/// connections. 64 KiB, and what encryption adds to that much: one that is a few bytes short makes two
+/// reads and two answers of each message of that size over TLS, and copies its last record.
+pub(crate) const READ_SIZE: usize = 64 * 1024 + 256;
 
 /// Buffers for unsent bytes that the reactor keeps for the next connection that needs
 /// one, and the largest that it keeps.

@@ -103,7 +103,8 @@ pub trait Factory: 'static {
     /// Called once, before the port accepts.
     fn start_factory(&mut self) {}
 
-    /// Called once, when the port has stopped listening.
+    /// Called once, when the port has stopped listening, and those whose handshake was under way
+    /// then have been built or are lost.
     fn stop_factory(&mut self) {}
 }
 
@@ -155,13 +156,15 @@ impl<P: Protocol> Built for Option<P> {
 /// [`Seating`] makes one of a [`Factory`].
 pub trait Acceptor: 'static {
     /// Called by the port for each connection, at once when it is accepted. It reads nothing
-    /// before it has a receiver.
+    /// before it has a receiver. Dropped in here without one, it is aborted.
     fn accept(&self, stream: Rc<dyn Stream>);
 
     /// Called once, before the port accepts.
     fn start_listening(&self) {}
 
-    /// Called once, when the port has stopped listening.
+    /// Called once, when the port has stopped listening; nothing is accepted after that. A layer
+    /// that hands a stream on later than it got it, after a handshake, passes this on when it has
+    /// handed on, or lost, the last.
     fn stop_listening(&self) {}
 }
 

@@ -271,6 +271,13 @@ pub trait Receiver {
     /// What is unsent has sunk to the low mark.
     fn write_resumed(self: Rc<Self>);
 
+    /// The connection will be lost when this returns, for a reason of those below: the reactor
+    /// stops, or a policy has run out of patience. What is written in here is still sent; when the
+    /// reactor stops, as far as the system takes it at once. A layer that owes its peer a word at the
+    /// end, such as TLS, has whoever is above say theirs first, and then says its own. By default
+    /// nothing: a protocol hears of it in `connection_lost`.
+    fn about_to_be_lost(self: Rc<Self>) {}
+
     /// The end.
     fn connection_lost(self: Rc<Self>, reason: ConnectionLost);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use torsade::prelude::*;
 use torsade::protocols::haproxy::{BadHeader, ProxiedServerEndpoint, ProxiedStream};
 use torsade::reactor::testing::{Chunks, Pump, memory_pair, virtual_time_reactor};
-use torsade::reactor::{Acceptor, ServerEndpoint};
+use torsade::reactor::{Acceptor, Seating, ServerEndpoint, Stream};
 
 const HEADER: &str = "PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n";
 
@@ -243,6 +243,94 @@ fn a_paused_connection_that_ends_is_told_its_end() {
         "192.0.2.1:56324 at 192.0.2.2:443",
         "\"\", connection aborted",
     ]);
+}
+
+/// Listens in memory with this acceptor, and connects.
+fn accepted_by(
+    acceptor: Rc<dyn Acceptor>,
+) -> (Rc<dyn Acceptor>, Reactor, Transport<Client>, Client, Pump) {
+    let (reactor, place) = (virtual_time_reactor(), Place::default());
+    let endpoint = ProxiedServerEndpoint::new(place.clone());
+    drop(endpoint.listen_streams(&reactor, acceptor));
+    let acceptor = place.0.borrow().clone().expect("somebody listens");
+    let pair = memory_pair(&reactor);
+    acceptor.accept(pair.server);
+    let client = Client::default();
+    let transport = Transport::connect(client.clone(), pair.client);
+    (acceptor, reactor, transport, client, pair.pump)
+}
+
+#[test]
+fn a_port_that_stops_goes_on_with_the_headers_that_are_under_way() {
+    struct Told(Seen);
+    impl Factory for Told {
+        type Protocol = Server;
+        fn build_protocol(&mut self, _: &Address) -> Option<Server> {
+            Some(Server {
+                seen: self.0.clone(),
+                pauses: false,
+                text: String::new(),
+                own: Rc::default(),
+            })
+        }
+        fn stop_factory(&mut self) {
+            self.0.add("stopped");
+        }
+    }
+    for ends_early in [false, true] {
+        let seen = Seen::default();
+        let seating = Rc::new(Seating::new(Told(seen.clone())));
+        let (acceptor, _reactor, transport, client, pump) = accepted_by(seating);
+        transport.write("PROXY TCP4 192.0.2.1 ");
+        pump.run().expect("it rests");
+        acceptor.stop_listening();
+        seen.check([]);
+        if ends_early {
+            transport.abort_connection();
+            pump.run().expect("it rests");
+            seen.check(["stopped"]);
+            continue;
+        }
+        transport.write("192.0.2.2 56324 443\r\nserved");
+        pump.run().expect("it rests");
+        assert_eq!(*client.text.borrow(), "served");
+        seen.check(["192.0.2.1:56324 at 192.0.2.2:443", "stopped"]);
+    }
+}
+
+#[test]
+fn who_takes_a_connection_after_its_end_is_told_the_reason() {
+    let taken = Rc::new(RefCell::new(None));
+    let slot = Rc::clone(&taken);
+    let keep: Rc<dyn Acceptor> = Rc::new(move |stream| drop(slot.replace(Some(stream))));
+    let (_acceptor, _reactor, transport, _, pump) = accepted_by(keep);
+    transport.write(format!("{HEADER}first"));
+    pump.run().expect("it rests");
+    let stream: Rc<dyn Stream> = taken.take().expect("it is handed on");
+    let limit = Duration::from_secs(7);
+    let waiting_for = "somebody to take it";
+    stream.abort_connection(ConnectionLost::TimedOut { waiting_for, limit });
+    pump.run().expect("it rests");
+    let late = Client::default();
+    Transport::connect(late.clone(), stream);
+    assert_eq!(*late.lost.borrow(), None, "not before it returns");
+    pump.run().expect("it rests");
+    assert_eq!(
+        late.lost.borrow().as_deref(),
+        Some("connection lost: somebody to take it took longer than 7s")
+    );
+}
+
+#[test]
+fn a_connection_that_nobody_takes_is_aborted() {
+    let leave: Rc<dyn Acceptor> = Rc::new(drop::<Rc<dyn Stream>>);
+    let panics: Rc<dyn Acceptor> = Rc::new(|_| panic!("thrown in the acceptor"));
+    for acceptor in [leave, panics] {
+        let (_acceptor, _reactor, transport, client, pump) = accepted_by(acceptor);
+        transport.write(format!("{HEADER}first"));
+        pump.run().expect("it rests");
+        assert!(client.lost.borrow().is_some());
+    }
 }
 
 #[test]

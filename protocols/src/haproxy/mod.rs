@@ -27,6 +27,8 @@ use torsade_reactor::{
 
 use self::header::{Header, Parser};
 
+use crate::threshold::{Approach, Threshold};
+
 pub use self::header::BadHeader;
 
 /// How long a proxy has to send its header, which is the first thing that it does. §2 asks
@@ -85,7 +87,7 @@ impl<E: ServerEndpoint> ProxiedServerEndpoint<E> {
 impl<E: ServerEndpoint> ServerEndpoint for ProxiedServerEndpoint<E> {
     fn listen_streams(&self, reactor: &Reactor, acceptor: Rc<dyn Acceptor>) -> Deferred<Port> {
         let expecting = Expecting {
-            above: acceptor,
+            threshold: Threshold::of(acceptor),
             limit: self.limit,
             bad_header: Rc::clone(&self.bad_header),
         };
@@ -104,7 +106,7 @@ impl<E: fmt::Debug> fmt::Debug for ProxiedServerEndpoint<E> {
 
 /// Hands a stream on when its header has come.
 struct Expecting {
-    above: Rc<dyn Acceptor>,
+    threshold: Rc<Threshold>,
     limit: Duration,
     bad_header: Rc<BadHeaderHook>,
 }
@@ -113,7 +115,7 @@ impl Acceptor for Expecting {
     fn accept(&self, below: Rc<dyn Stream>) {
         let reading = Rc::new(Reading {
             below: Rc::clone(&below),
-            above: Rc::clone(&self.above),
+            approach: Cell::new(Some(self.threshold.approach())),
             bad_header: Rc::clone(&self.bad_header),
             parser: RefCell::default(),
             limit: Cell::new(None),
@@ -132,11 +134,11 @@ impl Acceptor for Expecting {
     }
 
     fn start_listening(&self) {
-        self.above.start_listening();
+        self.threshold.start_listening();
     }
 
     fn stop_listening(&self) {
-        self.above.stop_listening();
+        self.threshold.stop_listening();
     }
 }
 
@@ -144,7 +146,8 @@ impl Acceptor for Expecting {
 /// above has one of its own.
 struct Reading {
     below: Rc<dyn Stream>,
-    above: Rc<dyn Acceptor>,
+    /// Until it has been handed on, or is lost.
+    approach: Cell<Option<Approach>>,
     bad_header: Rc<BadHeaderHook>,
     parser: RefCell<Parser>,
     limit: Cell<Option<DelayedCall>>,
@@ -166,13 +169,23 @@ impl Reading {
             },
             rest: RefCell::new(rest.to_vec()),
             receiver: RefCell::new(None),
+            lost: Cell::new(None),
             paused: Cell::new(false),
             // Until somebody takes it.
             holds_below: Cell::new(true),
         });
         self.proxied.replace(Some(Rc::clone(&proxied)));
         self.below.pause_reading();
-        self.above.accept(Rc::clone(&proxied) as Rc<dyn Stream>);
+        if let Some(approach) = self.approach.take() {
+            approach.hand_on(Rc::clone(&proxied) as Rc<dyn Stream>);
+        }
+        /// The one in here, and the one above.
+        const OURS: usize = 2;
+        let is_untaken = proxied.receiver.borrow().is_none() && self.below.is_connected();
+        if is_untaken && Rc::strong_count(&proxied) == OURS {
+            // Nobody has it, so nobody will ever read it or close it.
+            return self.below.abort_connection(ConnectionLost::Aborted);
+        }
         proxied.deliver_rest();
     }
 
@@ -222,17 +235,23 @@ impl Receiver for Reading {
         }
     }
 
+    fn about_to_be_lost(self: Rc<Self>) {
+        if let Some(receiver) = self.waiting_receiver() {
+            receiver.about_to_be_lost();
+        }
+    }
+
     fn connection_lost(self: Rc<Self>, reason: ConnectionLost) {
         if let Some(limit) = self.limit.take() {
             limit.cancel();
         }
         // Detach, then call.
-        match (self.waiting_receiver(), self.proxied.take()) {
-            (Some(receiver), _) => receiver.connection_lost(reason),
-            // Nobody has taken it.
-            (None, Some(_)) => {}
-            (None, None) => (self.bad_header)(&self.below.socket().peer(), &reason),
+        let approach = self.approach.take();
+        match self.proxied.take() {
+            Some(proxied) => proxied.connection_lost(reason),
+            None => (self.bad_header)(&self.below.socket().peer(), &reason),
         }
+        drop(approach);
     }
 }
 
@@ -249,6 +268,8 @@ pub struct ProxiedStream {
     rest: RefCell<Vec<u8>>,
     /// Who waits for that.
     receiver: RefCell<Option<Rc<dyn Receiver>>>,
+    /// Why it was lost, if that happened before somebody took it.
+    lost: Cell<Option<Box<ConnectionLost>>>,
     /// The user paused reading.
     paused: Cell<bool>,
     /// The stream below is paused until the rest has been delivered.
@@ -279,6 +300,16 @@ impl ProxiedStream {
         }
         if !self.paused.get() {
             self.below.resume_reading();
+        }
+    }
+
+    /// The end, before the rest was delivered.
+    fn connection_lost(&self, reason: ConnectionLost) {
+        let receiver = self.receiver.take();
+        match receiver {
+            Some(receiver) => receiver.connection_lost(reason),
+            // Kept for the first receiver.
+            None => self.lost.set(Some(Box::new(reason))),
         }
     }
 
@@ -353,6 +384,11 @@ impl Stream for ProxiedStream {
     }
 
     fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
+        if let Some(reason) = self.lost.take() {
+            let reactor = self.reactor();
+            reactor.call_soon(move || receiver.connection_lost(*reason));
+            return;
+        }
         if !self.holds_below.get() {
             return self.below.set_receiver(receiver);
         }

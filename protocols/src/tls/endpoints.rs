@@ -4,7 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use rustls::pki_types::ServerName;
-use torsade_deferred::{Deferred, Failure};
+use torsade_deferred::Deferred;
 use torsade_reactor::{
     Acceptor, Address, ClientEndpoint, ConnectionLost, Port, Reactor, ServerEndpoint, Stream,
 };
@@ -12,6 +12,7 @@ use torsade_reactor::{
 use super::config::{ClientConfig, ServerConfig};
 use super::error::TlsError;
 use super::stream::TlsStream;
+use crate::threshold::Threshold;
 
 /// Connects to the endpoint below and does the handshake; whoever connects gets the stream when
 /// both have gone well.
@@ -93,7 +94,7 @@ impl<E: ServerEndpoint> TlsServerEndpoint<E> {
 impl<E: ServerEndpoint> ServerEndpoint for TlsServerEndpoint<E> {
     fn listen_streams(&self, reactor: &Reactor, acceptor: Rc<dyn Acceptor>) -> Deferred<Port> {
         let securing = Securing {
-            above: acceptor,
+            threshold: Threshold::of(acceptor),
             config: self.config.clone(),
             failed: Rc::clone(&self.failed),
         };
@@ -111,7 +112,7 @@ impl<E: fmt::Debug> fmt::Debug for TlsServerEndpoint<E> {
 
 /// Hands a stream on when its handshake is complete.
 struct Securing {
-    above: Rc<dyn Acceptor>,
+    threshold: Rc<Threshold>,
     config: ServerConfig,
     failed: Rc<FailedHook>,
 }
@@ -119,31 +120,30 @@ struct Securing {
 impl Acceptor for Securing {
     fn accept(&self, below: Rc<dyn Stream>) {
         let stream = TlsStream::server(below, &self.config);
-        let (above, failed) = (Rc::clone(&self.above), Rc::clone(&self.failed));
+        let (approach, failed) = (self.threshold.approach(), Rc::clone(&self.failed));
         // The stream itself is kept by the one below; if that goes, so does this.
         let weak = Rc::downgrade(&stream);
         let peer = stream.socket().peer();
-        let report = move |failure: Failure| {
-            tracing::debug!(%peer, error = %failure, "TLS handshake failed");
-            if let Some(error) = failure.downcast_ref::<TlsError>() {
-                failed(&peer, error);
-            }
-        };
-        drop(stream.handshake().add_callbacks(
-            move |_| {
+        drop(stream.handshake().add_both(move |outcome| match outcome {
+            Ok(_) => {
                 if let Some(stream) = weak.upgrade() {
-                    above.accept(stream);
+                    approach.hand_on(stream);
                 }
-            },
-            report,
-        ));
+            }
+            Err(failure) => {
+                tracing::debug!(%peer, error = %failure, "TLS handshake failed");
+                if let Some(error) = failure.downcast_ref::<TlsError>() {
+                    failed(&peer, error);
+                }
+            }
+        }));
     }
 
     fn start_listening(&self) {
-        self.above.start_listening();
+        self.threshold.start_listening();
     }
 
     fn stop_listening(&self) {
-        self.above.stop_listening();
+        self.threshold.stop_listening();
     }
 }

@@ -11,7 +11,7 @@
 //! goes back to sleep for what is left since the last one: one timer a connection, and one call
 //! a period, however many messages there are.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
@@ -214,18 +214,23 @@ struct Timing {
 impl Acceptor for Timing {
     fn accept(&self, below: Rc<dyn Stream>) {
         let (reactor, limit) = (below.socket().reactor(), self.period);
-        let (measured, silent) = (Rc::downgrade(&below), Rc::downgrade(&below));
+        let measured = Rc::downgrade(&below);
+        let layer = Rc::new(OnceCell::<Weak<PolicyStream<Rc<Silence>>>>::new());
+        let silent = Rc::clone(&layer);
         let unsent = move || measured.upgrade().map_or(0, |stream| stream.unsent());
         let expire = move || {
-            if let Some(stream) = silent.upgrade() {
-                stream.lose_connection(ConnectionLost::TimedOut {
+            if let Some(stream) = silent.get().and_then(Weak::upgrade) {
+                stream.lose(ConnectionLost::TimedOut {
                     waiting_for: SIGN_OF_LIFE,
                     limit,
                 });
             }
         };
         let silence = Silence::begin(&reactor, limit, unsent, expire);
-        self.above.accept(PolicyStream::over(below, silence));
+        let stream = PolicyStream::over(below, silence);
+        // It is empty until here.
+        let _ = layer.set(Rc::downgrade(&stream));
+        self.above.accept(stream);
     }
 
     fn start_listening(&self) {

@@ -58,6 +58,14 @@ impl<P: Policy> PolicyStream<P> {
         layer
     }
 
+    /// Loses the connection for a reason of the policy's; who is above has a last word.
+    pub(super) fn lose(&self, reason: ConnectionLost) {
+        if let Some(receiver) = self.receiver() {
+            receiver.about_to_be_lost();
+        }
+        self.below.lose_connection(reason);
+    }
+
     fn receiver(&self) -> Option<Rc<dyn Receiver>> {
         self.above.borrow().clone()
     }
@@ -182,6 +190,12 @@ impl<P: Policy> Receiver for PolicyStream<P> {
     fn write_resumed(self: Rc<Self>) {
         if let Some(receiver) = self.receiver() {
             receiver.write_resumed();
+        }
+    }
+
+    fn about_to_be_lost(self: Rc<Self>) {
+        if let Some(receiver) = self.receiver() {
+            receiver.about_to_be_lost();
         }
     }
 

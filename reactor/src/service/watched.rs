@@ -122,6 +122,10 @@ impl Receiver for Watch {
         Rc::clone(&self.receiver).write_resumed();
     }
 
+    fn about_to_be_lost(self: Rc<Self>) {
+        Rc::clone(&self.receiver).about_to_be_lost();
+    }
+
     fn connection_lost(self: Rc<Self>, reason: ConnectionLost) {
         let shown = reason.to_string();
         Rc::clone(&self.receiver).connection_lost(reason);

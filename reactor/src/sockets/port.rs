@@ -216,6 +216,8 @@ impl Accepting {
     }
 
     fn welcome(&self, socket: Box<dyn StreamSocket>, peer: Address) {
+        /// The reactor's and the one in here.
+        const OURS: usize = 2;
         // Detach, then call: it may stop this port.
         let Some(acceptor) = self.acceptor.borrow().clone() else {
             return;
@@ -230,6 +232,12 @@ impl Accepting {
         let stream = Rc::clone(&connection) as Rc<dyn Stream>;
         if let Err(panicked) = panics::catch(|| acceptor.accept(stream)) {
             connection.abort_connection(ConnectionLost::panicked(&panicked));
+        } else if !connection.is_seated()
+            && connection.is_connected()
+            && Rc::strong_count(&connection) == OURS
+        {
+            // Nobody has it, so nobody will ever read it or close it.
+            connection.abort_connection(ConnectionLost::Aborted);
         }
         self.core.settle();
     }

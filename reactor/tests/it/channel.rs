@@ -192,7 +192,7 @@ fn sender_that_waits_is_told_when_the_channel_goes() {
 }
 
 #[test]
-fn channel_ends_with_its_reactor_stopped_or_gone() {
+fn channel_ends_with_its_about_to_be_lost_or_gone() {
     let (first, second, log) = (reactor(), reactor(), Log::default());
     let (stopped, _channel) = logged(&first, &log);
     first.stop();

@@ -7,7 +7,7 @@ use torsade_deferred::{Deferred, Failure, IntoDeferred};
 use torsade_reactor::testing::{memory_pair, virtual_time_reactor};
 use torsade_reactor::{
     Acceptor, Address, ClientEndpoint, ConnectionLost, NotFlushed, Port, Protocol, Reactor,
-    Receiver, ServerEndpoint, Settle, Stream, Transport,
+    Receiver, ServerEndpoint, Settle, Stream, TcpServerEndpoint, Transport,
 };
 
 use crate::common::{End, Log, connect, reactor, run_while, small_limits};
@@ -333,4 +333,19 @@ fn a_protocol_may_bring_the_layer_that_it_sits_on() {
     pair.pump.run().unwrap();
     log.check(["layer", "made"]);
     assert_eq!(*received.borrow(), b"abc");
+}
+
+#[test]
+fn a_stream_that_its_acceptor_drops_is_aborted() {
+    let (reactor, log) = (reactor(), Log::default());
+    let acceptor: Rc<dyn Acceptor> = Rc::new(drop::<Rc<dyn Stream>>);
+    let listening = TcpServerEndpoint::new("127.0.0.1:0").listen_streams(&reactor, acceptor);
+    let port = reactor.run_until(listening).unwrap();
+    let end = End::new("client", &log);
+    let client = reactor.connect_tcp(port.address(), |_| end);
+    // It may see the reset before it has seen that it is connected.
+    if reactor.run_until(client).is_ok() {
+        run_while(&reactor, || log.lines().len() < 2);
+        assert!(log.lines()[1].starts_with("client lost: Io("));
+    }
 }

@@ -142,3 +142,113 @@ fn a_stranger_who_says_nothing_is_counted_and_goes() {
     );
     here.at_server.check([]);
 }
+
+/// A factory that says when it is stopped.
+struct Told {
+    seen: Seen,
+}
+
+impl Factory for Told {
+    type Protocol = Speaker;
+
+    fn build_protocol(&mut self, _: &Address) -> Option<Speaker> {
+        self.seen.add("built");
+        let speaker = Speaker::echo();
+        Some(Speaker {
+            seen: self.seen.clone(),
+            ..speaker
+        })
+    }
+
+    fn stop_factory(&mut self) {
+        self.seen.add("stopped");
+    }
+}
+
+fn told(reactor: &Reactor, place: &Place, authority: &Authority) -> Seen {
+    let seen = Seen::default();
+    let endpoint = TlsServerEndpoint::new(place.clone(), &authority.server());
+    let factory = Told { seen: seen.clone() };
+    // It never fires: see `Place`.
+    std::mem::forget(reactor.listen(&endpoint, factory));
+    seen
+}
+
+#[test]
+fn a_port_that_stops_goes_on_with_the_handshakes_that_are_under_way() {
+    let (reactor, place, authority) = (virtual_time_reactor(), Place::default(), Authority::new());
+    let seen = told(&reactor, &place, &authority);
+    let acceptor = place.acceptor.borrow().clone().expect("somebody listens");
+    let endpoint = TlsClientEndpoint::new(place.clone(), &authority.client(), localhost());
+    let client = Speaker::default();
+    let at_client = client.seen.clone();
+    let connecting = reactor.connect(&endpoint, |_| client);
+    // Another, whose handshake comes to nothing.
+    let stranger = place.connect_stream(&reactor);
+    let stranger = reactor.run_until(stranger).expect("it connects");
+    acceptor.stop_listening();
+    seen.check([]);
+    let transport = reactor.run_until(connecting).expect("it connects");
+    transport.write("served");
+    for pump in &*place.pumps.borrow() {
+        pump.run().expect("it rests");
+    }
+    assert_eq!(at_client.text(), "served");
+    seen.check(["built", "made"]);
+    stranger.abort_connection(ConnectionLost::Aborted);
+    for pump in &*place.pumps.borrow() {
+        pump.run().expect("it rests");
+    }
+    seen.check(["built", "made", "stopped"]);
+}
+
+#[test]
+fn a_port_with_no_handshake_under_way_stops_its_factory_at_once() {
+    let (reactor, place, authority) = (virtual_time_reactor(), Place::default(), Authority::new());
+    let seen = told(&reactor, &place, &authority);
+    let acceptor = place.acceptor.borrow().clone().expect("somebody listens");
+    acceptor.stop_listening();
+    seen.check(["stopped"]);
+}
+
+#[test]
+fn a_reactor_that_stops_ends_the_handshakes_and_then_stops_the_factory() {
+    let (reactor, place, authority) = (virtual_time_reactor(), Place::default(), Authority::new());
+    let seen = told(&reactor, &place, &authority);
+    let acceptor = place.acceptor.borrow().clone().expect("somebody listens");
+    let stranger = place.connect_stream(&reactor);
+    let _stranger = reactor.run_until(stranger).expect("it connects");
+    acceptor.stop_listening();
+    reactor.stop();
+    reactor.run().expect("it runs");
+    seen.check(["stopped"]);
+}
+
+#[test]
+fn a_connection_that_nobody_takes_after_its_handshake_is_aborted() {
+    type Take = fn(Rc<dyn Stream>);
+    let takes: [Take; 2] = [drop, |_| panic!("thrown in the acceptor")];
+    for take in takes {
+        let (reactor, place, authority) =
+            (virtual_time_reactor(), Place::default(), Authority::new());
+        let endpoint = TlsServerEndpoint::new(place.clone(), &authority.server());
+        std::mem::forget(endpoint.listen_streams(&reactor, Rc::new(take)));
+        let endpoint = TlsClientEndpoint::new(place.clone(), &authority.client(), localhost());
+        let client = Speaker::default();
+        let seen = client.seen.clone();
+        drop(reactor.connect(&endpoint, |_| client));
+        place.pumps.borrow()[0].run().expect("it rests");
+        assert!(seen.reason.borrow().is_some(), "the peer hears of it");
+    }
+}
+
+#[test]
+fn an_attempt_that_nobody_waits_for_any_more_leaves_no_connection() {
+    let authority = Authority::new();
+    let here = listen(&authority);
+    let endpoint = TlsClientEndpoint::new(here.place.clone(), &authority.client(), localhost());
+    drop(endpoint.connect_stream(&here.reactor));
+    here.place.pumps.borrow()[0].run().expect("it rests");
+    here.at_server.check([]);
+    assert_eq!(here.failed.borrow().len(), 1);
+}

@@ -90,6 +90,35 @@ fn a_writer_that_waits_for_the_handshake_is_paused_and_resumed() {
 }
 
 #[test]
+fn who_is_congested_for_good_is_told_to_pause() {
+    // More than the high mark only together with the messages of the handshake.
+    for written in [65_500, 65_536, 65_537] {
+        let authority = Authority::new();
+        let talk = Talk::new(
+            (Speaker::default(), &authority.client()),
+            (Speaker::default(), &authority.server()),
+        );
+        // The first message of the handshake has no room to leave.
+        talk.pump.set_capacity(1);
+        talk.pump.hold();
+        talk.client.write(vec![b'x'; written]);
+        talk.run();
+        assert!(talk.client.unsent() > 65_536);
+        let is_told = talk
+            .at_client
+            .events
+            .borrow()
+            .iter()
+            .any(|it| it == "paused");
+        assert_eq!(talk.client.is_congested(), is_told, "{written}");
+        talk.pump.set_capacity(65_536);
+        talk.pump.release();
+        talk.run();
+        assert_eq!(talk.at_server.data.borrow().len(), written);
+    }
+}
+
+#[test]
 fn too_much_that_waits_for_the_handshake_ends_the_connection() {
     let authority = Authority::new();
     let talk = Talk::new(

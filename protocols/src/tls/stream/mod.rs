@@ -433,6 +433,8 @@ impl TlsStream {
 
 impl Settle for TlsStream {
     fn settle(self: Rc<Self>) {
+        /// This one, and the one that the stream below has as its receiver.
+        const OURS: usize = 2;
         self.flags.scheduled.set(false);
         if self.flags.look.take() {
             self.take_in(&mut []);
@@ -441,6 +443,11 @@ impl Settle for TlsStream {
             return;
         }
         if self.stage.get() == Stage::Secured {
+            let is_open = self.ending.get() == Ending::Open;
+            if is_open && !self.flags.seated.get() && Rc::strong_count(&self) == OURS {
+                // Nobody has it, so nobody will ever read it or close it.
+                return self.abort_connection(ConnectionLost::Aborted);
+            }
             self.send_waiting();
             if self.flags.write_ending.get() {
                 self.send_closing_alert();
@@ -549,7 +556,8 @@ impl Stream for TlsStream {
     }
 
     fn is_congested(&self) -> bool {
-        self.unsent() > self.below.limits().unsent_high
+        // As the marks have it: whoever sees this for good is told to pause.
+        self.below.is_congested() || self.plaintext.borrow().len() > self.below.limits().unsent_high
     }
 
     fn flush(&self) -> Deferred<()> {

@@ -129,6 +129,16 @@ impl Receiver for TlsStream {
         self.mind_the_marks();
     }
 
+    fn about_to_be_lost(self: Rc<Self>) {
+        // What is above may be TLS, too.
+        self.tell(|receiver| receiver.about_to_be_lost());
+        let is_open = matches!(self.ending.get(), Ending::Open | Ending::Closing);
+        if self.stage.get() == Stage::Secured && is_open {
+            self.send_waiting();
+            self.send_closing_alert();
+        }
+    }
+
     fn connection_lost(self: Rc<Self>, reason: ConnectionLost) {
         self.ending.set(Ending::Lost);
         self.cancel_timer();

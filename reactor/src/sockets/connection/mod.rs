@@ -204,6 +204,11 @@ impl Connection {
         }
     }
 
+    /// Whether it has, or has had, a receiver.
+    pub(crate) fn is_seated(&self) -> bool {
+        self.flags.seated.get()
+    }
+
     /// Asks the socket, while there is one.
     fn ask<T>(&self, question: impl FnOnce(&dyn StreamSocket) -> io::Result<T>) -> io::Result<T> {
         match self.socket.borrow().as_ref() {
@@ -546,6 +551,7 @@ impl Source for Connection {
 
     fn stop(self: Rc<Self>) {
         if self.ending.get() == Ending::Open {
+            self.tell(|receiver| receiver.about_to_be_lost());
             // One last try; nothing waits for the peer any more.
             self.flush();
         }
