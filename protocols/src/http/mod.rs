@@ -2,7 +2,9 @@
 //!
 //! Types of requests and responses are those of the [`http`](https://docs.rs/http) crate.
 
+pub mod coding;
 pub mod conditional;
 pub mod dates;
+pub mod negotiate;
 pub mod ranges;
 mod values;
