@@ -5,6 +5,9 @@
 pub mod coding;
 pub mod conditional;
 pub mod dates;
+pub mod forms;
+pub mod media_types;
 pub mod negotiate;
+pub mod paths;
 pub mod ranges;
 mod values;
