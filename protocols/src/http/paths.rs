@@ -267,13 +267,13 @@ mod tests {
 
     #[test]
     fn whatever_comes_the_result_stays_below_the_root() {
-        // Every path of up to five of these pieces.
+        // Every path of up to four of these pieces.
         let pieces = ["/", "..", ".", "%2e", "%2f", "%5c", "\\", "a", "%00", "C:"];
         let root = Path::new("/root/folder");
-        for index in 0..pieces.len().pow(5) {
+        for index in 0..pieces.len().pow(4) {
             let mut path = "/".to_owned();
             let mut rest = index;
-            for _ in 0..5 {
+            for _ in 0..4 {
                 path.push_str(pieces[rest % pieces.len()]);
                 rest /= pieces.len();
             }
