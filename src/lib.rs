@@ -94,9 +94,10 @@ pub mod prelude {
     };
     pub use torsade_reactor::{
         Address, Backoff, ClientEndpoint, ClientService, ConnectError, ConnectionLimits,
-        ConnectionLost, DelayedCall, Factory, IdleTimeout, LimitedServerEndpoint, Limits,
-        ListenError, Port, Protocol, Reactor, Remote, RunError, ServerEndpoint, TcpClientEndpoint,
-        TcpServerEndpoint, TimeoutServerEndpoint, Transport, WeakReactor,
+        ConnectionLost, DatagramProtocol, DelayedCall, Factory, IdleTimeout, LimitedServerEndpoint,
+        Limits, ListenError, Port, Protocol, Reactor, Remote, RunError, ServerEndpoint,
+        TcpClientEndpoint, TcpServerEndpoint, TimeoutServerEndpoint, Transport, UdpError,
+        UdpTransport, WeakReactor,
     };
 }
 

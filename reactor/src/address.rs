@@ -5,12 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The address of one end of a connection.
+/// The address of one end of a connection, or of who sends and gets datagrams.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Address {
     /// An IP address and a TCP port.
     Tcp(SocketAddr),
+    /// An IP address and a UDP port.
+    Udp(SocketAddr),
     /// A UNIX socket.
     Unix(UnixAddress),
     /// An end outside of any network, by its name: memory, a pipe, a process.
@@ -50,7 +52,7 @@ impl Address {
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
-            Self::Tcp(address) => Some(address.ip()),
+            Self::Tcp(address) | Self::Udp(address) => Some(address.ip()),
             Self::Unix(_) | Self::Named(_) => None,
         }
     }
@@ -59,7 +61,7 @@ impl Address {
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         match self {
-            Self::Tcp(address) => Some(address.port()),
+            Self::Tcp(address) | Self::Udp(address) => Some(address.port()),
             Self::Unix(_) | Self::Named(_) => None,
         }
     }
@@ -68,7 +70,7 @@ impl Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(address) => address.fmt(f),
+            Self::Tcp(address) | Self::Udp(address) => address.fmt(f),
             Self::Unix(address) => address.fmt(f),
             Self::Named(name) => f.write_str(name),
         }
@@ -156,6 +158,8 @@ pub struct AddressError {
 enum Problem {
     #[error("expected HOST:PORT, {0}")]
     Tcp(&'static str),
+    #[error("expected IP:PORT, {0}")]
+    Udp(&'static str),
     #[error("{0}")]
     Unix(&'static str),
     #[error("a UNIX socket's has at most {UNIX_ADDRESS_MAX} bytes")]
@@ -167,6 +171,13 @@ enum Problem {
 const UNIX_ADDRESS_MAX: usize = 107;
 
 impl AddressError {
+    pub(crate) fn udp(text: String, problem: &'static str) -> Self {
+        Self {
+            text,
+            problem: Problem::Udp(problem),
+        }
+    }
+
     /// Whether it is the path or name of a UNIX socket, and longer than the system takes:
     /// 107 bytes. A path relative to the working folder may fit.
     #[must_use]
@@ -230,7 +241,8 @@ impl ToTcpAddress for SocketAddr {
 impl ToTcpAddress for Address {
     fn to_tcp_address(&self) -> Result<TcpAddress, AddressError> {
         match self {
-            Self::Tcp(address) => address.to_tcp_address(),
+            // What listens on both has one address for both.
+            Self::Tcp(address) | Self::Udp(address) => address.to_tcp_address(),
             Self::Unix(_) | Self::Named(_) => Err(AddressError {
                 text: self.to_string(),
                 problem: Problem::Tcp("this is no TCP port"),
@@ -340,7 +352,7 @@ impl ToUnixAddress for Address {
     fn to_unix_address(&self) -> Result<UnixAddress, AddressError> {
         match self {
             Self::Unix(address) => address.to_unix_address(),
-            Self::Tcp(_) | Self::Named(_) => Err(AddressError {
+            Self::Tcp(_) | Self::Udp(_) | Self::Named(_) => Err(AddressError {
                 text: self.to_string(),
                 problem: Problem::Unix("this is no UNIX socket's"),
             }),

@@ -30,7 +30,7 @@ use crate::reactor::Reactor;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Capability {
-    /// TCP: to listen and to connect; names are looked up.
+    /// TCP and UDP: to listen and to connect; names are looked up.
     Network,
     /// UNIX sockets: to listen, to connect, and pairs.
     UnixSockets,

@@ -87,6 +87,7 @@ mod threads;
 mod timers;
 mod transport;
 mod tunnel;
+mod udp;
 mod unix;
 mod weak_reactor;
 
@@ -128,5 +129,9 @@ pub use crate::stream::{FilePart, Receiver, Settle, Socket, Stream};
 pub use crate::thread_pool::{Job, PoolError, PoolLimits, PoolStatistics, Refused, ThreadPool};
 pub use crate::transport::{Transport, Visited, WeakTransport};
 pub use crate::tunnel::{Carried, tunnel};
+pub use crate::udp::{
+    DatagramProtocol, MulticastGroup, MulticastInterface, ToUdpAddress, UdpError, UdpLimits,
+    UdpOptions, UdpTransport,
+};
 pub use crate::unix::{AdoptError, AdoptProblem, PeerCredentials};
 pub use crate::weak_reactor::WeakReactor;

@@ -65,7 +65,10 @@ pub enum AdoptProblem {
     /// It is a socket for datagrams, packets, ...
     #[error("the socket carries no stream")]
     NotAStream,
-    /// It is neither TCP nor UNIX.
+    /// It was to be a UDP port, and is a socket for streams, packets, ...
+    #[error("the socket carries no datagrams")]
+    NotDatagrams,
+    /// It is of no family that can be adopted so.
     #[error("the socket is of a family that is not known here")]
     UnknownFamily,
     /// It was to be a port.

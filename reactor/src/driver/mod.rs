@@ -26,6 +26,7 @@ mod boot_time;
 mod options;
 pub(crate) mod os;
 mod tcp;
+mod udp;
 mod unix;
 pub(crate) mod virtual_time;
 
@@ -42,6 +43,7 @@ use crate::capability::{Capability, WorldKind};
 use crate::descriptor::{Interest, Mode, Readiness};
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, KeepAlive, ListenOptions, SocketOption};
+use crate::udp::{DatagramOption, MulticastGroup, UdpOptions};
 use crate::unix::{AdoptError, PeerCredentials};
 
 /// Where virtual time begins, by the calendar: 1 January 2000, 00:00 UTC, in time since the
@@ -110,6 +112,21 @@ pub(crate) trait Driver {
         peer: &Address,
         options: &ConnectOptions,
     ) -> io::Result<Box<dyn StreamSocket>>;
+
+    /// Opens a socket for datagrams on an address of its own network.
+    fn bind_datagrams(
+        &self,
+        address: SocketAddr,
+        options: &UdpOptions,
+    ) -> io::Result<Box<dyn DatagramSocket>>;
+
+    /// Takes over a socket for datagrams that is bound already.
+    fn adopt_datagrams(&self, fd: OwnedFd) -> Result<Box<dyn DatagramSocket>, AdoptError> {
+        Err(AdoptError::new(
+            fd,
+            io::Error::from(self.world().lacks(Capability::Descriptors)).into(),
+        ))
+    }
 
     /// Takes over a socket that listens already.
     fn adopt_listener(&self, fd: OwnedFd) -> Result<Box<dyn ListeningSocket>, AdoptError> {
@@ -277,6 +294,39 @@ pub(crate) trait StreamSocket {
     fn buffer_sizes(&self) -> io::Result<(usize, usize)>;
 
     fn duplicate(&self) -> io::Result<OwnedFd>;
+}
+
+/// Sends datagrams, each whole or not at all, and receives them. Never blocks.
+///
+/// Its readiness is reported as that of a stream: as edges.
+pub(crate) trait DatagramSocket {
+    fn watch(&self, token: Token) -> io::Result<()>;
+
+    fn local_address(&self) -> io::Result<SocketAddr>;
+
+    /// Whom it is connected to.
+    fn peer(&self) -> Option<SocketAddr>;
+
+    /// One datagram: how long it is, and who sent it. `ConnectionRefused` for what has come
+    /// back from the peer's host. The buffer holds the longest that there is.
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
+
+    /// To whom it is connected, for `None`. `WouldBlock` if there is no room at the moment;
+    /// `ConnectionRefused`, as above, if the datagram has not been sent.
+    fn send(&self, data: &[u8], to: Option<SocketAddr>) -> io::Result<()>;
+
+    /// Connects to a peer, or to nobody.
+    fn connect(&self, peer: Option<SocketAddr>) -> io::Result<()>;
+
+    fn set_option(&self, option: &SocketOption) -> io::Result<()>;
+
+    fn set_datagram_option(&self, option: DatagramOption) -> io::Result<()>;
+
+    /// Joins a group, or leaves it.
+    fn set_membership(&self, group: &MulticastGroup, member: bool) -> io::Result<()>;
+
+    /// The bytes that the system holds for us: to send, and received.
+    fn buffer_sizes(&self) -> io::Result<(usize, usize)>;
 }
 
 /// What came of a read.

@@ -15,13 +15,15 @@ use crate::capability::WorldKind;
 use crate::descriptor::{Interest, Mode};
 use crate::driver::boot_time::BootTime;
 use crate::driver::{
-    Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp, adopted, tcp, unix,
+    DatagramSocket, Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp,
+    adopted, tcp, udp, unix,
 };
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, ListenOptions};
 use crate::sys::poller::Poller;
 use crate::sys::signals::{self, SignalWatch};
 use crate::sys::wake::WakeFd;
+use crate::udp::UdpOptions;
 use crate::unix::AdoptError;
 
 /// Sockets, clock and names of the machine that the program runs on.
@@ -108,7 +110,9 @@ impl Driver for OsDriver {
         Ok(match address {
             Address::Tcp(address) => Box::new(tcp::listen(&self.poller, *address, options)?),
             Address::Unix(address) => Box::new(unix::listen(&self.poller, address, options)?),
-            Address::Named(_) => return Err(io::ErrorKind::Unsupported.into()),
+            Address::Udp(_) | Address::Named(_) => {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
         })
     }
 
@@ -120,8 +124,22 @@ impl Driver for OsDriver {
         Ok(match peer {
             Address::Tcp(peer) => Box::new(tcp::connect(&self.poller, *peer, options)?),
             Address::Unix(peer) => Box::new(unix::connect(&self.poller, peer, options)?),
-            Address::Named(_) => return Err(io::ErrorKind::Unsupported.into()),
+            Address::Udp(_) | Address::Named(_) => {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
         })
+    }
+
+    fn bind_datagrams(
+        &self,
+        address: SocketAddr,
+        options: &UdpOptions,
+    ) -> io::Result<Box<dyn DatagramSocket>> {
+        Ok(Box::new(udp::bind(&self.poller, address, options)?))
+    }
+
+    fn adopt_datagrams(&self, fd: OwnedFd) -> Result<Box<dyn DatagramSocket>, AdoptError> {
+        Ok(Box::new(udp::adopt(&self.poller, fd)?))
     }
 
     fn adopt_listener(&self, fd: OwnedFd) -> Result<Box<dyn ListeningSocket>, AdoptError> {

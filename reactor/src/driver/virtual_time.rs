@@ -12,10 +12,12 @@ use crate::address::Address;
 use crate::capability::{Capability, WorldKind};
 use crate::descriptor::{Interest, Mode};
 use crate::driver::{
-    DAWN, Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp, os,
+    DAWN, DatagramSocket, Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket,
+    WakeUp, os,
 };
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, ListenOptions};
+use crate::udp::UdpOptions;
 
 /// How far the clock jumps when it is to go beyond its range.
 const FAR_FUTURE: Duration = Duration::from_secs(86_400 * 365 * 30);
@@ -120,6 +122,14 @@ impl Driver for VirtualTime {
         Err(no_sockets(peer))
     }
 
+    fn bind_datagrams(
+        &self,
+        _address: SocketAddr,
+        _options: &UdpOptions,
+    ) -> io::Result<Box<dyn DatagramSocket>> {
+        Err(no_network())
+    }
+
     fn watch_fd(
         &self,
         _fd: BorrowedFd<'_>,
@@ -167,7 +177,7 @@ fn no_network() -> io::Error {
 fn no_sockets(address: &Address) -> io::Error {
     match address {
         Address::Unix(_) => WorldKind::VirtualTime.lacks(Capability::UnixSockets).into(),
-        Address::Tcp(_) | Address::Named(_) => no_network(),
+        Address::Tcp(_) | Address::Udp(_) | Address::Named(_) => no_network(),
     }
 }
 

@@ -15,12 +15,15 @@ use crate::address::Address;
 use crate::capability::{Capability, WorldKind};
 use crate::descriptor::{Interest, Mode};
 use crate::driver::{
-    DAWN, Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp, virtual_time,
+    DAWN, DatagramSocket, Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket,
+    WakeUp, virtual_time,
 };
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, KeepAlive, ListenOptions, SocketOption};
+use crate::udp::UdpOptions;
 
 use super::clock::HostClock;
+use super::datagrams::HostDatagrams;
 use super::network::{HostId, Network, SocketId};
 use super::world::World;
 
@@ -71,7 +74,7 @@ impl HostDriver {
 /// What work on a thread takes at most: a few disk accesses.
 const THREAD_TIME_MAX: Duration = Duration::from_millis(20);
 
-fn crashed() -> io::Error {
+pub(super) fn crashed() -> io::Error {
     io::Error::new(ErrorKind::NotConnected, "the host has crashed")
 }
 
@@ -80,7 +83,7 @@ fn ip_address(address: &Address) -> io::Result<SocketAddr> {
         Address::Tcp(address) => Ok(*address),
         Address::Unix(_) => Err(WorldKind::Simulation.lacks(Capability::UnixSockets).into()),
         // A name is looked up before.
-        Address::Named(_) => Err(ErrorKind::Unsupported.into()),
+        Address::Udp(_) | Address::Named(_) => Err(ErrorKind::Unsupported.into()),
     }
 }
 
@@ -185,6 +188,29 @@ impl Driver for HostDriver {
         let socket = self.socket(socket);
         set_options(&*socket, &options.options)?;
         Ok(socket)
+    }
+
+    fn bind_datagrams(
+        &self,
+        address: SocketAddr,
+        options: &UdpOptions,
+    ) -> io::Result<Box<dyn DatagramSocket>> {
+        self.living()?;
+        let mut network = self.network.borrow_mut();
+        let id = network.bind_udp(self.host, address, options)?;
+        let socket = HostDatagrams {
+            id,
+            network: Rc::clone(&self.network),
+            dead: Rc::clone(&self.dead),
+            peer: Cell::new(None),
+            address: Cell::new(network.udp_address(id)?),
+            host: self.host,
+            world: Weak::clone(&self.world),
+        };
+        drop(network);
+        let mut options = options.options.iter();
+        options.try_for_each(|option| socket.set_option(option))?;
+        Ok(Box::new(socket))
     }
 
     fn watch_fd(

@@ -54,6 +54,12 @@ pub struct Link {
     pub queue_max: usize,
     /// How much of what is sent is lost, from 0 to 1. A stream sends it again, later.
     pub loss: f64,
+    /// How many datagrams arrive twice, from 0 to 1. A stream does not notice such a thing.
+    pub duplication: f64,
+    /// How many datagrams make a detour, from 0 to 1: they take up to five times as long, and
+    /// others overtake them. (Where the latency varies, they overtake each other anyway.) A
+    /// stream keeps its order.
+    pub reordering: f64,
 }
 
 impl Default for Link {
@@ -63,6 +69,8 @@ impl Default for Link {
             bandwidth: None,
             queue_max: 256 * 1024,
             loss: 0.0,
+            duplication: 0.0,
+            reordering: 0.0,
         }
     }
 }

@@ -70,6 +70,7 @@
 
 mod chunking;
 mod clock;
+mod datagrams;
 mod driver;
 mod lane;
 mod link;

@@ -147,12 +147,16 @@ impl FaultRates {
 
 fn degradation(one: usize, two: usize, random: &mut Random) -> FaultKind {
     let step = random.between(Duration::from_millis(1), Duration::from_millis(200));
+    let loss = random.below(30) as f64 / 100.0;
     let link = Link {
         latency: Latency::LongTail {
             min: Duration::from_millis(1),
             step,
         },
-        loss: random.below(30) as f64 / 100.0,
+        loss,
+        // A way that loses much does the rest, too.
+        duplication: loss / 4.0,
+        reordering: loss,
         bandwidth: random.chance(0.5).then(|| 10_000 + random.below(1_000_000)),
         ..Link::default()
     };

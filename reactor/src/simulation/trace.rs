@@ -73,6 +73,49 @@ pub enum Happening {
         /// On whom.
         to: SocketAddr,
     },
+    /// A datagram left a host.
+    DatagramSent {
+        /// Whose it is.
+        from: SocketAddr,
+        /// Where to.
+        to: SocketAddr,
+        /// How many bytes.
+        len: usize,
+    },
+    /// A datagram arrived, and waits to be received.
+    DatagramArrived {
+        /// Whose it is.
+        from: SocketAddr,
+        /// Where.
+        to: SocketAddr,
+        /// How many bytes.
+        len: usize,
+    },
+    /// A datagram will not arrive.
+    DatagramLost {
+        /// Whose it is.
+        from: SocketAddr,
+        /// Where to.
+        to: SocketAddr,
+        /// How many bytes.
+        len: usize,
+    },
+    /// A datagram arrived, and too many wait to be received there already.
+    DatagramDropped {
+        /// Whose it is.
+        from: SocketAddr,
+        /// Where.
+        to: SocketAddr,
+        /// How many bytes.
+        len: usize,
+    },
+    /// A datagram arrived, and nobody listens there.
+    DatagramRefused {
+        /// Whose it is.
+        from: SocketAddr,
+        /// Where.
+        to: SocketAddr,
+    },
     /// Somebody did something to a host or a link, or wrote this down.
     Note(Rc<str>),
 }
@@ -93,6 +136,21 @@ impl fmt::Display for Happening {
             Self::Lost { from, to } => write!(f, "{from} -> {to} is lost"),
             Self::Reset { from, to } => write!(f, "{from} -> {to} resets"),
             Self::GaveUp { from, to } => write!(f, "{from} -> {to} gives up"),
+            Self::DatagramSent { from, to, len } => {
+                write!(f, "{from} -> {to} sends a datagram of {len} bytes")
+            }
+            Self::DatagramArrived { from, to, len } => {
+                write!(f, "{from} -> {to} gets a datagram of {len} bytes")
+            }
+            Self::DatagramLost { from, to, len } => {
+                write!(f, "{from} -> {to} a datagram of {len} bytes is lost")
+            }
+            Self::DatagramDropped { from, to, len } => {
+                write!(f, "{from} -> {to} a datagram of {len} bytes finds no room")
+            }
+            Self::DatagramRefused { from, to } => {
+                write!(f, "{from} -> {to} nobody listens for datagrams")
+            }
             Self::Note(text) => f.write_str(text),
         }
     }
@@ -156,6 +214,19 @@ impl Trace {
             Happening::Lost { from, to } => mix_ends(6, from, to),
             Happening::Reset { from, to } => mix_ends(7, from, to),
             Happening::GaveUp { from, to } => mix_ends(9, from, to),
+            Happening::DatagramSent { from, to, len } => {
+                mix_ends(10 + (*len as u64) * 16, from, to);
+            }
+            Happening::DatagramArrived { from, to, len } => {
+                mix_ends(11 + (*len as u64) * 16, from, to);
+            }
+            Happening::DatagramLost { from, to, len } => {
+                mix_ends(12 + (*len as u64) * 16, from, to);
+            }
+            Happening::DatagramDropped { from, to, len } => {
+                mix_ends(13 + (*len as u64) * 16, from, to);
+            }
+            Happening::DatagramRefused { from, to } => mix_ends(14, from, to),
             Happening::Note(text) => text.bytes().for_each(|byte| mix(u64::from(byte))),
         }
         self.fingerprint = mixed;

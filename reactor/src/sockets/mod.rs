@@ -13,4 +13,4 @@ pub(crate) use self::connection::Connection;
 pub(crate) use self::connector::connect;
 pub use self::options::{ConnectOptions, KeepAlive, ListenOptions, SocketOption};
 pub use self::port::Port;
-pub(crate) use self::port::{accept_on, listen_on, listen_tcp};
+pub(crate) use self::port::{accept_on, listen_error, listen_on, listen_tcp};

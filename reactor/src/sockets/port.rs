@@ -367,7 +367,7 @@ fn verdict(error: &io::Error) -> Verdict {
     }
 }
 
-fn listen_error(address: String, source: io::Error) -> ListenError {
+pub(crate) fn listen_error(address: String, source: io::Error) -> ListenError {
     match source.kind() {
         io::ErrorKind::AddrInUse => ListenError::InUse { address },
         io::ErrorKind::PermissionDenied => ListenError::NotPermitted { address },

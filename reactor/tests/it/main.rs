@@ -40,6 +40,7 @@ mod threads;
 mod traced;
 mod transport;
 mod tunnel;
+mod udp;
 mod unix;
 mod veil;
 mod weak;

@@ -329,6 +329,37 @@ const PROOFS: &[(&str, &str, &[&str])] = &[
         &["call_rescheduled_from_within_the_batch_leaves_it"],
     ),
     (
+        "udp/mod.rs",
+        "what the system does not take waits, and nothing overtakes it",
+        &["what_the_system_does_not_take_waits_and_leaves_in_order"],
+    ),
+    (
+        "udp/mod.rs",
+        "what is received is told in the order in which the system has it",
+        &[
+            "a_good_link_delivers_every_datagram_once_and_in_order",
+            "udp_keeps_the_rules_on_the_system",
+        ],
+    ),
+    (
+        "udp/mod.rs",
+        "start_protocol first and once, stop_protocol last and once",
+        &[
+            "udp_keeps_the_rules_on_the_system",
+            "udp_keeps_the_rules_in_the_simulation",
+        ],
+    ),
+    (
+        "udp/protocol.rs",
+        "no method is called from inside another",
+        &["a_datagram_that_comes_while_the_protocol_is_busy_waits_for_it"],
+    ),
+    (
+        "udp/queue.rs",
+        "first in, first out",
+        &["what_waits_leaves_in_order_and_is_counted"],
+    ),
+    (
         "transport.rs",
         "call: right after the current method, in the order of the calls",
         &["calls_to_a_busy_protocol_are_made_in_their_order_right_after_its_method"],

@@ -22,6 +22,7 @@
 
 mod requests;
 mod tcp;
+pub(super) mod udp;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -33,6 +34,7 @@ use crate::descriptor::Readiness;
 use crate::driver::Event;
 use crate::slab::{Slab, Token};
 
+use self::udp::Datagrams;
 use super::chunking::Chunking;
 use super::lane::Lane;
 use super::link::{Latency, Link, LinkState, StopBy};
@@ -87,6 +89,7 @@ pub(super) struct Network {
     hosts: Vec<Host>,
     connections: Slab<Connection>,
     listeners: Slab<Listener>,
+    datagrams: Datagrams,
     links: BTreeMap<(HostId, HostId), LinkState>,
     default_link: Link,
     /// What waits on links that are held, in order.
@@ -107,6 +110,7 @@ struct Host {
 enum Ready {
     Socket(SocketId),
     Listener(Token),
+    Udp(Token),
 }
 
 struct Listener {
@@ -165,7 +169,7 @@ struct Due {
     what: What,
 }
 
-/// What will happen to one side of a connection.
+/// What will happen, to one side of a connection as a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
     Request(Packet),
@@ -175,6 +179,8 @@ enum What {
     Segment(Packet, usize, bool),
     Ack(Packet, usize, usize),
     Retry(Packet),
+    /// Something of UDP's reaches a host.
+    Datagram(u64),
 }
 
 /// Whom it happens to.
@@ -201,15 +207,18 @@ impl Packet {
 }
 
 impl What {
-    fn target(self) -> SocketId {
-        let (Self::Request(packet)
-        | Self::Answer(packet)
-        | Self::Refusal(packet)
-        | Self::Reset(packet)
-        | Self::Segment(packet, ..)
-        | Self::Ack(packet, ..)
-        | Self::Retry(packet)) = self;
-        packet.socket()
+    /// The side that it happens to.
+    fn target(self) -> Option<SocketId> {
+        match self {
+            Self::Request(packet)
+            | Self::Answer(packet)
+            | Self::Refusal(packet)
+            | Self::Reset(packet)
+            | Self::Segment(packet, ..)
+            | Self::Ack(packet, ..)
+            | Self::Retry(packet) => Some(packet.socket()),
+            Self::Datagram(_) => None,
+        }
     }
 }
 
@@ -262,6 +271,7 @@ impl Network {
             hosts: Vec::new(),
             connections: Slab::new(),
             listeners: Slab::new(),
+            datagrams: Datagrams::new(),
             links: BTreeMap::new(),
             default_link: Link::default(),
             parked: BTreeMap::new(),
@@ -350,6 +360,10 @@ impl Network {
                     listener.queued = false;
                     (listener.token, READABLE)
                 }
+                Ready::Udp(socket) => match self.take_udp_news(socket) {
+                    Some(news) => news,
+                    None => continue,
+                },
             };
             if let Some(token) = token {
                 events.push(Event { token, readiness });
@@ -426,6 +440,7 @@ impl Network {
                 self.listeners.remove(token);
             }
         }
+        self.crash_udp(host);
         let connections: Vec<Token> = self.connections.iter().map(|(token, _)| token).collect();
         for connection in connections {
             for side in 0..2 {

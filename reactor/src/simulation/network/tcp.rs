@@ -66,9 +66,13 @@ impl Network {
     }
 
     pub(super) fn arrive_after(&mut self, latency: Duration, what: What) {
+        if let What::Datagram(key) = what {
+            return self.datagram_arrives_after(latency, key);
+        }
         let mut at = self.now.saturating_add(latency);
         // What one side gets from the other keeps its order.
-        if let Some(sender) = self.side_mut(what.target().peer()) {
+        let sender = what.target().map(SocketId::peer);
+        if let Some(sender) = sender.and_then(|sender| self.side_mut(sender)) {
             at = at.max(sender.last_arrival + Duration::from_nanos(1));
             sender.last_arrival = at;
         }
@@ -77,7 +81,9 @@ impl Network {
 
     /// Sends something to the other side; says whether it left for good.
     pub(super) fn send(&mut self, what: What, size: usize) -> bool {
-        let target = what.target();
+        let Some(target) = what.target() else {
+            return false;
+        };
         let (Some(to), Some(from)) = (
             self.side(target).map(|side| side.host),
             self.side(target.peer()).map(|side| side.host),
@@ -291,7 +297,13 @@ impl Network {
     }
 
     pub(super) fn happen(&mut self, what: What) {
-        let socket = what.target();
+        let socket = match what {
+            What::Datagram(flying) => return self.datagram_arrives(flying),
+            _ => match what.target() {
+                Some(socket) => socket,
+                None => return,
+            },
+        };
         // A connection that is over gets nothing any more.
         let Some(side) = self.side(socket) else {
             return;
@@ -322,7 +334,7 @@ impl Network {
                 self.break_off(socket, ErrorKind::ConnectionReset);
             }
             What::Ack(_, arrived, read) => self.acknowledged(socket, Ack { arrived, read }),
-            What::Answer(_) | What::Refusal(_) | What::Reset(_) => {}
+            What::Answer(_) | What::Refusal(_) | What::Reset(_) | What::Datagram(_) => {}
         }
     }
 

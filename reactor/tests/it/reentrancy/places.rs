@@ -37,7 +37,7 @@ pub(super) struct Place {
     pub(super) hears_all: bool,
 }
 
-const fn place(name: &'static str, arrange: fn(&Rc<World>)) -> Place {
+pub(super) const fn place(name: &'static str, arrange: fn(&Rc<World>)) -> Place {
     Place {
         name,
         arrange,
@@ -66,7 +66,7 @@ impl Place {
         self
     }
 
-    const fn own_is_ending(mut self) -> Self {
+    pub(super) const fn own_is_ending(mut self) -> Self {
         self.own_is_ending = true;
         self
     }
@@ -682,7 +682,7 @@ fn act(world: &Rc<World>) -> impl Fn() + use<> + 'static {
 }
 
 /// The same, with what the callback belongs to.
-fn act_on(world: &Rc<World>) -> impl Fn(Target) + use<> + 'static {
+pub(super) fn act_on(world: &Rc<World>) -> impl Fn(Target) + use<> + 'static {
     let weak = Rc::downgrade(world);
     move |own| {
         if let Some(world) = weak.upgrade() {

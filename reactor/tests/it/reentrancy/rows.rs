@@ -62,7 +62,7 @@ fn unix_name() -> String {
     format!("@torsade-row-{}-{count}", std::process::id())
 }
 
-const fn row(function: &'static str, act: Act, expected: [&'static str; 3]) -> Row {
+pub(super) const fn row(function: &'static str, act: Act, expected: [&'static str; 3]) -> Row {
     Row {
         function,
         act,
@@ -109,7 +109,7 @@ impl Producer for Idle {
     fn stop_producing(&mut self) {}
 }
 
-fn say(answer: impl Debug) -> String {
+pub(super) fn say(answer: impl Debug) -> String {
     format!("{answer:?}")
 }
 
@@ -118,7 +118,7 @@ fn is_some<T>(answer: Option<T>) -> String {
 }
 
 /// For functions whose answers vary: that they answer is what is stated.
-fn looked<T>(_: T) -> String {
+pub(super) fn looked<T>(_: T) -> String {
     "looked".into()
 }
 

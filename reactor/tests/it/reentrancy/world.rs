@@ -10,10 +10,11 @@ use torsade_reactor::task::{CooperativeTask, Cooperator, LoopingCall, TimerServi
 use torsade_reactor::{
     Address, AsyncFd, Channel, ChannelEvent, DelayedCall, Guest, Hook, Interest, Job, Mode, Ping,
     PoolLimits, Port, Protocol, Reactor, Remote, Sender, Signal, SignalWatcher, SoonCall,
-    ThreadPool, Transport, Watch, WeakReactor,
+    ThreadPool, Transport, UdpTransport, Watch, WeakReactor,
 };
 
 use super::SETTLED;
+use super::datagrams::{self, Listener};
 use super::places::Place;
 use super::rows::{AT_ONCE, CALLED, NONE, Row, SILENT};
 use crate::common::reactor;
@@ -69,6 +70,7 @@ kinds! {
     Job(Job),
     Port(Port),
     Transport(Transport<Peer>),
+    Udp(UdpTransport<Listener>),
     Looping(LoopingCall),
     Cooperator(Cooperator),
     Task(CooperativeTask),
@@ -89,6 +91,7 @@ impl Kind {
                 | Self::Ping
                 | Self::Transport
                 | Self::Port
+                | Self::Udp
         )
     }
 }
@@ -153,6 +156,8 @@ pub(super) struct World {
     /// Transports that were connected before the loop began, and the peers' ends of them.
     living: RefCell<Option<Transport<Peer>>>,
     lost: RefCell<Option<Transport<Peer>>>,
+    /// A UDP port that has stopped before the loop began.
+    stopped: RefCell<Option<UdpTransport<Listener>>>,
     /// What must not be dropped before the end.
     kept: RefCell<Vec<Box<dyn std::any::Any>>>,
 }
@@ -171,6 +176,7 @@ impl World {
             ended_early: Cell::new(false),
             living: RefCell::default(),
             lost: RefCell::default(),
+            stopped: RefCell::default(),
             kept: RefCell::default(),
         });
         if row.act.kind() == Kind::Transport {
@@ -184,6 +190,13 @@ impl World {
                 .expect("it can look");
             world.living.replace(Some(living));
             world.lost.replace(Some(lost));
+        }
+        if row.act.kind() == Kind::Udp {
+            let reactor = world.reactor_now();
+            let stopped = datagrams::listen(&reactor, Listener::default());
+            drop(stopped.stop_listening());
+            reactor.turn(Some(Duration::ZERO)).expect("it can look");
+            world.stopped.replace(Some(stopped));
         }
         world
     }
@@ -309,7 +322,7 @@ impl World {
     pub(super) fn end(&self) {
         self.stop_services();
         let kept = self.kept.take();
-        let transports = (self.living.take(), self.lost.take());
+        let transports = (self.living.take(), self.lost.take(), self.stopped.take());
         let reactor = self.take_reactor();
         drop(reactor);
         // The place has a handle no longer, if it had one.
@@ -391,6 +404,7 @@ impl World {
                 Target::Sender(sender)
             }
             Kind::Transport => Target::Transport(self.lost.borrow().clone()?),
+            Kind::Udp => Target::Udp(self.stopped.borrow().clone()?),
             _ => self.make(kind, &reactor, &fate)?,
         };
         match &target {
@@ -475,6 +489,7 @@ impl World {
                 Target::Port(port.expect("loopback can listen"))
             }
             Kind::Transport => Target::Transport(self.living.borrow().clone()?),
+            Kind::Udp => Target::Udp(datagrams::listen(reactor, Listener::hearing(comes))),
             Kind::Looping => {
                 let looping = LoopingCall::new(reactor, comes);
                 drop(quiet(looping.start_later(Duration::ZERO).map(drop)));

@@ -1,0 +1,122 @@
+//! A host's socket for datagrams, as its reactor holds it.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
+
+use crate::driver::DatagramSocket;
+use crate::slab::Token;
+use crate::sockets::SocketOption;
+use crate::udp::{DatagramOption, MulticastGroup};
+
+use super::driver::crashed;
+use super::network::udp::RECEIVE_BUFFER;
+use super::network::{HostId, Network};
+use super::world::World;
+
+pub(super) struct HostDatagrams {
+    pub(super) id: Token,
+    pub(super) network: Rc<RefCell<Network>>,
+    pub(super) dead: Rc<Cell<bool>>,
+    pub(super) peer: Cell<Option<SocketAddr>>,
+    /// Known also when the host has crashed.
+    pub(super) address: Cell<SocketAddr>,
+    pub(super) host: HostId,
+    pub(super) world: Weak<World>,
+}
+
+impl HostDatagrams {
+    fn living<T>(&self, act: impl FnOnce(&mut Network) -> io::Result<T>) -> io::Result<T> {
+        if self.dead.get() {
+            return Err(crashed());
+        }
+        act(&mut self.network.borrow_mut())
+    }
+}
+
+impl DatagramSocket for HostDatagrams {
+    fn watch(&self, token: Token) -> io::Result<()> {
+        self.living(|network| {
+            network.watch_udp(self.id, token);
+            Ok(())
+        })
+    }
+
+    fn local_address(&self) -> io::Result<SocketAddr> {
+        if !self.dead.get() {
+            self.address
+                .set(self.network.borrow().udp_address(self.id)?);
+        }
+        Ok(self.address.get())
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.peer.get()
+    }
+
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        if self.dead.get() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.network.borrow_mut().receive_udp(self.id, buffer)
+    }
+
+    fn send(&self, data: &[u8], to: Option<SocketAddr>) -> io::Result<()> {
+        if let Some(world) = self.world.upgrade().filter(|_| !self.dead.get()) {
+            world.about_to_write(self.host);
+        }
+        if self.dead.get() {
+            // Into the void: nobody may hear that the machine has crashed.
+            return Ok(());
+        }
+        self.network.borrow_mut().send_udp(self.id, data, to)
+    }
+
+    fn connect(&self, peer: Option<SocketAddr>) -> io::Result<()> {
+        self.peer.set(peer);
+        if self.dead.get() {
+            return Ok(());
+        }
+        self.network.borrow_mut().connect_udp(self.id, peer)
+    }
+
+    fn set_option(&self, option: &SocketOption) -> io::Result<()> {
+        match option {
+            SocketOption::NoDelay(_)
+            | SocketOption::KeepAlive(_)
+            | SocketOption::ResetOnClose(_)
+            | SocketOption::QuickAck(_) => Err(ErrorKind::Unsupported.into()),
+            // The others change nothing that a program could see here.
+            _ => Ok(()),
+        }
+    }
+
+    fn set_datagram_option(&self, option: DatagramOption) -> io::Result<()> {
+        if self.dead.get() {
+            return Ok(());
+        }
+        self.network.borrow_mut().set_udp_option(self.id, option)
+    }
+
+    fn set_membership(&self, group: &MulticastGroup, member: bool) -> io::Result<()> {
+        if self.dead.get() {
+            return Ok(());
+        }
+        self.network
+            .borrow_mut()
+            .set_membership(self.id, group, member)
+    }
+
+    fn buffer_sizes(&self) -> io::Result<(usize, usize)> {
+        Ok((super::lane::SEND_BUFFER, RECEIVE_BUFFER))
+    }
+}
+
+impl Drop for HostDatagrams {
+    fn drop(&mut self) {
+        if !self.dead.get() {
+            self.network.borrow_mut().close_udp(self.id);
+        }
+    }
+}

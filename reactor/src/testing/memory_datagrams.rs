@@ -1,0 +1,257 @@
+//! A UDP port that records what it is asked to send, and has no network.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use crate::address::Address;
+use crate::descriptor::Readiness;
+use crate::driver::DatagramSocket;
+use crate::reactor::Reactor;
+use crate::slab::Token;
+use crate::sockets::SocketOption;
+use crate::udp::{
+    DATAGRAM_MAX, DatagramOption, DatagramProtocol, MulticastGroup, ToUdpAddress, UdpOptions,
+    UdpTransport, listen_on,
+};
+
+/// What [`MemoryDatagrams`] is bound to: an address for documentation, of RFC 5737.
+const HOST: SocketAddr = SocketAddr::new(
+    std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+    4000,
+);
+
+/// A UDP port without a network, for a test that plays the peers itself. Twisted's
+/// `FakeDatagramTransport`.
+///
+/// The transport is a real one, with its queue and its errors; only the socket below it is memory.
+/// What is sent is kept until it is [taken](Self::take_sent); datagrams come when the test says
+/// [`receive`](Self::receive), which calls the protocol at once, unless it is busy. Several
+/// protocols that speak to each other want a [`Simulation`](super::Simulation) instead.
+///
+/// # Examples
+///
+/// ```
+/// use torsade_reactor::testing::{MemoryDatagrams, virtual_time_reactor};
+/// use torsade_reactor::{Address, DatagramProtocol, UdpTransport};
+///
+/// struct Echo;
+///
+/// impl DatagramProtocol for Echo {
+///     fn datagram_received(&mut self, transport: &UdpTransport<Self>, data: &[u8], from: &Address) {
+///         transport.write_to(data, from);
+///     }
+/// }
+///
+/// let datagrams = MemoryDatagrams::new(&virtual_time_reactor());
+/// datagrams.listen(Echo);
+/// datagrams.receive("hello", "192.0.2.7:5000");
+/// let sent = datagrams.take_sent();
+/// assert_eq!(sent[0].0, b"hello");
+/// assert_eq!(sent[0].1.to_string(), "192.0.2.7:5000");
+/// ```
+#[derive(Clone)]
+pub struct MemoryDatagrams {
+    reactor: Reactor,
+    wire: Rc<Wire>,
+}
+
+/// A datagram, and who sent it.
+type Come = (Vec<u8>, SocketAddr);
+
+/// What the test and the socket share.
+#[derive(Default)]
+struct Wire {
+    token: Cell<Option<Token>>,
+    inbox: RefCell<VecDeque<io::Result<Come>>>,
+    sent: RefCell<Vec<(Vec<u8>, Address)>>,
+    congested: Cell<bool>,
+    refuses_next: Cell<Option<io::Error>>,
+    closed: Cell<bool>,
+}
+
+impl MemoryDatagrams {
+    /// A socket on `192.0.2.1:4000` that nobody has yet.
+    #[must_use]
+    pub fn new(reactor: &Reactor) -> Self {
+        Self {
+            reactor: reactor.clone(),
+            wire: Rc::default(),
+        }
+    }
+
+    /// Seats a protocol on it.
+    ///
+    /// # Panics
+    ///
+    /// There is one already.
+    pub fn listen<P: DatagramProtocol>(&self, protocol: P) -> UdpTransport<P> {
+        self.listen_with(&UdpOptions::new(), protocol)
+    }
+
+    /// The same with options, of which the limits and the longest datagram have an effect.
+    ///
+    /// # Panics
+    ///
+    /// There is one already.
+    pub fn listen_with<P: DatagramProtocol>(
+        &self,
+        options: &UdpOptions,
+        protocol: P,
+    ) -> UdpTransport<P> {
+        assert!(
+            self.wire.token.get().is_none(),
+            "there is a protocol already"
+        );
+        let socket = MemorySocket {
+            wire: Rc::clone(&self.wire),
+            peer: Cell::new(None),
+        };
+        listen_on(self.reactor.core(), Box::new(socket), options, protocol)
+    }
+
+    /// A datagram comes, from whom the test says.
+    ///
+    /// # Panics
+    ///
+    /// `from` is no address, or the datagram is longer than 65 535 bytes.
+    pub fn receive(&self, datagram: impl AsRef<[u8]>, from: impl ToUdpAddress) {
+        let from = from.to_udp_address().expect("an IP address and a port");
+        let datagram = datagram.as_ref().to_vec();
+        assert!(datagram.len() <= DATAGRAM_MAX, "no datagram is so long");
+        self.come(Ok((datagram, from)));
+    }
+
+    /// The peer's host says that nobody listens there.
+    pub fn refuse(&self) {
+        self.fail(ErrorKind::ConnectionRefused.into());
+    }
+
+    /// The system says that something is wrong.
+    pub fn fail(&self, error: io::Error) {
+        self.come(Err(error));
+    }
+
+    fn come(&self, what: io::Result<Come>) {
+        self.wire.inbox.borrow_mut().push_back(what);
+        self.tell(|news| news.readable = true);
+    }
+
+    /// The next datagram is not sent, for this reason.
+    pub fn fail_to_send(&self, error: io::Error) {
+        self.wire.refuses_next.set(Some(error));
+    }
+
+    /// The system takes no more, or takes more again.
+    pub fn set_congested(&self, congested: bool) {
+        self.wire.congested.set(congested);
+        if !congested {
+            self.tell(|news| news.writable = true);
+        }
+    }
+
+    /// Takes what was sent since the last time, and to whom.
+    #[must_use]
+    pub fn take_sent(&self) -> Vec<(Vec<u8>, Address)> {
+        self.wire.sent.take()
+    }
+
+    /// Whether the port has been stopped.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.wire.closed.get()
+    }
+
+    fn tell(&self, mark: impl FnOnce(&mut Readiness)) {
+        let mut news = Readiness {
+            readable: false,
+            writable: false,
+            hangup: false,
+            broken: false,
+            urgent: false,
+        };
+        mark(&mut news);
+        if let Some(token) = self.wire.token.get() {
+            self.reactor.core().deliver(token, news);
+        }
+    }
+}
+
+impl fmt::Debug for MemoryDatagrams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryDatagrams")
+            .field("to_receive", &self.wire.inbox.borrow().len())
+            .field("sent", &self.wire.sent.borrow().len())
+            .finish_non_exhaustive()
+    }
+}
+
+struct MemorySocket {
+    wire: Rc<Wire>,
+    peer: Cell<Option<SocketAddr>>,
+}
+
+impl DatagramSocket for MemorySocket {
+    fn watch(&self, token: Token) -> io::Result<()> {
+        self.wire.token.set(Some(token));
+        Ok(())
+    }
+
+    fn local_address(&self) -> io::Result<SocketAddr> {
+        Ok(HOST)
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.peer.get()
+    }
+
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let next = self.wire.inbox.borrow_mut().pop_front();
+        let (data, from) = next.unwrap_or_else(|| Err(ErrorKind::WouldBlock.into()))?;
+        buffer[..data.len()].copy_from_slice(&data);
+        Ok((data.len(), from))
+    }
+
+    fn send(&self, data: &[u8], to: Option<SocketAddr>) -> io::Result<()> {
+        if self.wire.congested.get() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if let Some(error) = self.wire.refuses_next.take() {
+            return Err(error);
+        }
+        let to = to.or(self.peer.get()).ok_or(ErrorKind::NotConnected)?;
+        let mut sent = self.wire.sent.borrow_mut();
+        sent.push((data.to_vec(), Address::Udp(to)));
+        Ok(())
+    }
+
+    fn connect(&self, peer: Option<SocketAddr>) -> io::Result<()> {
+        self.peer.set(peer);
+        Ok(())
+    }
+
+    fn set_option(&self, _option: &SocketOption) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_datagram_option(&self, _option: DatagramOption) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_membership(&self, _group: &MulticastGroup, _member: bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn buffer_sizes(&self) -> io::Result<(usize, usize)> {
+        Ok((0, 0))
+    }
+}
+
+impl Drop for MemorySocket {
+    fn drop(&mut self) {
+        self.wire.closed.set(true);
+    }
+}

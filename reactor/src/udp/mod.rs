@@ -1,0 +1,44 @@
+//! Datagrams: what programs write, what they hold, and the socket between.
+//!
+//! A [`DatagramProtocol`] sits on a UDP port; its [`UdpTransport`] is what it sends with. One
+//! protocol serves all peers: a datagram comes with the address of who sent it.
+//!
+//! # Order
+//!
+//! Datagrams leave in the order in which they were sent from a port, at once: what the system
+//! does not take for the moment waits in a queue, and nothing overtakes it. What is received is
+//! told in the order in which the system has it. Whether and when a datagram arrives is the
+//! network's affair: it may be lost, come twice, or late.
+//!
+//! `start_protocol` is first and once, `stop_protocol` last and once. No method of a protocol is
+//! called from inside another.
+//!
+//! # Bounds
+//!
+//! A port is read for [`SHARE`](port::SHARE) in a turn, then the others have theirs. What waits to be sent:
+//! [`UdpLimits::queue_max`].
+//!
+//! # Not here
+//!
+//! No system (see `driver/udp.rs`), no simulated network (see `simulation/network/udp.rs`), no
+//! fake one (see `testing/memory_datagrams.rs`).
+
+mod address;
+mod error;
+mod listen;
+mod multicast;
+mod options;
+pub(crate) mod port;
+mod protocol;
+mod queue;
+mod transport;
+
+pub use self::address::ToUdpAddress;
+pub use self::error::UdpError;
+pub(crate) use self::listen::listen_on;
+pub(crate) use self::multicast::DatagramOption;
+pub use self::multicast::{MulticastGroup, MulticastInterface};
+pub(crate) use self::options::DATAGRAM_MAX;
+pub use self::options::{UdpLimits, UdpOptions};
+pub use self::protocol::DatagramProtocol;
+pub use self::transport::UdpTransport;

@@ -1,0 +1,122 @@
+//! How a UDP port is opened, and what it may hold.
+
+use crate::sockets::SocketOption;
+
+/// The longest datagram that a port is given, if nobody asks for less: whatever UDP can carry.
+pub(crate) const DATAGRAM_MAX: usize = 65_535;
+
+/// How a UDP port is opened.
+///
+/// # Examples
+///
+/// ```
+/// use torsade_reactor::UdpOptions;
+///
+/// let options = UdpOptions::new().broadcast(true).datagram_max(1500);
+/// assert_ne!(options, UdpOptions::new());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UdpOptions {
+    pub(crate) reuse_port: bool,
+    pub(crate) only_v6: bool,
+    pub(crate) broadcast: bool,
+    pub(crate) datagram_max: usize,
+    pub(crate) limits: UdpLimits,
+    pub(crate) options: Vec<SocketOption>,
+}
+
+impl UdpOptions {
+    /// What a program wants as a rule.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            reuse_port: false,
+            only_v6: false,
+            broadcast: false,
+            datagram_max: DATAGRAM_MAX,
+            limits: UdpLimits::default(),
+            options: Vec::new(),
+        }
+    }
+
+    /// Whether several ports, of several processes as a rule, may have the same address
+    /// (`SO_REUSEADDR` and `SO_REUSEPORT`). Each of them gets what goes to a group or to all;
+    /// of what goes to the address itself, each its share. All of them have to say so. Not by
+    /// default. Twisted's `listenMultiple`.
+    #[must_use]
+    pub fn reuse_port(mut self, on: bool) -> Self {
+        self.reuse_port = on;
+        self
+    }
+
+    /// Whether a port on an IPv6 address, `[::]` above all, leaves IPv4 alone
+    /// (`IPV6_V6ONLY`). By default it takes both, and an IPv4 peer's address looks like
+    /// `::ffff:192.0.2.1`.
+    #[must_use]
+    pub fn only_v6(mut self, on: bool) -> Self {
+        self.only_v6 = on;
+        self
+    }
+
+    /// Whether it may send to broadcast addresses (`SO_BROADCAST`). Not by default. See also
+    /// [`UdpTransport::set_broadcast`](crate::UdpTransport::set_broadcast).
+    #[must_use]
+    pub fn broadcast(mut self, on: bool) -> Self {
+        self.broadcast = on;
+        self
+    }
+
+    /// The longest datagram that the protocol is given whole, in bytes: of a longer one it is
+    /// told so ([`DatagramProtocol::datagram_truncated`](crate::DatagramProtocol::datagram_truncated)).
+    /// By default as long as they come: it costs no memory. Twisted's `maxPacketSize`.
+    #[must_use]
+    pub fn datagram_max(mut self, bytes: usize) -> Self {
+        self.datagram_max = bytes;
+        self
+    }
+
+    /// What may wait to be sent.
+    #[must_use]
+    pub fn limits(mut self, limits: UdpLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// An option of the socket, set before it is bound. One that is TCP's is an error.
+    #[must_use]
+    pub fn option(mut self, option: SocketOption) -> Self {
+        self.options.push(option);
+        self
+    }
+}
+
+impl Default for UdpOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How much may wait to be sent, when the system takes no more for the moment.
+///
+/// A datagram counts with its length and 64 bytes, for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UdpLimits {
+    /// Above this the writer is paused: 64 KiB.
+    pub queue_high: usize,
+    /// At this it goes on: 16 KiB.
+    pub queue_low: usize,
+    /// What would exceed this is dropped, with [`UdpError::QueueFull`](crate::UdpError::QueueFull):
+    /// 1 MiB. What is too old when it arrives is of no use to anybody.
+    pub queue_max: usize,
+}
+
+impl Default for UdpLimits {
+    fn default() -> Self {
+        Self {
+            // asyncio's marks, which are the same for datagrams as for streams.
+            queue_high: 64 * 1024,
+            queue_low: 16 * 1024,
+            queue_max: 1024 * 1024,
+        }
+    }
+}

@@ -1,0 +1,526 @@
+//! One UDP socket: receiving, sending, stopping.
+//!
+//! Nothing calls the protocol from inside a method: what is to be told is noted, and told when
+//! the callback at hand has returned.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use torsade_deferred::{Deferred, Trigger, succeed};
+
+use crate::core::{Core, Source};
+use crate::descriptor::Readiness;
+use crate::driver::DatagramSocket;
+use crate::reactor::Reactor;
+use crate::slab::Token;
+use crate::udp::options::DATAGRAM_MAX;
+use crate::udp::queue::Queue;
+use crate::udp::{UdpError, UdpLimits, UdpOptions};
+
+/// What one port may receive in a turn, so that a flood starves nobody: datagrams, and bytes
+/// (Twisted's bound).
+pub(crate) const SHARE: (usize, usize) = (64, 256 * 1024);
+
+/// Errors that are noted for one callback; what is wrong with more sends than that is the same.
+const NEWS_MAX: usize = 64;
+
+/// Sends that are tried again because the system had something else to say.
+const TRIES: usize = 4;
+
+/// A port that receives and sends.
+pub(crate) struct UdpPort {
+    core: Rc<Core>,
+    token: Token,
+    host: Cell<SocketAddr>,
+    peer: Cell<Option<SocketAddr>>,
+    /// `None` when it has stopped.
+    socket: RefCell<Option<Box<dyn DatagramSocket>>>,
+    /// `None` when it has heard of that, too.
+    receiver: RefCell<Option<Rc<dyn DatagramReceiver>>>,
+    queue: RefCell<Queue>,
+    /// What is to be told when the callback at hand has returned.
+    news: RefCell<VecDeque<News>>,
+    /// They wait for the end.
+    stopped: RefCell<Vec<Trigger<()>>>,
+    limits: Cell<UdpLimits>,
+    datagram_max: usize,
+    /// There may be something to receive.
+    readable: Cell<bool>,
+    /// The system took what it was given last.
+    writable: Cell<bool>,
+    paused: Cell<bool>,
+    /// The writer was told to pause.
+    choked: Cell<bool>,
+    /// News are being told.
+    telling: Cell<bool>,
+    dirty: Cell<bool>,
+    again: Cell<bool>,
+    background: Cell<bool>,
+    /// The machine has crashed.
+    halted: Cell<bool>,
+}
+
+/// What is to be told.
+pub(super) enum News {
+    Refused,
+    Error(UdpError),
+    WritePaused,
+    WriteResumed,
+}
+
+/// Who is told: a protocol in its seat.
+pub(super) trait DatagramReceiver {
+    /// A datagram of `length` bytes has come; `data` is all of it, or its beginning.
+    fn datagram_received(self: Rc<Self>, data: &[u8], length: usize, from: SocketAddr);
+
+    fn told(self: Rc<Self>, news: News);
+
+    /// The end.
+    fn stopped(self: Rc<Self>);
+}
+
+impl UdpPort {
+    /// Puts a socket under the reactor's eyes.
+    pub(super) fn open(
+        core: &Rc<Core>,
+        socket: Box<dyn DatagramSocket>,
+        options: &UdpOptions,
+    ) -> io::Result<Rc<Self>> {
+        let host = socket.local_address()?;
+        let peer = socket.peer();
+        let port = core.add_source(|token| {
+            Rc::new(Self {
+                core: Rc::clone(core),
+                token,
+                host: Cell::new(host),
+                peer: Cell::new(peer),
+                socket: RefCell::new(Some(socket)),
+                receiver: RefCell::default(),
+                queue: RefCell::default(),
+                news: RefCell::default(),
+                stopped: RefCell::default(),
+                limits: Cell::new(options.limits),
+                datagram_max: options.datagram_max.min(DATAGRAM_MAX),
+                readable: Cell::new(false),
+                writable: Cell::new(true),
+                paused: Cell::new(false),
+                choked: Cell::new(false),
+                telling: Cell::new(false),
+                dirty: Cell::new(false),
+                again: Cell::new(false),
+                background: Cell::new(false),
+                halted: Cell::new(false),
+            })
+        });
+        let watched = match port.socket.borrow().as_ref() {
+            Some(socket) => socket.watch(port.token),
+            None => Ok(()),
+        };
+        if let Err(error) = watched {
+            core.remove_source(port.token);
+            drop(port.socket.take());
+            return Err(error);
+        }
+        Ok(port)
+    }
+
+    pub(super) fn set_receiver(&self, receiver: Rc<dyn DatagramReceiver>) {
+        self.receiver.replace(Some(receiver));
+    }
+
+    /// Asks the socket, while there is one.
+    pub(super) fn ask<T>(
+        &self,
+        question: impl FnOnce(&dyn DatagramSocket) -> Result<T, UdpError>,
+    ) -> Result<T, UdpError> {
+        match self.socket.borrow().as_ref() {
+            Some(socket) => question(&**socket),
+            None => Err(UdpError::Stopped),
+        }
+    }
+
+    pub(super) fn reactor(&self) -> Reactor {
+        Reactor::of(&self.core)
+    }
+
+    pub(super) fn core(&self) -> &Rc<Core> {
+        &self.core
+    }
+
+    pub(super) fn host(&self) -> SocketAddr {
+        self.host.get()
+    }
+
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.peer.get()
+    }
+
+    pub(super) fn is_listening(&self) -> bool {
+        self.socket.borrow().is_some()
+    }
+
+    pub(super) fn unsent(&self) -> usize {
+        self.queue.borrow().len()
+    }
+
+    pub(super) fn background(&self) -> &Cell<bool> {
+        &self.background
+    }
+
+    pub(super) fn limits(&self) -> UdpLimits {
+        self.limits.get()
+    }
+
+    pub(super) fn set_limits(&self, limits: UdpLimits) {
+        self.limits.set(limits);
+        self.mark_dirty();
+    }
+
+    pub(super) fn pause_reading(&self) {
+        self.paused.set(true);
+    }
+
+    pub(super) fn resume_reading(&self) {
+        if self.paused.replace(false) && self.readable.get() {
+            self.mark_again();
+        }
+    }
+
+    /// Sends a datagram, or has it wait until the system takes it.
+    pub(super) fn send(&self, data: &[u8], to: Option<SocketAddr>) -> Result<(), UdpError> {
+        self.ask(|socket| {
+            let to = self.destination(to)?;
+            if data.len() > DATAGRAM_MAX {
+                return Err(UdpError::TooLong { length: data.len() });
+            }
+            let may = self.queue.borrow().is_empty() && self.writable.get();
+            if may && self.hand_over(socket, data, to)? {
+                return Ok(());
+            }
+            let limit = self.limits.get().queue_max;
+            if !self.queue.borrow_mut().push(data, to, limit) {
+                return Err(UdpError::QueueFull { limit });
+            }
+            self.mark_dirty();
+            Ok(())
+        })
+    }
+
+    /// Sends a datagram; the protocol is told if it cannot be sent.
+    pub(super) fn write(&self, data: &[u8], to: Option<SocketAddr>) {
+        self.mind(self.send(data, to));
+    }
+
+    /// Has the protocol told of what went wrong.
+    pub(super) fn mind(&self, sent: Result<(), UdpError>) {
+        match sent {
+            // Dropped, as what is written to a connection that is over.
+            Ok(()) | Err(UdpError::Stopped) => {}
+            Err(error) => self.note(News::Error(error)),
+        }
+    }
+
+    /// Where a datagram goes: `None` for the peer that the socket is connected to.
+    fn destination(&self, to: Option<SocketAddr>) -> Result<Option<SocketAddr>, UdpError> {
+        match (to, self.peer.get()) {
+            (None, None) => Err(UdpError::NotConnected),
+            (None, Some(_)) => Ok(None),
+            (Some(to), Some(peer)) if is_same(to, peer) => Ok(None),
+            (Some(_), Some(peer)) => Err(UdpError::Connected { peer }),
+            (Some(to), None) => self.of_our_family(to).map(Some),
+        }
+    }
+
+    fn of_our_family(&self, to: SocketAddr) -> Result<SocketAddr, UdpError> {
+        let host = self.host.get();
+        if to.is_ipv4() != host.is_ipv4() {
+            return Err(UdpError::WrongFamily { to, host });
+        }
+        Ok(to)
+    }
+
+    /// Gives the system a datagram. `false`: not now.
+    fn hand_over(
+        &self,
+        socket: &dyn DatagramSocket,
+        data: &[u8],
+        to: Option<SocketAddr>,
+    ) -> Result<bool, UdpError> {
+        for _ in 0..TRIES {
+            let Err(error) = socket.send(data, to) else {
+                return Ok(true);
+            };
+            match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    self.writable.set(false);
+                    return Ok(false);
+                }
+                io::ErrorKind::Interrupted => {}
+                // The answer to an earlier datagram; this one has not been sent yet.
+                io::ErrorKind::ConnectionRefused => self.note(News::Refused),
+                _ => {
+                    let to = to.or(self.peer.get()).unwrap_or(self.host.get());
+                    return Err(UdpError::of_sending(error, to, data.len()));
+                }
+            }
+        }
+        // Whoever has that much to say does not send, either: as if it were lost on its way.
+        Ok(true)
+    }
+
+    fn flush(&self) {
+        while self.writable.get() {
+            let sent = {
+                let (socket, queue) = (self.socket.borrow(), self.queue.borrow());
+                let (Some(socket), Some(first)) = (socket.as_ref(), queue.front()) else {
+                    return;
+                };
+                self.hand_over(&**socket, &first.data, first.to)
+            };
+            match sent {
+                Ok(false) => return,
+                Ok(true) => {}
+                Err(error) => self.note(News::Error(error)),
+            }
+            self.queue.borrow_mut().drop_front();
+        }
+    }
+
+    /// Notes what is to be told when the callback at hand has returned.
+    fn note(&self, news: News) {
+        if !self.is_listening() {
+            return;
+        }
+        let mut noted = self.news.borrow_mut();
+        if matches!(news, News::Refused) && matches!(noted.back(), Some(News::Refused)) {
+            return;
+        }
+        if noted.len() < NEWS_MAX {
+            noted.push_back(news);
+        }
+        if self.telling.get() {
+            // Who causes an error whenever it is told of one must not keep the loop.
+            self.mark_again();
+        } else {
+            self.mark_dirty();
+        }
+    }
+
+    fn mind_the_marks(&self) {
+        let (size, limits) = (self.queue.borrow().size(), self.limits.get());
+        let choked = self.choked.get();
+        if !choked && size > limits.queue_high {
+            self.choked.set(true);
+            self.note(News::WritePaused);
+        } else if choked && size <= limits.queue_low {
+            self.choked.set(false);
+            self.note(News::WriteResumed);
+        }
+    }
+
+    fn tell_news(&self) {
+        if self.news.borrow().is_empty() {
+            return;
+        }
+        let news = self.news.take();
+        self.telling.set(true);
+        for news in news {
+            self.tell(|receiver| receiver.told(news));
+        }
+        self.telling.set(false);
+    }
+
+    /// Calls the receiver, if it is to hear anything any more. Its seat catches its panics.
+    fn tell(&self, event: impl FnOnce(Rc<dyn DatagramReceiver>)) {
+        let listening = !self.halted.get() && self.is_listening();
+        let receiver = self.receiver.borrow().clone();
+        if let Some(receiver) = receiver.filter(|_| listening) {
+            event(receiver);
+        }
+    }
+
+    fn mark_dirty(&self) {
+        if !self.dirty.replace(true) {
+            self.core.settle_later(self.token);
+        }
+    }
+
+    fn mark_again(&self) {
+        if !self.again.replace(true) {
+            self.core.ready_again(self.token);
+        }
+    }
+
+    fn is_reading(&self) -> bool {
+        self.readable.get() && !self.paused.get() && self.is_listening()
+    }
+
+    /// Takes in what is there, within the bounds of a turn.
+    fn receive(&self) {
+        if !self.is_reading() {
+            return;
+        }
+        let (datagrams, mut bytes) = SHARE;
+        let mut buffer = self.core.buffers.take_for_reading();
+        for _ in 0..datagrams {
+            let received = match self.socket.borrow().as_ref() {
+                Some(socket) => socket.receive(&mut buffer),
+                None => break,
+            };
+            match received {
+                Ok((length, from)) => {
+                    bytes = bytes.saturating_sub(length);
+                    self.take_in(&buffer[..length], from);
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => self.readable.set(false),
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::ConnectionRefused => self.note(News::Refused),
+                    _ => self.note(News::Error(error.into())),
+                },
+            }
+            self.core.settle();
+            if bytes == 0 || !self.is_reading() {
+                break;
+            }
+        }
+        self.core.buffers.return_from_reading(buffer);
+        if self.is_reading() {
+            self.mark_again();
+        }
+    }
+
+    fn take_in(&self, data: &[u8], from: SocketAddr) {
+        // What came from others before the port was connected is there still.
+        if self.peer.get().is_none_or(|peer| is_same(peer, from)) {
+            let shown = &data[..data.len().min(self.datagram_max)];
+            self.tell(|receiver| receiver.datagram_received(shown, data.len(), from));
+        }
+    }
+
+    pub(super) fn connect(&self, peer: SocketAddr) -> Result<(), UdpError> {
+        if let Some(peer) = self.peer.get() {
+            return Err(UdpError::Connected { peer });
+        }
+        let peer = self.of_our_family(peer)?;
+        self.set_peer(Some(peer))
+    }
+
+    pub(super) fn disconnect(&self) -> Result<(), UdpError> {
+        if self.peer.get().is_none() && self.is_listening() {
+            return Ok(());
+        }
+        self.set_peer(None)
+    }
+
+    fn set_peer(&self, peer: Option<SocketAddr>) -> Result<(), UdpError> {
+        self.ask(|socket| {
+            // What waits goes to whom it was sent.
+            socket.connect(peer)?;
+            self.peer.set(peer);
+            self.host.set(socket.local_address()?);
+            Ok(())
+        })
+    }
+
+    /// Closes the socket. The protocol hears of it when the callback at hand has returned.
+    pub(super) fn stop_listening(&self) -> Deferred<()> {
+        self.close();
+        if self.receiver.borrow().is_none() || self.halted.get() {
+            return succeed(());
+        }
+        let (trigger, deferred) = Deferred::new();
+        self.stopped.borrow_mut().push(trigger);
+        deferred
+    }
+
+    fn close(&self) {
+        if let Some(socket) = self.socket.take() {
+            drop(socket);
+            self.queue.borrow_mut().clear();
+            self.mark_dirty();
+        }
+    }
+
+    /// The end: leaves the reactor, tells the receiver, then who waits for that.
+    fn end(&self) {
+        self.core.remove_source(self.token);
+        drop(self.news.take());
+        // Detach, then call: the receiver is gone from here when it hears of it.
+        if let Some(receiver) = self.receiver.take() {
+            receiver.stopped();
+        }
+        for trigger in self.stopped.take() {
+            trigger.callback(());
+        }
+    }
+}
+
+/// Scope and flow of IPv6 tell no peers apart.
+fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port() && one.ip() == other.ip()
+}
+
+impl Source for UdpPort {
+    fn ready(self: Rc<Self>, readiness: Readiness) {
+        if readiness.writable && !self.writable.replace(true) {
+            self.mark_dirty();
+            self.core.settle();
+        }
+        if readiness.readable {
+            self.readable.set(true);
+            self.receive();
+        }
+    }
+
+    fn again(self: Rc<Self>) {
+        self.again.set(false);
+        self.tell_news();
+        self.receive();
+    }
+
+    fn settle(self: Rc<Self>) {
+        self.dirty.set(false);
+        if !self.is_listening() {
+            return self.end();
+        }
+        self.flush();
+        self.mind_the_marks();
+        self.tell_news();
+    }
+
+    fn stop(self: Rc<Self>) {
+        self.close();
+    }
+
+    fn halt(&self) {
+        self.halted.set(true);
+    }
+
+    fn vanish(self: Rc<Self>) {
+        self.halted.set(true);
+        let receiver = self.receiver.take();
+        let waiting = mem::take(&mut *self.stopped.borrow_mut());
+        drop((self.socket.take(), receiver, waiting));
+    }
+
+    fn is_background(&self) -> bool {
+        self.background.get()
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UDP port on {}", self.host.get())?;
+        if let Some(peer) = self.peer.get() {
+            write!(f, ", connected to {peer}")?;
+        }
+        match self.unsent() {
+            0 => Ok(()),
+            unsent => write!(f, ", {unsent} datagrams unsent"),
+        }
+    }
+}

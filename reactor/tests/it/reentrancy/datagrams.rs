@@ -1,0 +1,419 @@
+//! The callbacks and the functions of UDP ports.
+
+#![expect(
+    clippy::unit_arg,
+    reason = "what answers nothing is shown as what it answers"
+)]
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::rc::Rc;
+
+use torsade_deferred::{Failure, succeed};
+use torsade_reactor::testing::MemoryDatagrams;
+use torsade_reactor::{
+    Address, DatagramProtocol, MulticastGroup, MulticastInterface, Reactor, SocketOption, UdpError,
+    UdpLimits, UdpOptions, UdpTransport,
+};
+
+use super::places::{Place, act_on, place};
+use super::rows::{Row, looked, row, say};
+use super::world::{Act, Target, World};
+
+/// Calls what it is given, when its moment comes.
+#[derive(Default)]
+pub(super) struct Listener {
+    started: OnUdp,
+    received: OnUdp,
+    truncated: OnUdp,
+    refused: OnUdp,
+    error: OnUdp,
+    paused: OnUdp,
+    resumed: OnUdp,
+    stopped: OnUdp,
+    own: Option<UdpTransport<Self>>,
+}
+
+type OnUdp = Option<Box<dyn FnMut(&UdpTransport<Listener>)>>;
+
+impl Listener {
+    /// One that calls for every datagram and every error.
+    pub(super) fn hearing(comes: impl Fn() + Clone + 'static) -> Self {
+        let again = comes.clone();
+        Self {
+            received: Some(Box::new(move |_| comes())),
+            error: Some(Box::new(move |_| again())),
+            ..Self::default()
+        }
+    }
+}
+
+fn call(place: &mut OnUdp, transport: &UdpTransport<Listener>) {
+    if let Some(call) = place {
+        call(transport);
+    }
+}
+
+impl DatagramProtocol for Listener {
+    fn start_protocol(&mut self, transport: &UdpTransport<Self>) {
+        call(&mut self.started, transport);
+    }
+
+    fn datagram_received(&mut self, transport: &UdpTransport<Self>, _: &[u8], _: &Address) {
+        call(&mut self.received, transport);
+    }
+
+    fn datagram_truncated(
+        &mut self,
+        transport: &UdpTransport<Self>,
+        _: &[u8],
+        _: &Address,
+        _: usize,
+    ) {
+        call(&mut self.truncated, transport);
+    }
+
+    fn connection_refused(&mut self, transport: &UdpTransport<Self>) {
+        call(&mut self.refused, transport);
+    }
+
+    fn error_received(&mut self, transport: &UdpTransport<Self>, _: UdpError) {
+        call(&mut self.error, transport);
+    }
+
+    fn write_paused(&mut self, transport: &UdpTransport<Self>) {
+        call(&mut self.paused, transport);
+    }
+
+    fn write_resumed(&mut self, transport: &UdpTransport<Self>) {
+        call(&mut self.resumed, transport);
+    }
+
+    fn stop_protocol(&mut self) {
+        if let Some(own) = self.own.take() {
+            call(&mut self.stopped, &own);
+        }
+    }
+}
+
+fn acts(world: &Rc<World>) -> OnUdp {
+    let mut act = Some(act_on(world));
+    Some(Box::new(move |own: &UdpTransport<Listener>| {
+        if let Some(act) = act.take() {
+            act(Target::Udp(own.clone()));
+        }
+    }))
+}
+
+pub(super) fn listen(reactor: &Reactor, protocol: Listener) -> UdpTransport<Listener> {
+    let listening = reactor.listen_udp((Ipv4Addr::LOCALHOST, 0), protocol);
+    listening.expect("loopback can listen")
+}
+
+/// A socket that is memory, for what the system cannot be made to do.
+fn memory(world: &Rc<World>, protocol: Listener) -> (MemoryDatagrams, UdpTransport<Listener>) {
+    let datagrams = MemoryDatagrams::new(&world.reactor_now());
+    let limits = UdpLimits {
+        queue_high: 100,
+        queue_low: 0,
+        ..UdpLimits::default()
+    };
+    let options = UdpOptions::new().limits(limits).datagram_max(4);
+    let transport = datagrams.listen_with(&options, protocol);
+    (datagrams, transport)
+}
+
+/// Has the test do something with such a socket, outside of every callback of its own.
+fn later(world: &Rc<World>, call: impl FnOnce() + 'static) {
+    world.reactor_now().call_soon(call);
+}
+
+const PEER: &str = "192.0.2.7:7";
+
+pub(super) const PLACES: &[Place] = &[
+    place("start_protocol", |world| {
+        let started = acts(world);
+        let listener = Listener {
+            started,
+            ..Listener::default()
+        };
+        let reactor = world.reactor_now();
+        later(world, move || drop(listen(&reactor, listener)));
+    }),
+    place("datagram_received", |world| {
+        let received = acts(world);
+        let listener = Listener {
+            received,
+            ..Listener::default()
+        };
+        let own = listen(&world.reactor_now(), listener);
+        own.write_to("hello", own.host());
+    }),
+    place("datagram_truncated", |world| {
+        let truncated = acts(world);
+        let listener = Listener {
+            truncated,
+            ..Listener::default()
+        };
+        let (datagrams, _) = memory(world, listener);
+        later(world, move || datagrams.receive("hello", PEER));
+    }),
+    place("connection_refused", |world| {
+        let refused = acts(world);
+        let listener = Listener {
+            refused,
+            ..Listener::default()
+        };
+        let (datagrams, _) = memory(world, listener);
+        later(world, move || datagrams.refuse());
+    }),
+    place("error_received", |world| {
+        let error = acts(world);
+        let listener = Listener {
+            error,
+            ..Listener::default()
+        };
+        let own = listen(&world.reactor_now(), listener);
+        own.write("to nobody");
+    }),
+    place("a datagram protocol's write_paused", |world| {
+        let paused = acts(world);
+        let listener = Listener {
+            paused,
+            ..Listener::default()
+        };
+        let (datagrams, own) = memory(world, listener);
+        datagrams.set_congested(true);
+        own.write_to([0; 100], PEER);
+    }),
+    place("a datagram protocol's write_resumed", |world| {
+        let resumed = acts(world);
+        let listener = Listener {
+            resumed,
+            ..Listener::default()
+        };
+        let (datagrams, own) = memory(world, listener);
+        datagrams.set_congested(true);
+        own.write_to([0; 100], PEER);
+        later(world, move || {
+            own.call(|_, _| ());
+            later_still(&own, move || datagrams.set_congested(false));
+        });
+    }),
+    place("stop_protocol", |world| {
+        let stopped = acts(world);
+        let listener = Listener {
+            stopped,
+            ..Listener::default()
+        };
+        let own = listen(&world.reactor_now(), listener);
+        let kept = own.clone();
+        own.call(move |listener, _| listener.own = Some(kept));
+        drop(own.stop_listening());
+    })
+    .own_is_ending(),
+    place("UdpTransport::call", |world| {
+        let act = act_on(world);
+        let own = listen(&world.reactor_now(), Listener::default());
+        later(world, move || {
+            own.call(move |_, own| act(Target::Udp(own.clone())));
+        });
+    }),
+];
+
+fn later_still(own: &UdpTransport<Listener>, call: impl FnOnce() + 'static) {
+    own.reactor().call_soon(call);
+}
+
+fn group() -> MulticastGroup {
+    let group = MulticastGroup::from(Ipv4Addr::new(239, 255, 77, 8));
+    group.on(MulticastInterface::Address(Ipv4Addr::LOCALHOST))
+}
+
+pub(super) const ROWS: &[Row] = &[
+    row(
+        "Reactor::listen_udp",
+        Act::Reactor(|_, reactor| {
+            let listening = reactor.listen_udp("127.0.0.1:0", Listener::default());
+            say(listening.is_ok_and(|port| port.is_listening()))
+        }),
+        ["true", "", "true"],
+    ),
+    row(
+        "Reactor::listen_udp_with",
+        Act::Reactor(|_, reactor| {
+            let options = UdpOptions::new();
+            let listening = reactor.listen_udp_with("127.0.0.1:0", &options, Listener::default());
+            say(listening.is_ok_and(|port| port.is_listening()))
+        }),
+        ["true", "", "true"],
+    ),
+    row(
+        "Reactor::adopt_udp",
+        Act::Reactor(|_, reactor| {
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback can listen");
+            let adopted = reactor.adopt_udp(socket, Listener::default());
+            say(adopted.is_ok_and(|port| port.is_listening()))
+        }),
+        ["true", "", "true"],
+    ),
+    row(
+        "UdpTransport::write",
+        // It is connected to nobody: `error_received` comes.
+        Act::Udp(|_, port| say(port.write("x"))),
+        ["(); called", "(); silent", "()"],
+    ),
+    row(
+        "UdpTransport::write_to",
+        Act::Udp(|_, port| say(port.write_to("x", port.host()))),
+        ["(); called", "(); silent", "()"],
+    ),
+    row(
+        "UdpTransport::send",
+        Act::Udp(|_, port| say(port.send("x").is_ok())),
+        ["false; silent", "false; silent", "false"],
+    ),
+    row(
+        "UdpTransport::send_to",
+        Act::Udp(|_, port| say(port.send_to("x", port.host()).is_ok())),
+        ["true; called", "false; silent", "true"],
+    ),
+    row(
+        "UdpTransport::connect",
+        Act::Udp(|_, port| say(port.connect(port.host()).is_ok())),
+        ["true", "false", "true"],
+    ),
+    row(
+        "UdpTransport::disconnect",
+        Act::Udp(|_, port| say(port.disconnect().is_ok())),
+        ["true", "false", "true"],
+    ),
+    row(
+        "UdpTransport::stop_listening",
+        Act::Udp(|_, port| say(port.stop_listening().is_fired())),
+        ["false", "true", "false"],
+    ),
+    row(
+        "UdpTransport::is_listening",
+        Act::Udp(|_, port| say(port.is_listening())),
+        ["true", "false", "true"],
+    ),
+    row(
+        "UdpTransport::host",
+        Act::Udp(|_, port| say(port.host().port().is_some_and(|port| port > 0))),
+        ["true", "true", "true"],
+    ),
+    row(
+        "UdpTransport::peer",
+        Act::Udp(|_, port| say(port.peer().is_some())),
+        ["false", "false", "false"],
+    ),
+    row(
+        "UdpTransport::unsent",
+        Act::Udp(|_, port| looked(port.unsent())),
+        ["looked", "looked", "looked"],
+    ),
+    row(
+        "UdpTransport::limits",
+        Act::Udp(|_, port| looked(port.limits())),
+        ["looked", "looked", "looked"],
+    ),
+    row(
+        "UdpTransport::set_limits",
+        Act::Udp(|_, port| say(port.set_limits(UdpLimits::default()))),
+        ["()", "()", "()"],
+    ),
+    row(
+        "UdpTransport::pause_reading",
+        Act::Udp(|_, port| {
+            port.write_to("x", port.host());
+            say(port.pause_reading())
+        }),
+        ["(); silent", "(); silent", "()"],
+    ),
+    row(
+        "UdpTransport::resume_reading",
+        Act::Udp(|_, port| {
+            port.pause_reading();
+            port.write_to("x", port.host());
+            say(port.resume_reading())
+        }),
+        ["(); called", "(); silent", "()"],
+    ),
+    row(
+        "UdpTransport::set_option",
+        Act::Udp(|_, port| say(port.set_option(SocketOption::TimeToLive(3)).is_ok())),
+        ["true", "false", "true"],
+    ),
+    row(
+        "UdpTransport::buffer_sizes",
+        Act::Udp(|_, port| say(port.buffer_sizes().is_ok())),
+        ["true", "false", "true"],
+    ),
+    row(
+        "UdpTransport::set_background",
+        Act::Udp(|_, port| say(port.set_background(true))),
+        ["()", "()", "()"],
+    ),
+    row(
+        "UdpTransport::is_background",
+        Act::Udp(|_, port| say(port.is_background())),
+        ["false", "false", "false"],
+    ),
+    row(
+        "UdpTransport::reactor",
+        Act::Udp(|_, port| looked(port.reactor())),
+        ["looked", "looked", "looked"],
+    ),
+    row(
+        "UdpTransport::call",
+        Act::Udp(|world, port| {
+            let comes = world.comes();
+            say(port.call(move |_, _| comes()))
+        }),
+        ["(); at once", "(); silent", "(); called"],
+    ),
+    row(
+        "UdpTransport::when",
+        Act::Udp(|world, port| {
+            let comes = world.comes();
+            say(port.when(succeed::<_, Failure>(()), move |_, _, _| comes()))
+        }),
+        ["(); at once", "(); silent", "(); called"],
+    ),
+    row(
+        "UdpTransport::join_group",
+        Act::Udp(|_, port| say(port.join_group(group()).is_ok())),
+        ["true", "false", "true"],
+    ),
+    row(
+        "UdpTransport::leave_group",
+        Act::Udp(|_, port| {
+            let joined = port.join_group(group());
+            say(joined.and_then(|()| port.leave_group(group())).is_ok())
+        }),
+        ["true", "false", "true"],
+    ),
+    row(
+        "UdpTransport::set_multicast_ttl",
+        Act::Udp(|_, port| say(port.set_multicast_ttl(1).is_ok())),
+        ["true", "false", "true"],
+    ),
+    row(
+        "UdpTransport::set_multicast_loopback",
+        Act::Udp(|_, port| say(port.set_multicast_loopback(true).is_ok())),
+        ["true", "false", "true"],
+    ),
+    row(
+        "UdpTransport::set_multicast_interface",
+        Act::Udp(|_, port| {
+            let interface = MulticastInterface::Address(Ipv4Addr::LOCALHOST);
+            say(port.set_multicast_interface(interface).is_ok())
+        }),
+        ["true", "false", "true"],
+    ),
+    row(
+        "UdpTransport::set_broadcast",
+        Act::Udp(|_, port| say(port.set_broadcast(true).is_ok())),
+        ["true", "false", "true"],
+    ),
+];

@@ -1,0 +1,185 @@
+//! The queue of what the system does not take, over a socket that is memory.
+
+use std::io::ErrorKind;
+use std::rc::Rc;
+
+use rustix::io::Errno;
+use torsade_reactor::testing::{MemoryDatagrams, capture_events, virtual_time_reactor};
+use torsade_reactor::{Address, DatagramProtocol, UdpError, UdpLimits, UdpOptions, UdpTransport};
+
+use crate::common::Log;
+use crate::udp::Diary;
+
+const PEER: &str = "192.0.2.7:7";
+
+fn sent(datagrams: &MemoryDatagrams) -> Vec<String> {
+    let sent = datagrams.take_sent().into_iter();
+    sent.map(|(data, to)| format!("{} to {to}", String::from_utf8_lossy(&data)))
+        .collect()
+}
+
+#[test]
+fn what_the_system_does_not_take_waits_and_leaves_in_order() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let datagrams = MemoryDatagrams::new(&reactor);
+    let transport = datagrams.listen(Diary::new("near", &log));
+    datagrams.set_congested(true);
+    for datagram in ["one", "two", ""] {
+        transport.send_to(datagram, PEER).expect("it waits");
+    }
+    assert_eq!(transport.unsent(), 3);
+    assert!(sent(&datagrams).is_empty());
+    datagrams.set_congested(false);
+    transport.send_to("three", PEER).expect("it is sent");
+    let expected = ["one", "two", "", "three"].map(|text| format!("{text} to {PEER}"));
+    assert_eq!(sent(&datagrams), expected);
+    assert_eq!(transport.unsent(), 0);
+}
+
+#[test]
+fn a_writer_is_paused_at_the_high_mark_and_resumed_at_the_low_one() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let datagrams = MemoryDatagrams::new(&reactor);
+    let limits = UdpLimits {
+        queue_high: 1000,
+        queue_low: 0,
+        queue_max: 2000,
+    };
+    let options = UdpOptions::new().limits(limits);
+    let transport = datagrams.listen_with(&options, Diary::new("near", &log));
+    assert_eq!(transport.limits(), limits);
+    datagrams.set_congested(true);
+    let turn = || reactor.turn(Some(std::time::Duration::ZERO));
+    transport.write_to([0; 900], PEER);
+    turn().expect("it runs");
+    log.check(["near starts"]);
+    transport.write_to([0; 900], PEER);
+    log.check(["near starts"]);
+    turn().expect("it runs");
+    log.check(["near starts", "near pauses"]);
+    let full = transport.send_to([0; 900], PEER);
+    assert!(
+        matches!(full, Err(UdpError::QueueFull { limit: 2000 })),
+        "{full:?}"
+    );
+    transport.write_to([0; 900], PEER);
+    turn().expect("it runs");
+    datagrams.set_congested(false);
+    log.check([
+        "near starts",
+        "near pauses",
+        "near hears: more than 2000 bytes wait to be sent",
+        "near resumes",
+    ]);
+    assert_eq!(sent(&datagrams).len(), 2);
+}
+
+#[test]
+fn what_waits_is_dropped_when_the_port_stops() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let datagrams = MemoryDatagrams::new(&reactor);
+    let transport = datagrams.listen(Diary::new("near", &log));
+    datagrams.set_congested(true);
+    transport.write_to("never", PEER);
+    drop(transport.stop_listening());
+    assert!(datagrams.is_closed());
+    datagrams.set_congested(false);
+    assert!(sent(&datagrams).is_empty());
+    log.check(["near starts", "near stops"]);
+}
+
+#[test]
+fn an_answer_that_comes_at_a_send_is_told_and_the_datagram_is_sent() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let datagrams = MemoryDatagrams::new(&reactor);
+    let transport = datagrams.listen(Diary::new("near", &log));
+    transport.connect(PEER).expect("it is new");
+    datagrams.fail_to_send(ErrorKind::ConnectionRefused.into());
+    transport.send("hello").expect("it is sent");
+    assert_eq!(sent(&datagrams), [format!("hello to {PEER}")]);
+    datagrams.fail_to_send(ErrorKind::Interrupted.into());
+    transport.send("again").expect("it is sent");
+    assert_eq!(sent(&datagrams), [format!("again to {PEER}")]);
+    log.check(["near starts"]);
+    reactor
+        .turn(Some(std::time::Duration::ZERO))
+        .expect("it runs");
+    log.check(["near starts", "near is refused"]);
+    datagrams.refuse();
+    log.check(["near starts", "near is refused", "near is refused"]);
+}
+
+#[test]
+fn what_the_system_says_is_told_with_the_type_that_it_has() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let datagrams = MemoryDatagrams::new(&reactor);
+    let transport = datagrams.listen(Diary::new("near", &log));
+    datagrams.fail_to_send(Errno::MSGSIZE.into());
+    let error = transport.send_to("12345", PEER);
+    assert!(
+        matches!(error, Err(UdpError::TooLong { length: 5 })),
+        "{error:?}"
+    );
+    datagrams.fail_to_send(Errno::PERM.into());
+    let error = transport.send_to("x", PEER);
+    assert!(
+        matches!(error, Err(UdpError::NotPermitted { .. })),
+        "{error:?}"
+    );
+    datagrams.fail_to_send(Errno::NETUNREACH.into());
+    let error = transport.send_to("x", PEER);
+    assert!(
+        matches!(&error, Err(UdpError::Io(io)) if io.kind() == ErrorKind::NetworkUnreachable),
+        "{error:?}"
+    );
+    // One that waited when it failed.
+    datagrams.set_congested(true);
+    transport.send_to("waits", PEER).expect("it waits");
+    transport.send_to("next", PEER).expect("it waits");
+    datagrams.fail_to_send(Errno::MSGSIZE.into());
+    datagrams.set_congested(false);
+    assert_eq!(sent(&datagrams), [format!("next to {PEER}")]);
+    datagrams.fail(Errno::NOMEM.into());
+    let lines = log.lines();
+    assert_eq!(lines[1], "near hears: a datagram of 5 bytes is too long");
+    assert!(lines[2].contains("memory"), "{lines:?}");
+}
+
+#[test]
+fn errors_that_nobody_looks_at_are_warnings() {
+    struct Silent;
+    impl DatagramProtocol for Silent {
+        fn datagram_received(&mut self, _: &UdpTransport<Self>, _: &[u8], _: &Address) {}
+    }
+    let reactor = virtual_time_reactor();
+    let datagrams = MemoryDatagrams::new(&reactor);
+    let events = capture_events();
+    let _transport = datagrams.listen(Silent);
+    datagrams.fail(Errno::NOMEM.into());
+    // Neither of these is an error.
+    datagrams.refuse();
+    datagrams.receive("hello", PEER);
+    let events = Rc::new(events);
+    assert_eq!(events.take().len(), 1);
+}
+
+#[test]
+fn a_datagram_that_comes_while_the_protocol_is_busy_waits_for_it() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let datagrams = MemoryDatagrams::new(&reactor);
+    let wire = datagrams.clone();
+    let diary = Diary::new("near", &log).on_datagram(move |diary, _, datagram, _| {
+        if datagram == b"first" {
+            wire.receive("second", PEER);
+            diary.log.add("near is still in it");
+        }
+    });
+    let _transport = datagrams.listen(diary);
+    datagrams.receive("first", PEER);
+    log.check([
+        "near starts",
+        "near gets first",
+        "near is still in it",
+        "near gets second",
+    ]);
+}

@@ -1,0 +1,182 @@
+//! Datagrams: the rule book in every world, and what each world has besides.
+
+mod memory;
+mod rules;
+mod simulated;
+mod system;
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use torsade_reactor::testing::Simulation;
+use torsade_reactor::{Address, DatagramProtocol, Reactor, UdpError, UdpOptions, UdpTransport};
+
+use crate::common::{Log, reactor, run_while};
+
+/// Two places that can send to each other; the first one's reactor drives both.
+pub(super) struct Places {
+    pub(super) near: Reactor,
+    pub(super) far: Reactor,
+    pub(super) near_ip: IpAddr,
+    pub(super) far_ip: IpAddr,
+    /// Goes with the places.
+    _simulation: Option<Simulation>,
+}
+
+impl Places {
+    pub(super) fn on_the_system() -> Self {
+        let reactor = reactor();
+        let ip = IpAddr::from([127, 0, 0, 1]);
+        Self {
+            near: reactor.clone(),
+            far: reactor,
+            near_ip: ip,
+            far_ip: ip,
+            _simulation: None,
+        }
+    }
+
+    pub(super) fn simulated(seed: u64) -> Self {
+        let simulation = Simulation::new(seed);
+        let (near, far) = (simulation.host("near"), simulation.host("far"));
+        Self {
+            near: near.reactor(),
+            far: far.reactor(),
+            near_ip: near.ip(),
+            far_ip: far.ip(),
+            _simulation: Some(simulation),
+        }
+    }
+
+    pub(super) fn near(&self, protocol: Diary) -> UdpTransport<Diary> {
+        let listening = self.near.listen_udp((self.near_ip, 0), protocol);
+        listening.expect("a port is free")
+    }
+
+    pub(super) fn far(&self, protocol: Diary) -> UdpTransport<Diary> {
+        self.far_with(&UdpOptions::new(), protocol)
+    }
+
+    pub(super) fn far_with(&self, options: &UdpOptions, protocol: Diary) -> UdpTransport<Diary> {
+        let listening = self
+            .far
+            .listen_udp_with((self.far_ip, 0), options, protocol);
+        listening.expect("a port is free")
+    }
+
+    #[track_caller]
+    pub(super) fn run_until(&self, log: &Log, line: &str) {
+        run_while(&self.near, || !log.lines().iter().any(|said| said == line));
+    }
+
+    /// A few turns in which nothing is waited for.
+    pub(super) fn turns(&self) {
+        for _ in 0..5 {
+            for reactor in [&self.near, &self.far] {
+                let turned = reactor.turn(Some(Duration::ZERO));
+                turned.expect("the loop can wait");
+            }
+        }
+    }
+}
+
+type OnError = Box<dyn FnMut(&UdpTransport<Diary>)>;
+type OnDatagram = Box<dyn FnMut(&mut Diary, &UdpTransport<Diary>, &[u8], &Address)>;
+
+/// A protocol that writes down what happens, and does what the test says on datagrams.
+pub(super) struct Diary {
+    pub(super) name: &'static str,
+    pub(super) log: Log,
+    pub(super) last_from: Rc<RefCell<Option<Address>>>,
+    pub(super) on_datagram: Option<OnDatagram>,
+    pub(super) on_error: Option<OnError>,
+    pub(super) received: Rc<Cell<usize>>,
+}
+
+impl Diary {
+    pub(super) fn new(name: &'static str, log: &Log) -> Self {
+        Self {
+            name,
+            log: log.clone(),
+            last_from: Rc::default(),
+            on_datagram: None,
+            on_error: None,
+            received: Rc::default(),
+        }
+    }
+
+    pub(super) fn on_datagram(
+        mut self,
+        call: impl FnMut(&mut Self, &UdpTransport<Self>, &[u8], &Address) + 'static,
+    ) -> Self {
+        self.on_datagram = Some(Box::new(call));
+        self
+    }
+
+    pub(super) fn echo(name: &'static str, log: &Log) -> Self {
+        Self::new(name, log)
+            .on_datagram(|_, transport, datagram, from| transport.write_to(datagram, from))
+    }
+
+    fn note(&self, what: &str) {
+        self.log.add(format!("{} {what}", self.name));
+    }
+}
+
+fn text(datagram: &[u8]) -> String {
+    match datagram.len() {
+        0..100 => String::from_utf8_lossy(datagram).into_owned(),
+        len => format!("{len} bytes"),
+    }
+}
+
+impl DatagramProtocol for Diary {
+    fn start_protocol(&mut self, _: &UdpTransport<Self>) {
+        self.note("starts");
+    }
+
+    fn datagram_received(&mut self, transport: &UdpTransport<Self>, data: &[u8], from: &Address) {
+        self.note(&format!("gets {}", text(data)));
+        self.received.set(self.received.get() + 1);
+        self.last_from.replace(Some(from.clone()));
+        if let Some(mut call) = self.on_datagram.take() {
+            call(self, transport, data, from);
+            self.on_datagram = Some(call);
+        }
+    }
+
+    fn datagram_truncated(
+        &mut self,
+        _: &UdpTransport<Self>,
+        data: &[u8],
+        _: &Address,
+        length: usize,
+    ) {
+        self.note(&format!("gets {} of {length}", text(data)));
+    }
+
+    fn connection_refused(&mut self, _: &UdpTransport<Self>) {
+        self.note("is refused");
+    }
+
+    fn error_received(&mut self, transport: &UdpTransport<Self>, error: UdpError) {
+        self.note(&format!("hears: {error}"));
+        if let Some(call) = &mut self.on_error {
+            call(transport);
+        }
+    }
+
+    fn write_paused(&mut self, _: &UdpTransport<Self>) {
+        self.note("pauses");
+    }
+
+    fn write_resumed(&mut self, _: &UdpTransport<Self>) {
+        self.note("resumes");
+    }
+
+    fn stop_protocol(&mut self) {
+        self.note("stops");
+    }
+}
