@@ -1,16 +1,65 @@
-//! HTTP: RFC 9110 (semantics), RFC 9111 (caching), RFC 9112 (HTTP/1.1).
+//! HTTP/1.1 and 1.0: servers, clients, and what lies between.
 //!
-//! Types of requests and responses are those of the [`http`](https://docs.rs/http) crate.
+//! ```
+//! use torsade_protocols::http::{self, Request};
+//! use torsade_reactor::Reactor;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let reactor = Reactor::new()?;
+//! let server = http::serve(&reactor, "127.0.0.1:0", |_: Request| "hello")?;
+//! # reactor.stop();
+//! reactor.run()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Order
+//!
+//! The handler is called for the requests of a connection in the order in which they come, each when
+//! its head is there; the responses go out in the same order, whichever is ready first. Those that are
+//! ready together leave together.
+//!
+//! # Files
+//!
+//! Pure, bytes in and values out: `head.rs` (the first line, the fields, and what RFC 9112 demands of
+//! them), `chunked.rs`, `reader.rs`, `encode.rs`. `pipe.rs` carries a body from who has it to who wants
+//! it; `body.rs` is its face. `server/` is the rim.
 
 pub mod access_log;
+mod body;
+mod chunked;
 pub mod coding;
 pub mod conditional;
 pub mod dates;
+mod encode;
+mod error;
 pub mod forms;
 pub mod forwarding;
+mod head;
+mod limits;
 pub mod media_types;
 pub mod negotiate;
 pub mod paths;
+mod pipe;
 pub mod ranges;
+mod reader;
+mod recycled;
+mod request;
+mod response;
 pub mod router;
+mod server;
+mod upgrade;
 mod values;
+
+pub use ::http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header, uri,
+};
+pub use bytes::Bytes;
+
+pub use self::body::{Body, BodySender};
+pub use self::error::{BadMessage, BodyClosed, BodyError, StatusError};
+pub use self::limits::{HEADERS_MAX, MessageLimits, ServerLimits};
+pub use self::request::Request;
+pub use self::response::{Answer, Handler, IntoAnswer, IntoResponse, Json, Response, redirect};
+pub use self::server::{Access, Server, ServerConnection, Site, serve};
+pub use self::upgrade::{Upgraded, accept_connect, switch_protocols};

@@ -1,0 +1,179 @@
+//! Heads of messages, written.
+
+use http::header::{self, HeaderName};
+use http::{HeaderMap, Method, StatusCode};
+
+use super::head::Framing;
+
+/// Writes one header field.
+pub(super) fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What decides how a response is written, beside the response itself.
+#[derive(Debug)]
+pub(super) struct ResponseFacts<'a> {
+    /// The client speaks HTTP/1.0.
+    pub(super) to_1_0: bool,
+    /// The connection lasts.
+    pub(super) persistent: bool,
+    /// The body's framing; for a response to HEAD, what a GET would have got.
+    pub(super) framing: Framing,
+    pub(super) media_type: Option<&'static str>,
+    /// The line `Date: ...`, with its end.
+    pub(super) date: &'a [u8],
+}
+
+/// Whether a response with this status never has a body, nor a length: RFC 9112 §6.3 (1).
+pub(super) fn is_bodiless(status: StatusCode) -> bool {
+    status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+}
+
+/// Writes the head of a response.
+///
+/// How the body is framed and whether the connection lasts is decided here alone: the response's own
+/// `Content-Length`, `Transfer-Encoding` and `Connection` are left out, but for the length that stands
+/// for a body that is not sent.
+pub(super) fn write_response(
+    out: &mut Vec<u8>,
+    status: StatusCode,
+    headers: &HeaderMap,
+    facts: &ResponseFacts<'_>,
+) {
+    write_status_line(out, status);
+    let is_upgrade = status == StatusCode::SWITCHING_PROTOCOLS;
+    let is_bare = is_bodiless(status);
+    let (mut has_date, mut has_type) = (false, false);
+    // Most responses have none of their own.
+    if !headers.is_empty() {
+        for (name, value) in headers {
+            if is_framing(name) {
+                let stands_for_itself = match *name {
+                    header::CONTENT_LENGTH => {
+                        status == StatusCode::NOT_MODIFIED || facts.framing == Framing::UntilClose
+                    }
+                    header::CONNECTION => is_upgrade,
+                    _ => false,
+                };
+                if !stands_for_itself {
+                    continue;
+                }
+            }
+            has_date |= *name == header::DATE;
+            has_type |= *name == header::CONTENT_TYPE;
+            write_field(out, name.as_str(), value.as_bytes());
+        }
+    }
+    if let Some(media_type) = facts.media_type
+        && !has_type
+        && !is_bare
+    {
+        write_field(out, "content-type", media_type.as_bytes());
+    }
+    match facts.framing {
+        _ if is_bare => {}
+        Framing::None => out.extend_from_slice(b"content-length: 0\r\n"),
+        Framing::Length(length) => write_length(out, length),
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Framing::UntilClose => {}
+    }
+    if !has_date {
+        out.extend_from_slice(facts.date);
+    }
+    match (facts.persistent, facts.to_1_0) {
+        _ if is_upgrade => {}
+        (false, _) => out.extend_from_slice(b"connection: close\r\n"),
+        // RFC 9112 §9.3: who speaks 1.0 has to be told.
+        (true, true) => out.extend_from_slice(b"connection: keep-alive\r\n"),
+        (true, false) => {}
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What says how the message itself is to be taken, and so is ours to say.
+fn is_framing(name: &HeaderName) -> bool {
+    *name == header::CONTENT_LENGTH
+        || *name == header::TRANSFER_ENCODING
+        || *name == header::CONNECTION
+        || name.as_str() == "keep-alive"
+}
+
+fn write_status_line(out: &mut Vec<u8>, status: StatusCode) {
+    if status == StatusCode::OK {
+        return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    }
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    let reason = status.canonical_reason().unwrap_or("");
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_length(out: &mut Vec<u8>, length: u64) {
+    out.extend_from_slice(b"content-length: ");
+    write_number(out, length);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes a number in digits.
+pub(super) fn write_number(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [0; 20];
+    let (mut at, mut left) = (digits.len(), number);
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Writes the head of a request.
+///
+/// `target` is what stands in the first line; `host` the value of `Host`, unless `headers` has one.
+#[expect(dead_code, reason = "the client's half, which comes next")]
+pub(super) fn write_request(
+    out: &mut Vec<u8>,
+    method: &Method,
+    target: &str,
+    host: &str,
+    headers: &HeaderMap,
+    framing: Framing,
+) {
+    out.extend_from_slice(method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    // RFC 9110 §7.2: first.
+    match headers.get(header::HOST) {
+        Some(host) => write_field(out, "host", host.as_bytes()),
+        None => write_field(out, "host", host.as_bytes()),
+    }
+    for (name, value) in headers {
+        let is_ours = *name == header::HOST
+            || *name == header::CONTENT_LENGTH
+            || *name == header::TRANSFER_ENCODING;
+        if !is_ours {
+            write_field(out, name.as_str(), value.as_bytes());
+        }
+    }
+    match framing {
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Framing::Length(length) => write_length(out, length),
+        // RFC 9110 §8.6: a method that is about a body says that there is none.
+        Framing::None | Framing::UntilClose => {
+            if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+                out.extend_from_slice(b"content-length: 0\r\n");
+            }
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}

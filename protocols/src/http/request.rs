@@ -1,0 +1,231 @@
+//! A request, as a handler gets it.
+
+use std::any::Any;
+use std::fmt;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Uri, Version};
+use serde::de::DeserializeOwned;
+use torsade_deferred::Deferred;
+use torsade_reactor::{Address, Reactor, Stream};
+
+use super::body::Body;
+use super::head::RequestHead;
+use super::recycled::Heads;
+
+/// A request that came, with the connection that it came on.
+///
+/// Its parts are those of the `http` crate; they are made when somebody asks for them.
+pub struct Request {
+    /// `None` only while it is taken apart.
+    head: Option<Box<RequestHead>>,
+    heads: Rc<Heads>,
+    body: Body,
+    stream: Rc<dyn Stream>,
+    parameters: Parameters,
+    extension: Option<Box<dyn Any>>,
+    body_max: usize,
+}
+
+/// What a router found in the path: name and value, decoded.
+pub(super) type Parameters = Vec<(Box<str>, String)>;
+
+impl Request {
+    pub(super) fn new(
+        head: Box<RequestHead>,
+        heads: Rc<Heads>,
+        body: Body,
+        stream: Rc<dyn Stream>,
+        body_max: usize,
+    ) -> Self {
+        Self {
+            head: Some(head),
+            heads,
+            body,
+            stream,
+            parameters: Vec::new(),
+            extension: None,
+            body_max,
+        }
+    }
+
+    fn head(&self) -> &RequestHead {
+        self.head
+            .as_ref()
+            .expect("a request has its head until it is taken apart")
+    }
+
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        self.head().method()
+    }
+
+    /// The target, in whatever form it came (RFC 9112 §3.2).
+    #[must_use]
+    pub fn uri(&self) -> &Uri {
+        self.head().uri()
+    }
+
+    /// The path, as it came: percent-encoded.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.head().path()
+    }
+
+    /// The query, as it came, without the question mark.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.uri().query()
+    }
+
+    /// The target, as it came.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        self.head().target()
+    }
+
+    /// HTTP/1.0 or 1.1.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.head().version()
+    }
+
+    /// The header fields.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        self.head().headers()
+    }
+
+    /// The value of the first header of this name, in whatever case: quicker than
+    /// [`headers`](Self::headers), where one is all that is wanted.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.head().header(name)
+    }
+
+    /// As [`header`](Self::header); `None` also for a value that is not UTF-8.
+    #[must_use]
+    pub fn header_text(&self, name: &str) -> Option<&str> {
+        str::from_utf8(self.header(name)?).ok()
+    }
+
+    /// A part of the path that a router took for a parameter, decoded.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        let found = self.parameters.iter().find(|(known, _)| **known == *name)?;
+        Some(&found.1)
+    }
+
+    #[expect(dead_code, reason = "the router's, which comes next")]
+    pub(super) fn set_parameters(&mut self, parameters: Parameters) {
+        self.parameters.extend(parameters);
+    }
+
+    /// What somebody before the handler has left for it; see [`set_extension`](Self::set_extension).
+    #[must_use]
+    pub fn extension<T: 'static>(&self) -> Option<&T> {
+        self.extension.as_ref()?.downcast_ref()
+    }
+
+    /// Leaves something for the handler: who is logged in, for instance.
+    pub fn set_extension<T: 'static>(&mut self, value: T) {
+        self.extension = Some(Box::new(value));
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// The body, to be read in time. A request whose body is not taken by anybody has it thrown away.
+    pub fn take_body(&mut self) -> Body {
+        std::mem::take(&mut self.body)
+    }
+
+    /// Reads the whole body: [`Body::read`], up to the server's limit.
+    pub fn read_body(&mut self) -> Deferred<Bytes> {
+        let limit = self.body_max;
+        self.take_body().read(limit)
+    }
+
+    /// Reads the whole body as JSON: [`Body::read_json`], up to the server's limit.
+    pub fn read_json<T: DeserializeOwned + 'static>(&mut self) -> Deferred<T> {
+        let limit = self.body_max;
+        self.take_body().read_json(limit)
+    }
+
+    /// Whether the client asks to go on in this protocol, `"websocket"` for instance; see
+    /// [`switch_protocols`](super::switch_protocols).
+    #[must_use]
+    pub fn wants_upgrade(&self, protocol: &str) -> bool {
+        let asked = self.head().wants_upgrade();
+        asked
+            && self
+                .headers()
+                .get_all(http::header::UPGRADE)
+                .iter()
+                .filter_map(|value| value.to_str().ok())
+                .flat_map(|value| value.split(','))
+                .any(|name| name.trim().eq_ignore_ascii_case(protocol))
+    }
+
+    /// The client's address: of the connection. Behind a proxy, that proxy's.
+    #[must_use]
+    pub fn peer(&self) -> Address {
+        self.stream.socket().peer()
+    }
+
+    /// Our own address.
+    #[must_use]
+    pub fn host_address(&self) -> Address {
+        self.stream.socket().host()
+    }
+
+    /// The reactor that drives the connection.
+    #[must_use]
+    pub fn reactor(&self) -> Reactor {
+        self.stream.socket().reactor()
+    }
+
+    /// The connection, for what lies below: `request.stream().find::<TlsStream>()` is the TLS that it
+    /// came through. Not to be written to.
+    #[must_use]
+    pub fn stream(&self) -> &Rc<dyn Stream> {
+        &self.stream
+    }
+
+    /// The request in the types of the `http` crate.
+    #[must_use]
+    pub fn into_http(mut self) -> http::Request<Body> {
+        let body = self.take_body();
+        let mut request = http::Request::new(body);
+        if let Some(head) = &mut self.head {
+            *request.version_mut() = head.version();
+            *request.uri_mut() = head.take_uri();
+            *request.headers_mut() = head.take_headers();
+            *request.method_mut() = head.take_method();
+        }
+        request
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        if let Some(head) = self.head.take() {
+            self.heads.give_back(head);
+        }
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", self.method())
+            .field("target", &self.target())
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
+}

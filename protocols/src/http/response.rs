@@ -1,0 +1,192 @@
+//! What a handler may answer with.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Response as HttpResponse, StatusCode};
+use serde::Serialize;
+use torsade_deferred::{Deferred, Failure};
+
+use super::body::Body;
+use super::request::Request;
+
+/// A response, with the body of this crate.
+pub type Response = HttpResponse<Body>;
+
+/// What can be made a response.
+///
+/// Text, bytes, a [`Body`], a status, a status and a body, [`Json`], a response with any of these
+/// bodies; and an `Option` of one, where nothing is 404.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a response",
+    note = "text, bytes, a `Body`, a `StatusCode`, `(StatusCode, body)`, `Json(value)` and \
+            `http::Response<Body>` are; and `Option`, `Result` and `Deferred` of them"
+)]
+pub trait IntoResponse {
+    /// The response.
+    fn into_response(self) -> Response;
+}
+
+/// An answer to a request: a response, now or later, or a failure.
+///
+/// Made by [`IntoAnswer`].
+pub enum Answer {
+    /// Here it is.
+    Now(Response),
+    /// It will come.
+    Later(Deferred<Response>),
+    /// Something went wrong: [`StatusError::status_of`](super::StatusError::status_of) says what is sent.
+    Failed(Failure),
+}
+
+/// What a handler may return: whatever is a response, a `Result` or a Deferred of it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not answer a request",
+    note = "a handler returns a response (text, bytes, `Body`, `StatusCode`, `Json`, `http::Response<Body>`), \
+            a `Result` of one, or a `Deferred` of one"
+)]
+pub trait IntoAnswer {
+    /// The answer.
+    fn into_answer(self) -> Answer;
+}
+
+/// Answers requests. Implemented for closures.
+pub trait Handler: 'static {
+    /// Called for each request, when its head has come; its body may still be under way.
+    ///
+    /// Called on the reactor's thread, from inside `data_received`. A panic is answered with 500.
+    fn handle(&self, request: Request) -> Answer;
+}
+
+impl<F, R> Handler for F
+where
+    F: Fn(Request) -> R + 'static,
+    R: IntoAnswer,
+{
+    fn handle(&self, request: Request) -> Answer {
+        self(request).into_answer()
+    }
+}
+
+impl<T: IntoResponse> IntoAnswer for T {
+    fn into_answer(self) -> Answer {
+        Answer::Now(self.into_response())
+    }
+}
+
+impl<T: IntoResponse, E: Into<Failure>> IntoAnswer for Result<T, E> {
+    fn into_answer(self) -> Answer {
+        match self {
+            Ok(response) => Answer::Now(response.into_response()),
+            Err(error) => Answer::Failed(error.into()),
+        }
+    }
+}
+
+impl<T: IntoResponse + 'static> IntoAnswer for Deferred<T> {
+    fn into_answer(self) -> Answer {
+        match self.into_result() {
+            Ok(result) => result.into_answer(),
+            Err(waiting) => Answer::Later(waiting.map(T::into_response)),
+        }
+    }
+}
+
+impl IntoAnswer for Answer {
+    fn into_answer(self) -> Answer {
+        self
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Now(response) => write!(f, "Answer::Now({})", response.status()),
+            Self::Later(_) => f.write_str("Answer::Later(..)"),
+            Self::Failed(failure) => write!(f, "Answer::Failed({failure})"),
+        }
+    }
+}
+
+impl<B: Into<Body>> IntoResponse for HttpResponse<B> {
+    fn into_response(self) -> Response {
+        self.map(Into::into)
+    }
+}
+
+macro_rules! responses_by_body {
+    ($($body:ty),*) => {$(
+        impl IntoResponse for $body {
+            fn into_response(self) -> Response {
+                HttpResponse::new(self.into())
+            }
+        }
+    )*};
+}
+
+responses_by_body!(
+    (),
+    Body,
+    Bytes,
+    String,
+    Vec<u8>,
+    &'static str,
+    &'static [u8]
+);
+
+impl IntoResponse for StatusCode {
+    fn into_response(self) -> Response {
+        (self, Body::empty()).into_response()
+    }
+}
+
+impl<T: IntoResponse> IntoResponse for (StatusCode, T) {
+    fn into_response(self) -> Response {
+        let mut response = self.1.into_response();
+        *response.status_mut() = self.0;
+        response
+    }
+}
+
+impl<T: IntoResponse> IntoResponse for Option<T> {
+    fn into_response(self) -> Response {
+        match self {
+            Some(response) => response.into_response(),
+            None => StatusCode::NOT_FOUND.into_response(),
+        }
+    }
+}
+
+/// A value, as JSON. One that cannot be written as JSON is answered with 500.
+#[derive(Clone, Copy, Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match Body::json(&self.0) {
+            Ok(body) => HttpResponse::new(body),
+            Err(failure) => {
+                super::server::report(failure);
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
+        }
+    }
+}
+
+/// Sends the client elsewhere, with 303 (after a form), 307 (the same request there) or another of
+/// these statuses. A location that cannot be a header is answered with 500.
+#[must_use]
+pub fn redirect(status: StatusCode, location: &str) -> Response {
+    match HeaderValue::from_str(location) {
+        Ok(value) => {
+            let mut response = status.into_response();
+            response.headers_mut().insert(header::LOCATION, value);
+            response
+        }
+        Err(error) => {
+            super::server::report(error.into());
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

@@ -1,0 +1,747 @@
+//! One connection of a server: requests come in, answers go out in the same order.
+//!
+//! # A request's way
+//!
+//! ```text
+//!              head                  handler answers              first in the line
+//!   ┌──────┐ ───────▶ ┌─────────┐ ───────────────────▶ ┌──────────┐ ────────▶ ┌─────────┐ ──▶ sent
+//!   │ none │          │ asked   │                      │ answered │           │ sending │
+//!   └──────┘          └─────────┘                      └──────────┘           └─────────┘
+//! ```
+//!
+//! Whether the next request is read meanwhile: yes, up to [`ServerLimits::pipelined`] of them; the handler
+//! is called for each when its head has come and the body before it has ended.
+//!
+//! # Bounds
+//!
+//! Beside the limits: what is left of the chunk at hand, while requests wait.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use torsade_deferred::{Deferred, Failure, Interrupted};
+use torsade_reactor::{ConnectionLost, Protocol, Transport};
+
+use super::super::body::Body;
+use super::super::error::{BadMessage, BodyError, StatusError};
+use super::super::head::{Framing, RequestHead};
+use super::super::pipe::{self, Demand, Writer};
+use super::super::reader::{Event, RequestReader};
+use super::super::request::Request;
+use super::super::response::{Answer, Response};
+use super::sending::{AccessDraft, Sending};
+use super::watch::Watch;
+use super::{SiteCore, report};
+
+/// A connection to a [`Site`](super::Site).
+pub struct ServerConnection {
+    pub(super) site: Rc<SiteCore>,
+    id: u64,
+    reader: RequestReader,
+    /// What came and is not looked at yet: requests before it have to be answered first.
+    rest: Vec<u8>,
+    /// The body that is under way.
+    incoming: Option<Incoming>,
+    /// Requests whose responses have not begun, in order.
+    asked: VecDeque<Asked>,
+    /// The response that is being sent.
+    pub(super) sending: Option<Sending>,
+    next_number: u64,
+    /// No further request is taken: the connection ends with the last response.
+    pub(super) closing: bool,
+    /// It has been told to end.
+    pub(super) lost: bool,
+    /// What comes next may be another protocol's: that depends on the answer to this request.
+    at_crossing: Option<u64>,
+    /// The connection is handed on: what is left is the next protocol's.
+    pub(super) handing_over: bool,
+    /// The client has ended its stream.
+    read_ended: bool,
+    /// The peer takes less than is written, and the connection says when that changes.
+    pub(super) choked: bool,
+    /// A call that goes on is scheduled.
+    goes_on: bool,
+    /// Reading is paused, by us.
+    held: bool,
+    /// Responses of the callback at hand.
+    pub(super) out: Vec<u8>,
+    pub(super) watch: Watch,
+}
+
+/// A body that is under way.
+struct Incoming {
+    number: u64,
+    /// `None` when nobody wants it: the rest is thrown away.
+    writer: Option<Writer>,
+    discarded: u64,
+    /// The client waits for our word before it sends it.
+    expects_continue: bool,
+}
+
+/// A request that has not been answered, or not in its turn.
+struct Asked {
+    facts: Facts,
+    answer: Option<Result<Response, Failure>>,
+}
+
+/// What of a request matters to its response.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) number: u64,
+    pub(super) is_head: bool,
+    pub(super) is_connect: bool,
+    pub(super) is_1_0: bool,
+    pub(super) persistent: bool,
+    pub(super) access: Option<Box<AccessDraft>>,
+}
+
+impl ServerConnection {
+    pub(super) fn new(site: Rc<SiteCore>) -> Self {
+        let reader = RequestReader::new(&site.limits.message, Rc::clone(&site.heads));
+        Self {
+            site,
+            id: 0,
+            reader,
+            rest: Vec::new(),
+            incoming: None,
+            asked: VecDeque::new(),
+            sending: None,
+            next_number: 0,
+            closing: false,
+            lost: false,
+            at_crossing: None,
+            handing_over: false,
+            read_ended: false,
+            choked: false,
+            goes_on: false,
+            held: false,
+            out: Vec::new(),
+            watch: Watch::default(),
+        }
+    }
+
+    /// Does something that may write, and sends what was written.
+    fn enter(&mut self, transport: &Transport<Self>, work: impl FnOnce(&mut Self, Instant)) {
+        let reactor = transport.reactor();
+        let now = reactor.now();
+        self.site.calendar.set(&reactor, now);
+        self.out = self.site.lend_scratch();
+        work(self, now);
+        if self.read_ended && self.rest.is_empty() && !self.handing_over {
+            self.closing = true;
+        }
+        if self.site.stopping.get() {
+            self.wind_up(transport);
+        }
+        self.lose_if_done(transport);
+        self.send_out(transport);
+        let scratch = mem::take(&mut self.out);
+        self.site.return_scratch(scratch);
+        self.hold_or_resume(transport);
+        self.go_on_later(transport);
+        self.keep_watch(transport, now);
+    }
+
+    /// What was written so far has to leave first; nobody else says when it has.
+    fn go_on_later(&mut self, transport: &Transport<Self>) {
+        let has_more = !self.rest.is_empty() && self.at_crossing.is_none() && self.has_room();
+        let is_stuck = has_more || (self.sending.is_some() && transport.is_congested());
+        if is_stuck && !self.choked && !self.lost && !self.goes_on {
+            self.goes_on = true;
+            let weak = transport.downgrade();
+            transport.reactor().call_soon(move || {
+                if let Some(transport) = weak.upgrade() {
+                    transport.call(|this, transport| {
+                        this.goes_on = false;
+                        this.enter(transport, |this, now| this.go_on(transport, now));
+                    });
+                }
+            });
+        }
+    }
+
+    /// Whether another request may be under way.
+    fn has_room(&self) -> bool {
+        let under_way = self.asked.len() + usize::from(self.sending.is_some());
+        under_way < self.site.limits.pipelined
+    }
+
+    /// Takes in what came, until it is used up or has to wait.
+    fn take_in(&mut self, transport: &Transport<Self>, mut data: &[u8], now: Instant) {
+        while self.can_take_more(transport) {
+            match self.reader.receive(&mut data) {
+                Ok(Some(Event::Head(head))) => {
+                    self.request_received(transport, head, &mut data, now);
+                }
+                Ok(Some(Event::Data(piece))) => self.body_received(transport, piece),
+                Ok(Some(Event::End(trailers))) => self.body_ended(trailers.unwrap_or_default()),
+                Ok(None) => return,
+                Err(bad) => return self.refuse(transport, bad),
+            }
+        }
+        if !self.closing || self.handing_over {
+            self.rest.extend_from_slice(data);
+        }
+    }
+
+    fn can_take_more(&self, transport: &Transport<Self>) -> bool {
+        if self.closing {
+            // The body of the last request may still be wanted.
+            return self.incoming.is_some() && !self.lost;
+        }
+        // In the middle of a body, everything goes on: pipes have their own marks.
+        self.incoming.is_some()
+            || (self.at_crossing.is_none()
+                && self.has_room()
+                && !transport.is_congested()
+                && self.out.len() < OUT_MAX)
+    }
+
+    fn request_received(
+        &mut self,
+        transport: &Transport<Self>,
+        head: Box<RequestHead>,
+        data: &mut &[u8],
+        now: Instant,
+    ) {
+        let number = self.next_number;
+        self.next_number += 1;
+        let facts = self.facts_of(transport, &head, number, now);
+        if facts.is_connect || head.wants_upgrade() {
+            self.at_crossing = Some(number);
+        }
+        if !facts.persistent {
+            self.closing = true;
+        }
+        let body_max = match &self.site.body_max {
+            Some(limit) => limit(head.method(), head.path()),
+            None => self.site.limits.message.body,
+        };
+        if let Err(bad) = self.reader.limit_body(body_max) {
+            self.site.heads.give_back(head);
+            return self.refuse_request(transport, facts, bad);
+        }
+        let body = match self.take_body(transport, &head, number, data) {
+            Ok(body) => body,
+            Err(bad) => {
+                self.site.heads.give_back(head);
+                return self.refuse_request(transport, facts, bad);
+            }
+        };
+        let request = Request::new(
+            head,
+            Rc::clone(&self.site.heads),
+            body,
+            Rc::clone(transport.stream()),
+            usize::try_from(body_max).unwrap_or(usize::MAX),
+        );
+        let site = Rc::clone(&self.site);
+        let handled = catch_unwind(AssertUnwindSafe(|| site.handler.handle(request)));
+        let answer = handled.unwrap_or_else(|payload| {
+            Answer::Failed(Failure::from(Interrupted::from_panic(&*payload)))
+        });
+        let outcome = match answer {
+            Answer::Now(response) => Ok(response),
+            Answer::Failed(failure) => Err(failure),
+            Answer::Later(deferred) => {
+                self.asked.push_back(Asked {
+                    facts,
+                    answer: None,
+                });
+                return self.wait_for(transport, number, deferred);
+            }
+        };
+        if self.asked.is_empty() && self.sending.is_none() {
+            // As it mostly is: it is this one's turn.
+            return self.begin_response(transport, facts, outcome);
+        }
+        self.asked.push_back(Asked {
+            facts,
+            answer: Some(outcome),
+        });
+    }
+
+    /// The body of the request that begins: in memory, if all of it is there.
+    fn take_body(
+        &mut self,
+        transport: &Transport<Self>,
+        head: &RequestHead,
+        number: u64,
+        data: &mut &[u8],
+    ) -> Result<Body, BadMessage> {
+        if head.framing() == Framing::None {
+            // Its end is the next event.
+            let ended = self.reader.receive(data)?;
+            debug_assert!(matches!(ended, Some(Event::End(None))), "there is no body");
+            return Ok(Body::empty());
+        }
+        if let Framing::Length(length) = head.framing()
+            && usize::try_from(length).is_ok_and(|length| length <= data.len())
+        {
+            let Some(Event::Data(whole)) = self.reader.receive(data)? else {
+                unreachable!("the body lies in front of the reader");
+            };
+            let bytes = Bytes::copy_from_slice(whole);
+            let ended = self.reader.receive(data)?;
+            debug_assert!(matches!(ended, Some(Event::End(None))), "that was the body");
+            return Ok(bytes.into());
+        }
+        let (writer, reader) = pipe::pipe(self.site.limits.unread);
+        let weak = transport.downgrade();
+        writer.on_demand(move |demand| {
+            if let Some(transport) = weak.upgrade() {
+                transport.call(move |this, transport| {
+                    this.body_demanded(transport, number, demand);
+                });
+            }
+        });
+        self.incoming = Some(Incoming {
+            number,
+            writer: Some(writer),
+            discarded: 0,
+            expects_continue: head.expects_continue(),
+        });
+        let length = match head.framing() {
+            Framing::Length(length) => Some(length),
+            _ => None,
+        };
+        Ok(Body::of_pipe(reader, length))
+    }
+
+    fn facts_of(
+        &self,
+        transport: &Transport<Self>,
+        head: &RequestHead,
+        number: u64,
+        now: Instant,
+    ) -> Facts {
+        let access = self.site.access_log.as_ref().map(|_| {
+            let begun = transport.reactor().system_time();
+            Box::new(AccessDraft::new(head, begun, now))
+        });
+        Facts {
+            number,
+            is_head: head.method() == Method::HEAD,
+            is_connect: head.method() == Method::CONNECT,
+            is_1_0: head.is_1_0(),
+            persistent: head.is_persistent(),
+            access,
+        }
+    }
+
+    fn wait_for(
+        &mut self,
+        transport: &Transport<Self>,
+        number: u64,
+        mut deferred: Deferred<Response>,
+    ) {
+        if let Some(limit) = self.site.limits.answer {
+            deferred = deferred.add_timeout(limit, &transport.reactor());
+        }
+        transport.when(deferred, move |this, transport, outcome| {
+            this.enter(transport, |this, now| {
+                this.answered(transport, number, outcome, now);
+            });
+        });
+    }
+
+    fn answered(
+        &mut self,
+        transport: &Transport<Self>,
+        number: u64,
+        outcome: Result<Response, Failure>,
+        now: Instant,
+    ) {
+        let asked = self.asked.iter_mut().find(|it| it.facts.number == number);
+        if let Some(asked) = asked {
+            asked.answer = Some(outcome);
+        }
+        self.go_on(transport, now);
+    }
+
+    /// Sends what can be sent, and takes in what waited for that.
+    fn go_on(&mut self, transport: &Transport<Self>, now: Instant) {
+        loop {
+            self.send_responses(transport);
+            if self.rest.is_empty() || !self.can_take_more(transport) {
+                return;
+            }
+            let rest = mem::take(&mut self.rest);
+            self.take_in(transport, &rest, now);
+        }
+    }
+
+    /// Begins each response whose turn it is, and goes on with the one that is being sent.
+    pub(super) fn send_responses(&mut self, transport: &Transport<Self>) {
+        loop {
+            if self.sending.is_some() && !self.pump(transport) {
+                return self.offer_continue();
+            }
+            let is_answered = self.asked.front().is_some_and(|it| it.answer.is_some());
+            if !is_answered || self.lost {
+                return self.offer_continue();
+            }
+            let Some(Asked {
+                facts,
+                answer: Some(outcome),
+            }) = self.asked.pop_front()
+            else {
+                unreachable!("the first one is answered");
+            };
+            self.begin_response(transport, facts, outcome);
+        }
+    }
+
+    /// Tells a client that waits for it to send its body: when somebody wants that, and every
+    /// response before it has been sent.
+    fn offer_continue(&mut self) {
+        let Some(incoming) = self.incoming.as_mut().filter(|it| it.expects_continue) else {
+            return;
+        };
+        let first = match &self.sending {
+            Some(sending) => Some(sending.facts.number),
+            None => self.asked.front().map(|it| it.facts.number),
+        };
+        let is_wanted = incoming.writer.as_ref().is_some_and(Writer::is_wanted);
+        if is_wanted && first == Some(incoming.number) && self.sending.is_none() {
+            incoming.expects_continue = false;
+            self.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+    }
+
+    fn begin_response(
+        &mut self,
+        transport: &Transport<Self>,
+        mut facts: Facts,
+        outcome: Result<Response, Failure>,
+    ) {
+        let response = match outcome {
+            Ok(response) => response,
+            Err(failure) => self.response_to(failure),
+        };
+        self.drop_unwanted_body(&mut facts);
+        let is_last = self.asked.is_empty();
+        if self.site.stopping.get() && is_last {
+            facts.persistent = false;
+        }
+        self.start_sending(transport, facts, response);
+    }
+
+    /// What is sent for a failure.
+    fn response_to(&self, failure: Failure) -> Response {
+        let timed_out = matches!(failure.downcast_ref(), Some(Interrupted::TimedOut(_)));
+        let status = match StatusError::status_of(&failure) {
+            _ if timed_out && self.site.limits.answer.is_some() => StatusCode::SERVICE_UNAVAILABLE,
+            status => status,
+        };
+        let response = self.site.error_response(status, Some(&failure));
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            report(failure);
+        }
+        response
+    }
+
+    /// The response comes before the end of its request's body: who still reads that goes on; else
+    /// the rest is thrown away, or is too much for that, and the connection ends.
+    fn drop_unwanted_body(&mut self, facts: &mut Facts) {
+        let Some(incoming) = &mut self.incoming else {
+            return;
+        };
+        if incoming.number != facts.number {
+            return;
+        }
+        let is_read = incoming
+            .writer
+            .as_ref()
+            .is_some_and(|it| it.is_read() && it.is_wanted());
+        if is_read {
+            return;
+        }
+        if incoming.expects_continue {
+            // It will not send the body now, or will: nobody can tell. RFC 9110 §10.1.1.
+            facts.persistent = false;
+            self.closing = true;
+        }
+        let writer = incoming.writer.take();
+        drop(writer);
+    }
+
+    fn body_received(&mut self, transport: &Transport<Self>, piece: &[u8]) {
+        let limit = self.site.limits.discarded;
+        let Some(incoming) = &mut self.incoming else {
+            return;
+        };
+        incoming.expects_continue = false;
+        self.watch.note_progress(piece.len());
+        match &incoming.writer {
+            Some(writer) if writer.is_read() => writer.write(Bytes::copy_from_slice(piece)),
+            _ => {
+                incoming.discarded += piece.len() as u64;
+                if incoming.discarded > limit {
+                    // Whatever is still to be answered is; then it ends.
+                    self.incoming = None;
+                    self.closing = true;
+                    self.lose_if_done(transport);
+                }
+            }
+        }
+    }
+
+    fn body_ended(&mut self, trailers: HeaderMap) {
+        if let Some(writer) = self.incoming.take().and_then(|it| it.writer) {
+            writer.finish(trailers);
+        }
+    }
+
+    /// Whoever reads a body has begun to, has made room, or has gone.
+    fn body_demanded(&mut self, transport: &Transport<Self>, number: u64, demand: Demand) {
+        let incoming = self.incoming.as_mut().filter(|it| it.number == number);
+        if let Some(incoming) = incoming
+            && demand == Demand::Gone
+        {
+            let writer = incoming.writer.take();
+            drop(writer);
+        }
+        self.enter(transport, |this, now| this.go_on(transport, now));
+    }
+
+    /// A request that is refused by its head: the connection cannot go on, as its body is not read.
+    fn refuse_request(&mut self, transport: &Transport<Self>, mut facts: Facts, bad: BadMessage) {
+        facts.persistent = false;
+        self.closing = true;
+        self.incoming = None;
+        self.asked.push_back(Asked {
+            facts,
+            answer: Some(Err(bad.into())),
+        });
+        self.send_responses(transport);
+    }
+
+    /// What came is no request.
+    fn refuse(&mut self, transport: &Transport<Self>, bad: BadMessage) {
+        let facts = Facts {
+            number: self.next_number,
+            is_head: false,
+            is_connect: false,
+            is_1_0: false,
+            persistent: false,
+            access: None,
+        };
+        self.closing = true;
+        if let Some(incoming) = self.incoming.take() {
+            // In the middle of a body: its reader hears of it, and answers with it or not.
+            let number = incoming.number;
+            if let Some(writer) = incoming.writer {
+                writer.fail(BodyError::Malformed(bad).into());
+            }
+            let asked = self.asked.iter_mut().find(|it| it.facts.number == number);
+            match asked {
+                Some(asked) => {
+                    asked.facts.persistent = false;
+                    if asked.answer.is_none() {
+                        asked.answer = Some(Err(bad.into()));
+                    }
+                }
+                // Its response is under way.
+                None => return self.lose_if_done(transport),
+            }
+            return self.send_responses(transport);
+        }
+        self.asked.push_back(Asked {
+            facts,
+            answer: Some(Err(bad.into())),
+        });
+        self.send_responses(transport);
+    }
+
+    /// A client that was too slow with a request, or with its body.
+    pub(super) fn time_out(&mut self, transport: &Transport<Self>, error: BodyError) {
+        self.enter(transport, |this, _| {
+            this.closing = true;
+            let number = this.incoming.as_ref().map(|it| it.number);
+            if let Some(writer) = this.incoming.take().and_then(|it| it.writer) {
+                writer.fail(error.into());
+            }
+            let waiting = this
+                .asked
+                .iter_mut()
+                .find(|it| Some(it.facts.number) == number);
+            let late = Failure::from(StatusError::new(StatusCode::REQUEST_TIMEOUT));
+            match waiting {
+                Some(asked) => {
+                    asked.facts.persistent = false;
+                    asked.answer.get_or_insert(Err(late));
+                }
+                None if number.is_none() => this.asked.push_back(Asked {
+                    facts: Facts {
+                        number: this.next_number,
+                        is_head: false,
+                        is_connect: false,
+                        is_1_0: false,
+                        persistent: false,
+                        access: None,
+                    },
+                    answer: Some(Err(late)),
+                }),
+                // Its response is under way, or sent.
+                None => {}
+            }
+            this.send_responses(transport);
+            this.lose_if_done(transport);
+        });
+    }
+
+    /// Ends the connection, if there is nothing more to send.
+    pub(super) fn lose_if_done(&mut self, transport: &Transport<Self>) {
+        if self.closing && self.asked.is_empty() && self.sending.is_none() && !self.lost {
+            self.lost = true;
+            self.send_out(transport);
+            transport.lose_connection();
+        }
+    }
+
+    /// The server stops: answers what is under way, and ends then.
+    pub(super) fn wind_up(&mut self, transport: &Transport<Self>) {
+        let is_idle = self.asked.is_empty()
+            && self.sending.is_none()
+            && self.rest.is_empty()
+            && !self.reader.is_amid();
+        if is_idle {
+            self.closing = true;
+            self.lose_if_done(transport);
+        }
+    }
+
+    /// What comes next is another protocol's, or is not: the answer is there.
+    pub(super) fn leave_crossing(&mut self, number: u64) {
+        if self.at_crossing == Some(number) {
+            self.at_crossing = None;
+        }
+    }
+
+    pub(super) fn is_at_crossing(&self, number: u64) -> bool {
+        self.at_crossing == Some(number)
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// No response follows any more.
+    pub(super) fn forget_requests(&mut self) {
+        self.asked.clear();
+        self.rest.clear();
+    }
+
+    pub(super) fn resume_sending(&mut self, transport: &Transport<Self>) {
+        self.enter(transport, |this, now| this.go_on(transport, now));
+    }
+
+    /// What came and was not taken in: for the protocol that comes next.
+    pub(super) fn take_rest(&mut self) -> Vec<u8> {
+        mem::take(&mut self.rest)
+    }
+
+    /// Reads from the peer as long as what comes can be taken in.
+    fn hold_or_resume(&mut self, transport: &Transport<Self>) {
+        let is_full = self
+            .incoming
+            .as_ref()
+            .and_then(|it| it.writer.as_ref())
+            .is_some_and(|writer| writer.is_read() && writer.is_full());
+        let hold = is_full || !self.rest.is_empty() || (self.at_crossing.is_some() && !self.lost);
+        if hold && !self.held {
+            transport.pause_reading();
+        } else if !hold && self.held {
+            transport.resume_reading();
+        }
+        self.held = hold;
+    }
+
+    /// Whether a body is expected from the peer, and taken.
+    pub(super) fn is_taking_body(&self) -> bool {
+        let waits_for_us = |it: &Incoming| it.expects_continue;
+        !self.held && self.incoming.as_ref().is_some_and(|it| !waits_for_us(it))
+    }
+
+    pub(super) fn is_amid_head(&self) -> bool {
+        self.reader.is_amid_head() && self.rest.is_empty()
+    }
+
+    pub(super) fn is_unanswered(&self) -> bool {
+        !self.asked.is_empty() || self.sending.is_some()
+    }
+
+    pub(super) fn requests(&self) -> u64 {
+        self.next_number
+    }
+}
+
+/// Responses are handed to the connection when they are this much.
+pub(super) const OUT_MAX: usize = 64 * 1024;
+
+impl Protocol for ServerConnection {
+    fn connection_made(&mut self, transport: &Transport<Self>) {
+        self.id = self.site.connection_made(transport.downgrade());
+        let now = transport.reactor().now();
+        self.keep_watch(transport, now);
+    }
+
+    fn data_received(&mut self, transport: &Transport<Self>, data: &[u8]) {
+        self.enter(transport, |this, now| {
+            if this.rest.is_empty() {
+                this.take_in(transport, data, now);
+            } else {
+                this.rest.extend_from_slice(data);
+            }
+            this.send_responses(transport);
+        });
+    }
+
+    fn read_connection_lost(&mut self, transport: &Transport<Self>) {
+        // Who has asked and ended its stream still gets its answers: RFC 9112 §9.6.
+        self.read_ended = true;
+        self.enter(transport, |this, now| {
+            if let Some(writer) = this.incoming.take().and_then(|it| it.writer) {
+                let reason = String::from("the client ended its stream");
+                writer.fail(BodyError::ConnectionLost { reason }.into());
+            }
+            this.go_on(transport, now);
+        });
+    }
+
+    fn write_paused(&mut self, _: &Transport<Self>) {
+        self.choked = true;
+    }
+
+    fn write_resumed(&mut self, transport: &Transport<Self>) {
+        self.choked = false;
+        self.resume_sending(transport);
+    }
+
+    fn connection_lost(&mut self, reason: ConnectionLost) {
+        self.watch.stop();
+        if let Some(writer) = self.incoming.take().and_then(|it| it.writer) {
+            let reason = reason.to_string();
+            writer.fail(BodyError::ConnectionLost { reason }.into());
+        }
+        if let Some(sending) = self.sending.take() {
+            sending.broken_off(&self.site);
+        }
+        self.site.connection_over(self.id);
+    }
+}
+
+impl std::fmt::Debug for ServerConnection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerConnection")
+            .field("unanswered", &self.asked.len())
+            .field("closing", &self.closing)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,387 @@
+//! Responses on their way out.
+
+use std::rc::Rc;
+use std::time::{Instant, SystemTime};
+
+use http::header::CONTENT_LENGTH;
+use http::{Method, StatusCode, Version};
+use torsade_deferred::Failure;
+use torsade_reactor::{Address, Transport};
+
+use super::super::body::{Body, Source};
+use super::super::chunked;
+use super::super::encode::{self, ResponseFacts};
+use super::super::error::BodyError;
+use super::super::head::{Framing, RequestHead};
+use super::super::pipe::{Next, Reader};
+use super::super::response::Response;
+use super::super::upgrade::Upgraded;
+use super::connection::{Facts, OUT_MAX, ServerConnection};
+use super::{Access, SiteCore, report};
+
+/// A body of this size or less is copied behind its head; a larger one goes by itself.
+const COPIED_MAX: usize = 8 * 1024;
+
+/// A response whose body is not all with the connection.
+pub(super) struct Sending {
+    pub(super) facts: Facts,
+    status: StatusCode,
+    reader: Rc<Reader>,
+    chunked: bool,
+    /// What is still promised, if the length is known.
+    left: Option<u64>,
+    sent: u64,
+    /// The last to know for the log.
+    peer: Address,
+    began: Instant,
+}
+
+/// What the log says of a request.
+#[derive(Debug)]
+pub(super) struct AccessDraft {
+    method: Method,
+    target: String,
+    version: Version,
+    begun: SystemTime,
+    at: Instant,
+    referer: Option<String>,
+    user_agent: Option<String>,
+}
+
+impl AccessDraft {
+    pub(super) fn new(head: &RequestHead, begun: SystemTime, at: Instant) -> Self {
+        let text = |name| {
+            let value = head.header(name)?;
+            Some(String::from_utf8_lossy(value).into_owned())
+        };
+        Self {
+            method: head.method().clone(),
+            target: head.target().to_owned(),
+            version: head.version(),
+            begun,
+            at,
+            referer: text("referer"),
+            user_agent: text("user-agent"),
+        }
+    }
+}
+
+/// What became of a response.
+struct Sent {
+    status: StatusCode,
+    bytes: u64,
+    complete: bool,
+}
+
+impl SiteCore {
+    fn log(&self, draft: AccessDraft, peer: Address, now: Instant, sent: &Sent) {
+        if let Some(log) = &self.access_log {
+            log(&Access {
+                peer,
+                method: draft.method,
+                target: draft.target,
+                version: draft.version,
+                status: sent.status,
+                bytes: sent.bytes,
+                complete: sent.complete,
+                begun: draft.begun,
+                took: now.saturating_duration_since(draft.at),
+                referer: draft.referer,
+                user_agent: draft.user_agent,
+            });
+        }
+    }
+}
+
+impl Sending {
+    /// The connection is gone.
+    pub(super) fn broken_off(mut self, site: &SiteCore) {
+        if let Some(draft) = self.facts.access.take() {
+            let sent = Sent {
+                status: self.status,
+                bytes: self.sent,
+                complete: false,
+            };
+            site.log(*draft, self.peer, self.began, &sent);
+        }
+    }
+}
+
+impl ServerConnection {
+    /// Writes the head of a response, and its body as far as it is there.
+    pub(super) fn start_sending(
+        &mut self,
+        transport: &Transport<Self>,
+        mut facts: Facts,
+        response: Response,
+    ) {
+        let (parts, body) = response.into_parts();
+        let Body { source, media_type } = body;
+        let source = match source {
+            Source::Upgrade(then) => {
+                return self.hand_over(transport, facts, &parts, then);
+            }
+            source => source,
+        };
+        let is_body_sent = !facts.is_head && !encode::is_bodiless(parts.status);
+        let mut framing = framing_of(&source, facts.is_1_0);
+        if framing == Framing::None && facts.is_head && parts.headers.contains_key(CONTENT_LENGTH) {
+            // It stands for the body that a GET would get.
+            framing = Framing::UntilClose;
+        }
+        if framing == Framing::UntilClose && is_body_sent {
+            facts.persistent = false;
+        }
+        if !facts.persistent {
+            self.closing = true;
+        }
+        let persistent = facts.persistent;
+        let is_1_0 = facts.is_1_0;
+        let site = Rc::clone(&self.site);
+        site.calendar.with_line(|date| {
+            let response_facts = ResponseFacts {
+                to_1_0: is_1_0,
+                persistent,
+                framing,
+                media_type: match source {
+                    Source::Empty => None,
+                    _ => media_type,
+                },
+                date,
+            };
+            encode::write_response(&mut self.out, parts.status, &parts.headers, &response_facts);
+        });
+        self.leave_crossing(facts.number);
+        if !is_body_sent {
+            return self.response_sent(transport, facts, parts.status, 0);
+        }
+        let reader = match source {
+            Source::Empty | Source::Upgrade(_) => {
+                return self.response_sent(transport, facts, parts.status, 0);
+            }
+            Source::Bytes(bytes) => {
+                if bytes.len() <= COPIED_MAX {
+                    self.out.extend_from_slice(&bytes);
+                } else {
+                    self.send_out(transport);
+                    transport.write(&bytes);
+                }
+                return self.response_sent(transport, facts, parts.status, bytes.len() as u64);
+            }
+            Source::File(part) => {
+                self.send_out(transport);
+                let length = part.length;
+                match transport.stream().write_file(part) {
+                    Ok(()) => return self.response_sent(transport, facts, parts.status, length),
+                    // The stream has no way but to be written to.
+                    Err(part) => Body::file_part(part).into_reader(),
+                }
+            }
+            Source::Pipe { reader, .. } => Some(reader),
+        };
+        let Some(reader) = reader else {
+            return self.response_sent(transport, facts, parts.status, 0);
+        };
+        let weak = transport.downgrade();
+        reader.on_data(move || {
+            if let Some(transport) = weak.upgrade() {
+                transport.call(Self::body_has_more);
+            }
+        });
+        self.sending = Some(Sending {
+            facts,
+            status: parts.status,
+            reader,
+            chunked: framing == Framing::Chunked,
+            left: match framing {
+                Framing::Length(length) => Some(length),
+                _ => None,
+            },
+            sent: 0,
+            peer: transport.peer(),
+            began: transport.reactor().now(),
+        });
+        // Whoever called this goes on with it.
+    }
+
+    /// Sends what the body has, as long as the peer takes it. Whether the response is all sent.
+    pub(super) fn pump(&mut self, transport: &Transport<Self>) -> bool {
+        loop {
+            let is_congested = transport.is_congested() || self.lost;
+            let Some(sending) = &mut self.sending else {
+                return true;
+            };
+            if is_congested {
+                return false;
+            }
+            match sending.reader.next() {
+                Next::Nothing => return false,
+                Next::Data(piece) => {
+                    let size = piece.len() as u64;
+                    sending.sent += size;
+                    if let Some(left) = &mut sending.left {
+                        match left.checked_sub(size) {
+                            Some(rest) => *left = rest,
+                            None => return self.break_off(transport, None),
+                        }
+                    }
+                    let chunked = sending.chunked;
+                    if piece.len() <= COPIED_MAX {
+                        if chunked {
+                            chunked::write_chunk(&mut self.out, &piece);
+                        } else {
+                            self.out.extend_from_slice(&piece);
+                        }
+                        if self.out.len() > OUT_MAX {
+                            self.send_out(transport);
+                        }
+                    } else {
+                        if chunked {
+                            chunked::write_size(&mut self.out, piece.len());
+                        }
+                        self.send_out(transport);
+                        transport.write(&piece);
+                        if chunked {
+                            self.out.extend_from_slice(b"\r\n");
+                        }
+                    }
+                }
+                Next::End(Err(failure)) => return self.break_off(transport, Some(failure)),
+                Next::End(Ok(trailers)) => {
+                    if sending.left.is_some_and(|left| left > 0) {
+                        return self.break_off(transport, None);
+                    }
+                    if sending.chunked {
+                        chunked::write_end(&mut self.out, &trailers);
+                    }
+                    if let Some(sending) = self.sending.take() {
+                        let Sending {
+                            facts,
+                            status,
+                            sent,
+                            ..
+                        } = sending;
+                        self.response_sent(transport, facts, status, sent);
+                    }
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// The body does not come to its end: the peer must not take it for whole.
+    fn break_off(&mut self, transport: &Transport<Self>, failure: Option<Failure>) -> bool {
+        if let Some(sending) = self.sending.take() {
+            let failure = failure.unwrap_or_else(|| {
+                BodyError::WrongLength {
+                    announced: sending.sent.saturating_add(sending.left.unwrap_or(0)),
+                    actual: sending.sent,
+                }
+                .into()
+            });
+            sending.broken_off(&self.site);
+            report(failure);
+        }
+        self.closing = true;
+        self.lost = true;
+        self.send_out(transport);
+        transport.abort_connection();
+        false
+    }
+
+    fn body_has_more(&mut self, transport: &Transport<Self>) {
+        self.resume_sending(transport);
+    }
+
+    fn response_sent(
+        &mut self,
+        transport: &Transport<Self>,
+        mut facts: Facts,
+        status: StatusCode,
+        bytes: u64,
+    ) {
+        if let Some(draft) = facts.access.take() {
+            let sent = Sent {
+                status,
+                bytes,
+                complete: true,
+            };
+            let now = transport.reactor().now();
+            self.site.log(*draft, transport.peer(), now, &sent);
+        }
+        if self.out.len() > OUT_MAX {
+            self.send_out(transport);
+        }
+        if !facts.persistent {
+            // RFC 9112 §9.6: no response follows one that says `close`.
+            self.forget_requests();
+        }
+        self.lose_if_done(transport);
+    }
+
+    /// The response goes out, and with it the connection to another protocol.
+    fn hand_over(
+        &mut self,
+        transport: &Transport<Self>,
+        facts: Facts,
+        parts: &http::response::Parts,
+        then: Box<dyn FnOnce(Upgraded)>,
+    ) {
+        let is_switch = parts.status == StatusCode::SWITCHING_PROTOCOLS;
+        if !self.is_at_crossing(facts.number) || (is_switch && facts.is_connect) {
+            // Nobody asked for it.
+            drop(then);
+            let response = self.site.error_response(StatusCode::UPGRADE_REQUIRED, None);
+            return self.start_sending(transport, facts, response);
+        }
+        let site = Rc::clone(&self.site);
+        site.calendar.with_line(|date| {
+            let response_facts = ResponseFacts {
+                to_1_0: facts.is_1_0,
+                persistent: true,
+                // RFC 9110 §9.3.6: neither has a length.
+                framing: Framing::UntilClose,
+                media_type: None,
+                date,
+            };
+            encode::write_response(&mut self.out, parts.status, &parts.headers, &response_facts);
+        });
+        self.send_out(transport);
+        self.closing = true;
+        self.lost = true;
+        self.handing_over = true;
+        let (leaving, stream) = (transport.clone(), Rc::clone(transport.stream()));
+        // When the chunk at hand has been taken in: what is left of it is the other protocol's.
+        transport.call(move |this, _| {
+            let upgraded = Upgraded::new(stream, this.take_rest());
+            this.site.connection_over(this.id());
+            this.watch.stop();
+            leaving.leave(|_| {});
+            then(upgraded);
+        });
+    }
+
+    /// Hands what was put together to the connection.
+    pub(super) fn send_out(&mut self, transport: &Transport<Self>) {
+        if !self.out.is_empty() {
+            transport.write(&self.out);
+            self.out.clear();
+        }
+    }
+}
+
+/// How a body is framed: RFC 9112 §6.
+fn framing_of(source: &Source, is_1_0: bool) -> Framing {
+    let length = match source {
+        Source::Empty | Source::Upgrade(_) => return Framing::None,
+        Source::Bytes(bytes) => bytes.len() as u64,
+        Source::File(part) => part.length,
+        Source::Pipe { reader, length } => match length {
+            None if reader.is_complete() => reader.queued() as u64,
+            Some(length) => *length,
+            None if is_1_0 => return Framing::UntilClose,
+            None => return Framing::Chunked,
+        },
+    };
+    Framing::Length(length)
+}
