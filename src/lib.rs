@@ -80,6 +80,8 @@ pub mod prelude {
         Failure, Interrupted, IntoDeferred, TaskGroup, Timeout, Trigger, deferred_list, fail,
         gather_results, gather_tuple, maybe_deferred, race, succeed,
     };
+    #[cfg(feature = "http")]
+    pub use torsade_protocols::http;
     #[cfg(feature = "lines")]
     pub use torsade_protocols::lines::{
         Delimiter, LineReceiver, LineTooLong, LineTransport, Lines,

@@ -10,6 +10,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 use torsade_deferred::Deferred;
@@ -115,6 +116,31 @@ pub struct FilePart {
     pub offset: u64,
     /// How long it is, in bytes.
     pub length: u64,
+}
+
+impl FilePart {
+    /// Reads a piece from the front, of at most `size` bytes, and leaves the rest of the part; an
+    /// empty one if there is no more. Blocks, as files do.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the file ends before the
+    /// part.
+    pub fn take_piece(&mut self, size: usize) -> io::Result<Vec<u8>> {
+        let size = usize::try_from(self.length).unwrap_or(size).min(size);
+        let mut piece = vec![0; size];
+        let count = loop {
+            match self.file.read_at(&mut piece, self.offset) {
+                Ok(0) if size > 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => break outcome?,
+            }
+        };
+        piece.truncate(count);
+        self.offset += count as u64;
+        self.length -= count as u64;
+        Ok(piece)
+    }
 }
 
 impl dyn Stream {

@@ -9,6 +9,7 @@
 mod embedding;
 mod examples;
 mod haproxy;
+mod http;
 mod interrupted;
 mod lines;
 mod programs;

@@ -5,7 +5,6 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::mem;
-use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
@@ -375,20 +374,7 @@ impl FileFeed {
         if part.length == 0 {
             return Ok(None);
         }
-        let size = usize::try_from(part.length).unwrap_or(UNSENT).min(UNSENT);
-        let mut piece = vec![0; size];
-        let count = loop {
-            match part.file.read_at(&mut piece, part.offset) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                outcome => break outcome?,
-            }
-        };
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        piece.truncate(count);
-        part.offset += count as u64;
-        part.length -= count as u64;
+        let piece = part.take_piece(UNSENT)?;
         Ok(Some(piece.into()))
     }
 }

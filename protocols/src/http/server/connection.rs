@@ -410,7 +410,7 @@ impl ServerConnection {
         let is_wanted = incoming.writer.as_ref().is_some_and(Writer::is_wanted);
         if is_wanted && first == Some(incoming.number) && self.sending.is_none() {
             incoming.expects_continue = false;
-            self.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            self.out.extend_from_slice(CONTINUE);
         }
     }
 
@@ -446,7 +446,7 @@ impl ServerConnection {
         response
     }
 
-    /// The response comes before the end of its request's body: who still reads that goes on; else
+    /// The response comes before the end of its request's body: who holds that may read on; else
     /// the rest is thrown away, or is too much for that, and the connection ends.
     fn drop_unwanted_body(&mut self, facts: &mut Facts) {
         let Some(incoming) = &mut self.incoming else {
@@ -455,11 +455,11 @@ impl ServerConnection {
         if incoming.number != facts.number {
             return;
         }
-        let is_read = incoming
-            .writer
-            .as_ref()
-            .is_some_and(|it| it.is_read() && it.is_wanted());
-        if is_read {
+        if incoming.writer.as_ref().is_some_and(Writer::is_read) {
+            // It may be the response's own body: then it has to be sent for before the head.
+            if mem::take(&mut incoming.expects_continue) {
+                self.out.extend_from_slice(CONTINUE);
+            }
             return;
         }
         if incoming.expects_continue {
@@ -684,6 +684,9 @@ impl ServerConnection {
 
 /// Responses are handed to the connection when they are this much.
 pub(super) const OUT_MAX: usize = 64 * 1024;
+
+/// RFC 9110 §15.2.1.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 impl Protocol for ServerConnection {
     fn connection_made(&mut self, transport: &Transport<Self>) {
