@@ -12,17 +12,21 @@
 //!   operation that said `WouldBlock`, the next change is reported. An event may be
 //!   spurious; it is never lost. A short read means "nothing more at this moment"
 //!   only if [`Driver::short_read_is_dry`] says so.
-//! - **`hangup`** accompanies the end of the peer's stream, so that a short read that
-//!   came with it is known not to be the last one.
+//! - **`hangup`** accompanies the end of the peer's stream where a short read means
+//!   "nothing more", so that one that came with it is known not to be the last.
 //! - **Tokens** come back as they were given. A socket that is dropped reports
 //!   nothing new, but events fetched before may still be on their way: the reactor's
 //!   tokens are generational and a stale one finds nobody.
 //! - **Waking** works from any thread, also before `wait` is entered, and many wakes
 //!   may count as one.
 //! - Nothing here calls back.
+//!
+//! `contract.rs` has these as rules, and runs them on every driver that there is.
 
 mod adopted;
 mod boot_time;
+#[cfg(test)]
+mod contract;
 mod options;
 pub(crate) mod os;
 mod tcp;

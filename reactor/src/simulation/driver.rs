@@ -292,7 +292,7 @@ impl Names for KnownNames {
     fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let ip = match host {
             "localhost" => Some(IpAddr::from([127, 0, 0, 1])),
-            _ => self.0.get(host).copied(),
+            _ => self.0.get(host).copied().or_else(|| host.parse().ok()),
         };
         let ip = ip.ok_or_else(|| {
             io::Error::new(
