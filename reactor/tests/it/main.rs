@@ -8,6 +8,7 @@ mod channel;
 mod close_orders;
 mod common;
 mod contract;
+mod contract_mutants;
 mod descriptors;
 mod embedding;
 mod embedding_contract;

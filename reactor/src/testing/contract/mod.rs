@@ -146,6 +146,11 @@ impl Contract {
         self
     }
 
+    /// The rules, by name: each is a sentence about what every stream does.
+    pub fn rules() -> impl Iterator<Item = &'static str> {
+        every_rule().map(|(name, _)| *name)
+    }
+
     /// Looks at every rule, each over a pair of its own.
     ///
     /// # Panics
@@ -153,14 +158,7 @@ impl Contract {
     /// With the rules that are broken, and how.
     #[track_caller]
     pub fn check(&self) {
-        let rules = stream_rules::RULES.iter().chain(protocol_rules::RULES);
-        let mut broken = Vec::new();
-        for (name, rule) in rules {
-            // The rule's own state is gone with it.
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| rule(self))) {
-                broken.push(format!("{name}: {}", text_of(&*payload)));
-            }
-        }
+        let broken: Vec<String> = every_rule().filter_map(|rule| self.broken(rule)).collect();
         assert!(
             broken.is_empty(),
             "{} rules of streams are broken:\n  {}",
@@ -168,6 +166,33 @@ impl Contract {
             broken.join("\n  ")
         );
     }
+
+    /// Looks at one of the [`rules`](Self::rules) alone, for who mends what breaks it.
+    ///
+    /// # Panics
+    ///
+    /// If it is broken, and how; and if there is no such rule.
+    #[track_caller]
+    pub fn check_rule(&self, name: &str) {
+        let Some(rule) = every_rule().find(|(rule, _)| *rule == name) else {
+            panic!("there is no rule {name:?}");
+        };
+        if let Some(broken) = self.broken(rule) {
+            panic!("{broken}");
+        }
+    }
+
+    /// How a rule is broken.
+    fn broken(&self, (name, rule): &Rule) -> Option<String> {
+        // The rule's own state is gone with it.
+        let outcome = catch_unwind(AssertUnwindSafe(|| rule(self)));
+        let payload = outcome.err()?;
+        Some(format!("{name}: {}", text_of(&*payload)))
+    }
+}
+
+fn every_rule() -> impl Iterator<Item = &'static Rule> {
+    stream_rules::RULES.iter().chain(protocol_rules::RULES)
 }
 
 impl fmt::Debug for Contract {

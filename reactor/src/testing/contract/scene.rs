@@ -15,6 +15,9 @@ use crate::testing::contract::{Contract, Ends};
 /// does by itself.
 const QUIET_TURNS: usize = 30;
 
+/// Turns that are waited for something, whatever the volume.
+const TURNS_MAX: usize = 100_000;
+
 /// The most that is written to somebody who does not read: more than the buffers of any
 /// system hold.
 const DEAF_MAX: usize = 64 << 20;
@@ -27,6 +30,8 @@ pub(super) struct Scene {
     pub(super) client: End,
     pub(super) server: End,
     pub(super) watch: Rc<Watch>,
+    /// Turns that anything takes at most. The bound is on turns, not on time.
+    turns_max: usize,
     _ends: Ends,
 }
 
@@ -111,6 +116,8 @@ impl Contract {
             client: End::over(&ends.client, &watch),
             server: End::over(&ends.server, &watch),
             watch,
+            // Some for each byte, for a stream that brings them one by one.
+            turns_max: TURNS_MAX.max(self.volume * 10),
             _ends: ends,
         }
     }
@@ -130,9 +137,7 @@ impl Scene {
     /// Runs turns until it has come to this.
     #[track_caller]
     pub(super) fn run_until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
-        /// The bound is on turns, not on time.
-        const TURNS_MAX: usize = 1_000_000;
-        for turn in 0..TURNS_MAX {
+        for turn in 0..self.turns_max {
             if is_so() {
                 return;
             }
@@ -142,7 +147,7 @@ impl Scene {
             let turn = self.reactor.turn(Some(limit));
             turn.unwrap_or_else(|error| panic!("waiting for {what}: {error}"));
         }
-        panic!("{TURNS_MAX} turns, and not yet: {what}");
+        panic!("{} turns, and not yet: {what}", self.turns_max);
     }
 
     /// Runs turns in which, as far as anybody can see, nothing is left to happen.
