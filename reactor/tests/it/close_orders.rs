@@ -5,9 +5,12 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
-use torsade_reactor::testing::{Chunks, memory_pair, virtual_time_reactor};
+use torsade_reactor::testing::{
+    Chunking, Chunks, Latency, Link, Simulation, memory_pair, virtual_time_reactor,
+};
 use torsade_reactor::{ConnectionLost, Reactor, Receiver, Stream};
 
+use crate::common::simulated_streams;
 use crate::veil::Veil;
 
 /// What one of the peers does, or the world.
@@ -107,7 +110,7 @@ impl End {
             }
             Action::LoseWrite => {
                 self.stream.lose_write_connection();
-                self.half_closed.set(true);
+                self.half_closed.set(self.half_closed.get() || takes);
             }
             Action::Pause => {
                 self.stream.pause_reading();
@@ -167,37 +170,99 @@ impl Receiver for End {
 #[derive(Clone, Copy, Debug)]
 struct Setting {
     layered: bool,
-    /// Too little for one write, or enough for all.
-    narrow: bool,
+    wire: Wire,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Wire {
+    /// Memory that has enough room for all.
+    Wide,
+    /// Memory with too little for one write.
+    Narrow,
+    /// Two hosts of a simulation with this seed. A turn is half the way from one to the
+    /// other, or the whole, or as the seed says.
+    Simulated(u64),
+}
+
+/// Two streams that are connected, and what lets time pass for them.
+struct Stage {
+    client: Rc<dyn Stream>,
+    server: Rc<dyn Stream>,
+    turn: Box<dyn Fn()>,
+    come_to_rest: Box<dyn Fn()>,
+}
+
+impl Stage {
+    fn set(reactor: &Reactor, wire: Wire) -> Self {
+        match wire {
+            Wire::Simulated(seed) => Self::simulated(seed),
+            Wire::Wide | Wire::Narrow => Self::in_memory(reactor, wire),
+        }
+    }
+
+    fn in_memory(reactor: &Reactor, wire: Wire) -> Self {
+        let (pair, reactor) = (memory_pair(reactor), reactor.clone());
+        if matches!(wire, Wire::Narrow) {
+            pair.pump.set_capacity(7);
+            pair.pump.set_chunks(Chunks::Of(3));
+        }
+        let pump = pair.pump;
+        Self {
+            client: pair.client,
+            server: pair.server,
+            turn: Box::new(move || reactor.turn(Some(Duration::ZERO)).expect("it can look")),
+            come_to_rest: Box::new(move || pump.run().expect("it comes to rest")),
+        }
+    }
+
+    fn simulated(seed: u64) -> Self {
+        let simulation = Rc::new(Simulation::new(seed));
+        simulation.set_chunking(match seed % 2 {
+            0 => Chunking::Whole,
+            _ => Chunking::Drawn,
+        });
+        let (min, max) = (Duration::from_micros(100), Duration::from_micros(900));
+        let (latency, turn) = match seed % 3 {
+            0 => (Latency::Fixed(max), max / 2),
+            1 => (Latency::Fixed(max), max),
+            _ => (Latency::Uniform { min, max }, max / 2),
+        };
+        simulation.set_default_link(Link::with_latency(latency));
+        let (client, server) = simulated_streams(&simulation);
+        let world = Rc::clone(&simulation);
+        Self {
+            client,
+            server,
+            turn: Box::new(move || world.run_for(turn)),
+            come_to_rest: Box::new(move || simulation.run_until_idle()),
+        }
+    }
 }
 
 fn tell(reactor: &Reactor, setting: Setting, story: &[Step]) -> Result<(), String> {
-    let pair = memory_pair(reactor);
-    if setting.narrow {
-        pair.pump.set_capacity(7);
-        pair.pump.set_chunks(Chunks::Of(3));
-    }
+    let stage = Stage::set(reactor, setting.wire);
     let layer = |stream| match setting.layered {
         true => Veil::over(stream),
         false => stream,
     };
-    let (client, server) = (End::over(layer(pair.client)), End::over(layer(pair.server)));
+    let (client, server) = (
+        End::over(layer(stage.client)),
+        End::over(layer(stage.server)),
+    );
     for step in story {
         match step {
             Step::Client(action) => client.act(*action),
             Step::Server(action) => server.act(*action),
-            Step::Turn => reactor
-                .turn(Some(Duration::ZERO))
-                .map_err(|e| e.to_string())?,
+            Step::Turn => (stage.turn)(),
         }
     }
     for end in [&client, &server] {
         end.stream.resume_reading();
     }
-    pair.pump.run().map_err(|error| error.to_string())?;
+    (stage.come_to_rest)();
     // A story without an end gets one.
     client.act(Action::Lose);
-    pair.pump.run().map_err(|error| error.to_string())?;
+    (stage.come_to_rest)();
     judge(&client, &server).and_then(|()| judge(&server, &client))
 }
 
@@ -220,6 +285,9 @@ fn judge(near: &End, far: &End) -> Result<(), String> {
     };
     if !right {
         return Err(format!("the reason is {reason:?}"));
+    }
+    if near.read_ended.get() && !far.lost.get() && !far.half_closed.get() {
+        return Err("its peer's stream ended in order, and nobody had asked for that".to_owned());
     }
     let complete = near.received.get() == far.accepted.get();
     // An end that is asked for before the peer's has been heard forgoes what is under way.
@@ -245,8 +313,8 @@ fn connections_end_once_last_and_for_the_right_reason_in_every_order_and_lose_no
     const DEPTH: u32 = 4;
     let mut told = 0;
     for layered in [false, true] {
-        for narrow in [false, true] {
-            let (setting, reactor) = (Setting { layered, narrow }, virtual_time_reactor());
+        for wire in [Wire::Wide, Wire::Narrow] {
+            let (setting, reactor) = (Setting { layered, wire }, virtual_time_reactor());
             for number in 0..steps().len().pow(DEPTH) {
                 let story = story(number, DEPTH);
                 if let Err(broken) = tell(&reactor, setting, &story) {
@@ -257,4 +325,20 @@ fn connections_end_once_last_and_for_the_right_reason_in_every_order_and_lose_no
         }
     }
     assert_eq!(told, 4 * 11_usize.pow(DEPTH));
+}
+
+#[test]
+fn connections_between_simulated_hosts_end_so_in_every_order() {
+    const DEPTH: u32 = 4;
+    // Each story on one wire, and each wire with stories of all kinds.
+    for number in 0..steps().len().pow(DEPTH) {
+        let setting = Setting {
+            layered: number % 5 == 0,
+            wire: Wire::Simulated(number as u64),
+        };
+        let (story, reactor) = (story(number, DEPTH), virtual_time_reactor());
+        if let Err(broken) = tell(&reactor, setting, &story) {
+            panic!("{broken}, in {setting:?}: {story:?}");
+        }
+    }
 }

@@ -208,21 +208,27 @@ pub(crate) fn connect(reactor: &Reactor, client: End, server: End) -> Pair {
 pub(crate) fn simulated_ends(seed: u64, chunking: Chunking) -> Ends {
     let simulation = Simulation::new(seed);
     simulation.set_chunking(chunking);
-    let (server, client) = (simulation.host("server"), simulation.host("client"));
+    let (client, server) = simulated_streams(&simulation);
+    let reactor = client.socket().reactor();
+    Ends::new(reactor, client, server).keep(simulation)
+}
+
+/// A connection between two new hosts: the client's end, and the server's.
+pub(crate) fn simulated_streams(simulation: &Simulation) -> (Rc<dyn Stream>, Rc<dyn Stream>) {
+    let (host, client) = (simulation.host("server"), simulation.host("client"));
     let accepted = Rc::new(RefCell::new(None::<Rc<dyn Stream>>));
     let place = Rc::clone(&accepted);
     let listening = TcpServerEndpoint::new(":7").listen_streams(
-        &server.reactor(),
+        &host.reactor(),
         Rc::new(move |stream| drop(place.replace(Some(stream)))),
     );
-    let port = server.reactor().run_until(listening).expect("it is free");
+    let port = host.reactor().run_until(listening).expect("it is free");
     let reactor = client.reactor();
-    let connecting = TcpClientEndpoint::new(("server", 7)).connect_stream(&reactor);
+    let connecting = TcpClientEndpoint::new((host.ip(), 7)).connect_stream(&reactor);
     let client = reactor.run_until(connecting).expect("it listens");
     run_while(&reactor, || accepted.borrow().is_none());
     drop(port.stop_listening());
-    let server = accepted.take().expect("it was accepted above");
-    Ends::new(reactor, client, server).keep(simulation)
+    (client, accepted.take().expect("it was accepted above"))
 }
 
 /// Limits small enough for a test to reach.
