@@ -208,6 +208,7 @@ fn tests_are_sentences_that_always_run() {
         "protocols",
         "examples",
         "embedding/examples",
+        "embedding/plug-in",
         "embedding/src",
         "embedding/tests",
         "tests",

@@ -173,8 +173,8 @@ impl Reactor {
     ///
     /// Called in a turn right after the wait, before the events of sockets; once for
     /// signals that come before that. A signal may have many watchers, in this reactor and
-    /// in others. While it has one, it does nothing else: what it did before is restored
-    /// with the last.
+    /// in others, also of other copies of this crate, as a plug-in has one. While it has one,
+    /// it does nothing else: what it did before is restored with the last.
     ///
     /// SIGINT and SIGTERM stop [`run`](Reactor::run), but not while this reactor has a
     /// watcher for them: then the watcher decides.

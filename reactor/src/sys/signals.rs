@@ -12,7 +12,7 @@
 //! that come before that count as one, as they do in the kernel.
 //!
 //! When the last watch of a signal is dropped, the disposition from before the
-//! first one is back.
+//! first one is back; at the latest when the signal comes next.
 //!
 //! # Not here
 //!
@@ -28,14 +28,29 @@
 //! A handler on another thread may be at a slot while its watch is dropped,
 //! and must not write to a descriptor whose number has been reused by then: it
 //! counts itself in before it looks, and the drop waits until nobody is in.
+//!
+//! # Other handlers, and other copies of this crate
+//!
+//! A plug-in that is loaded at run time has a copy of this file and its statics, and
+//! so has a second version of the crate. Handlers lie on each other like plates: who
+//! comes last is called by the kernel, and goes first, if all is well. If it is not:
+//!
+//! - A handler that is not on top cannot leave: who lies on it has its address, and
+//!   will restore it one day. It stays, and remembers what lies beneath. If it is on
+//!   top again, and a signal comes, then it [makes way](make_way).
+//! - Copies know each other by the [mask](MARK) of their handlers, and each calls the
+//!   one beneath it, so that all hear of a signal. How deep they are is told in the
+//!   bits above the signal's number, and [bounded](DEPTH_MAX).
+//!
+//! What has watched a signal must therefore not be unloaded, unless it left from the top.
 
 use std::cell::Cell;
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -190,9 +205,9 @@ pub(crate) fn is_default(signal: c_int) -> bool {
     let Ok(action) = disposition(signal) else {
         return false;
     };
-    let beneath = match installed.get(signal as usize) {
-        Some(Some(ours)) if action.sa_sigaction == our_action().sa_sigaction => ours.old,
-        _ => action,
+    let beneath = match installed.get(signal as usize).and_then(Installed::beneath) {
+        Some(beneath) if is_ours(&action) => beneath,
+        _ => &action,
     };
     beneath.sa_sigaction == libc::SIG_DFL
 }
@@ -292,14 +307,78 @@ const WATCHES_MAX: usize = 64;
 
 static SLOTS: [Slot; WATCHES_MAX] = [const { Slot::new() }; WATCHES_MAX];
 
-/// Runs in place of whatever the thread was doing, at any time: only atomics
-/// and `write` are allowed here, and `errno` must be as before.
-extern "C" fn on_signal(signal: c_int) {
+/// Runs in place of whatever the thread was doing, at any time: only atomics,
+/// `write`, `sigaction` and `raise` are allowed here, and `errno` must be as before.
+///
+/// `word` is the signal, as the kernel says it. A copy of this crate that calls us
+/// says in the bits above how many have been called before.
+extern "C" fn on_signal(word: c_int) {
     let errno = errno();
+    let (signal, depth) = (word & SIGNAL_MASK, word >> SIGNAL_BITS);
     for slot in &SLOTS {
         slot.deliver(signal);
     }
+    if let Some(beneath) = beneath(signal) {
+        if depth == 0 && LET_GO.load(Ordering::SeqCst) & bit(signal) != 0 {
+            make_way(signal, beneath);
+        } else if is_marked(beneath) && depth < DEPTH_MAX {
+            call_copy(beneath, signal | (depth + 1) << SIGNAL_BITS);
+        }
+    }
     set_errno(errno);
+}
+
+/// For a signal number in the word that copies pass on.
+const SIGNAL_BITS: c_int = 7;
+const SIGNAL_MASK: c_int = (1 << SIGNAL_BITS) - 1;
+
+/// How many copies of this crate are called for one signal. They could lie in a circle, if
+/// somebody else shuffled them; then each is called more than once, which counts as once.
+const DEPTH_MAX: c_int = 16;
+
+/// Calls the handler of another copy of this crate.
+fn call_copy(action: &libc::sigaction, word: c_int) {
+    // SAFETY: the action bears our mark, and whatever bears it is an `on_signal`: this is
+    // its type, in every version. It is still loaded, since it is on the pile that we are on.
+    let handler =
+        unsafe { mem::transmute::<libc::sighandler_t, extern "C" fn(c_int)>(action.sa_sigaction) };
+    handler(word);
+}
+
+/// The kernel has called us, though we want the signal no more: somebody who came after
+/// us restored us. Restores what lies beneath, in our place, and has it get the signal.
+fn make_way(signal: c_int, beneath: &libc::sigaction) {
+    if !disposition(signal).is_ok_and(|now| is_ours(&now)) {
+        // Somebody else is on top, and calls us on their own account.
+        if is_marked(beneath) {
+            call_copy(beneath, signal | 1 << SIGNAL_BITS);
+        }
+        return;
+    }
+    // The old disposition came from the kernel, which takes it again.
+    let _ = exchange_action(signal, Some(beneath));
+    if LET_GO.load(Ordering::SeqCst) & bit(signal) == 0 {
+        // A watch has come meanwhile, and may have found us in place.
+        let _ = exchange_action(signal, Some(&our_action()));
+        return;
+    }
+    // It is blocked until we return, and comes then.
+    // SAFETY: `raise` takes any number, and is on POSIX's list of what handlers may call.
+    let _ = unsafe { libc::raise(signal) };
+}
+
+/// The signals for which our handler is somewhere in the pile without any watch.
+static LET_GO: AtomicU32 = AtomicU32::new(0);
+
+/// What our handler lies on, by signal number. Null where it lies nowhere.
+static BENEATH: [AtomicPtr<libc::sigaction>; SIGNAL_MAX as usize + 1] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; SIGNAL_MAX as usize + 1];
+
+fn beneath(signal: c_int) -> Option<&'static libc::sigaction> {
+    let beneath = BENEATH.get(usize::try_from(signal).ok()?)?;
+    // SAFETY: what is stored there is null, or a reference to an action that was leaked
+    // and never changes.
+    unsafe { beneath.load(Ordering::SeqCst).as_ref() }
 }
 
 /// Makes the descriptor readable.
@@ -314,49 +393,109 @@ fn write_one(fd: c_int) {
     let _ = unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
 }
 
-/// What is installed for a signal that is being watched.
+/// Where our handler lies for a signal.
 struct Installed {
     watches: u32,
-    /// The disposition to restore.
-    old: libc::sigaction,
+    /// What was found where we were put, the oldest first: more than one if somebody
+    /// covered us, we let go, and were put on top again. Our handler lies on the last.
+    ///
+    /// Invariant: not empty while there are watches; each is there once.
+    pile: Vec<&'static libc::sigaction>,
+    /// All that were ever found. They stay for ever, for a handler may be looking at
+    /// them; they are few, for there are few handlers in a program.
+    found: Vec<&'static libc::sigaction>,
+}
+
+impl Installed {
+    const NOTHING: Self = Self {
+        watches: 0,
+        pile: Vec::new(),
+        found: Vec::new(),
+    };
+
+    fn beneath(&self) -> Option<&libc::sigaction> {
+        self.pile.last().copied()
+    }
+
+    /// Puts an action on the pile; ours is to come on it.
+    fn lay(&mut self, action: libc::sigaction) {
+        let known = self.found.iter().find(|found| is_same(found, &action));
+        let known = known.copied().unwrap_or_else(|| {
+            let leaked: &'static _ = Box::leak(Box::new(action));
+            self.found.push(leaked);
+            leaked
+        });
+        self.pile.retain(|&other| !ptr::eq(other, known));
+        self.pile.push(known);
+    }
+
+    /// Tells the handler of what lies beneath.
+    fn publish(&self, signal: c_int) {
+        let beneath = self.beneath().map_or(ptr::null(), ptr::from_ref);
+        BENEATH[signal as usize].store(beneath.cast_mut(), Ordering::SeqCst);
+    }
 }
 
 /// What is installed, by signal number. Never locked by the handler.
-static INSTALLED: Mutex<[Option<Installed>; SIGNAL_MAX as usize + 1]> =
-    Mutex::new([const { None }; SIGNAL_MAX as usize + 1]);
+static INSTALLED: Mutex<[Installed; SIGNAL_MAX as usize + 1]> =
+    Mutex::new([Installed::NOTHING; SIGNAL_MAX as usize + 1]);
 
-fn installed() -> MutexGuard<'static, [Option<Installed>; SIGNAL_MAX as usize + 1]> {
+fn installed() -> MutexGuard<'static, [Installed; SIGNAL_MAX as usize + 1]> {
     // Nothing that could panic leaves the table half changed.
     INSTALLED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Counts one more watch of the signal, and installs the handler for the
-/// first.
+/// Counts one more watch of the signal, and puts our handler on top for the first.
 fn install(signal: c_int) -> io::Result<()> {
-    let entry = &mut installed()[signal as usize];
-    if let Some(installed) = entry {
-        installed.watches += 1;
-        return Ok(());
+    let installed = &mut installed()[signal as usize];
+    if installed.watches == 0 {
+        // Order: before we look whether we are on top; see `make_way`.
+        let let_go = LET_GO.fetch_and(!bit(signal), Ordering::SeqCst);
+        if let Err(error) = put_on_top(installed, signal) {
+            LET_GO.fetch_or(let_go & bit(signal), Ordering::SeqCst);
+            return Err(error);
+        }
     }
-    let old = exchange_action(signal, Some(&our_action()))?;
-    *entry = Some(Installed { watches: 1, old });
+    installed.watches += 1;
     Ok(())
 }
 
-/// Counts one watch less, and restores the old disposition after the last.
-fn uninstall(signal: c_int) {
-    let entry = &mut installed()[signal as usize];
-    let installed = entry.as_mut().expect("the watch has installed the signal");
-    installed.watches -= 1;
-    if installed.watches == 0 {
-        let old = installed.old;
-        *entry = None;
-        // Someone may have replaced our handler since: theirs stays.
-        if disposition(signal).is_ok_and(|now| now.sa_sigaction == our_action().sa_sigaction) {
-            let restored = exchange_action(signal, Some(&old));
-            debug_assert!(restored.is_ok(), "the kernel gave us this disposition");
-        }
+fn put_on_top(installed: &mut Installed, signal: c_int) -> io::Result<()> {
+    let top = disposition(signal)?;
+    let is_buried = !installed.pile.is_empty();
+    // Beneath a copy of this crate we hear as well as on top, and would only lie there twice.
+    if is_ours(&top) || (is_buried && is_marked(&top)) {
+        return Ok(());
     }
+    // Order: what is beneath is to be known to the handler when the first signal comes.
+    installed.lay(top);
+    installed.publish(signal);
+    let top = exchange_action(signal, Some(&our_action()))?;
+    if !is_ours(&top) {
+        // Nearly always the same as a moment ago.
+        installed.lay(top);
+        installed.publish(signal);
+    }
+    Ok(())
+}
+
+/// Counts one watch less, and restores what lies beneath after the last.
+fn uninstall(signal: c_int) {
+    let installed = &mut installed()[signal as usize];
+    installed.watches -= 1;
+    if installed.watches > 0 {
+        return;
+    }
+    // Somebody may have covered us since: theirs stays, and ours beneath it.
+    if disposition(signal).is_ok_and(|now| is_ours(&now)) {
+        let beneath = installed.pile.pop().expect("we lie on something");
+        let restored = exchange_action(signal, Some(beneath));
+        debug_assert!(restored.is_ok(), "the kernel gave us this disposition");
+    }
+    if !installed.pile.is_empty() {
+        LET_GO.fetch_or(bit(signal), Ordering::SeqCst);
+    }
+    installed.publish(signal);
 }
 
 /// Refuses what can be watched only in theory, with the signal's name.
@@ -435,7 +574,50 @@ fn our_action() -> libc::sigaction {
     // know that we watch. And run on the alternative stack where a thread has
     // one: in a host of another language the usual one may be small.
     action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
+    action.sa_mask = empty_set();
+    for signal in MARK {
+        // SAFETY: the pointer is to an initialized set that outlives the call.
+        unsafe { libc::sigaddset(&mut action.sa_mask, signal) };
+    }
     action
+}
+
+/// The signals that our handler has blocked while it runs, which is never for long: by this
+/// set, which nobody else has a reason for, copies of this crate know each other.
+const MARK: [c_int; 7] = [
+    libc::SIGUSR2,
+    libc::SIGALRM,
+    libc::SIGTSTP,
+    libc::SIGURG,
+    libc::SIGVTALRM,
+    libc::SIGWINCH,
+    libc::SIGSYS,
+];
+
+/// Whether it calls the handler of this crate, in this copy or another.
+fn is_marked(action: &libc::sigaction) -> bool {
+    action.sa_sigaction != libc::SIG_DFL
+        && action.sa_sigaction != libc::SIG_IGN
+        && action.sa_flags & libc::SA_SIGINFO == 0
+        && (1..=SIGNAL_MAX)
+            .all(|signal| has_member(&action.sa_mask, signal) == MARK.contains(&signal))
+}
+
+/// Whether it calls our own handler.
+fn is_ours(action: &libc::sigaction) -> bool {
+    action.sa_sigaction == our_action().sa_sigaction
+}
+
+fn is_same(one: &libc::sigaction, other: &libc::sigaction) -> bool {
+    one.sa_sigaction == other.sa_sigaction
+        && one.sa_flags == other.sa_flags
+        && (1..=SIGNAL_MAX)
+            .all(|signal| has_member(&one.sa_mask, signal) == has_member(&other.sa_mask, signal))
+}
+
+fn has_member(set: &libc::sigset_t, signal: c_int) -> bool {
+    // SAFETY: the pointer is to an initialized set that outlives the call.
+    unsafe { libc::sigismember(set, signal) == 1 }
 }
 
 fn default_action() -> libc::sigaction {
@@ -527,8 +709,18 @@ mod tests {
     }
 
     fn is_ours(signal: c_int) -> bool {
-        let action = disposition(signal).expect("it is a signal");
-        action.sa_sigaction == our_action().sa_sigaction
+        super::is_ours(&disposition(signal).expect("it is a signal"))
+    }
+
+    /// Has `handler` called for the signal, and gives what was done before.
+    fn cover(signal: c_int, handler: extern "C" fn(c_int)) -> libc::sigaction {
+        let mut action = default_action();
+        action.sa_sigaction = handler as libc::sighandler_t;
+        exchange_action(signal, Some(&action)).expect("it is installed")
+    }
+
+    fn restore(signal: c_int, action: &libc::sigaction) {
+        exchange_action(signal, Some(action)).expect("it is restored");
     }
 
     fn is_blocked(signal: c_int) -> bool {
@@ -655,6 +847,86 @@ mod tests {
         drop(watch);
         let now = exchange_action(libc::SIGIO, Some(&default_action())).expect("default again");
         assert_eq!(now.sa_sigaction, libc::SIG_IGN);
+    }
+
+    #[test]
+    fn handler_that_was_covered_makes_way_when_it_is_restored() {
+        static BENEATH_US: AtomicUsize = AtomicUsize::new(0);
+        static ABOVE_US: AtomicUsize = AtomicUsize::new(0);
+        extern "C" fn beneath_us(_: c_int) {
+            BENEATH_US.fetch_add(1, Ordering::SeqCst);
+        }
+        extern "C" fn above_us(_: c_int) {
+            ABOVE_US.fetch_add(1, Ordering::SeqCst);
+        }
+        let signal = libc::SIGQUIT;
+        cover(signal, beneath_us);
+        let watch = SignalWatch::new(&[signal], wake()).expect("watched");
+        let ours = cover(signal, above_us);
+        drop(watch);
+        raise(signal);
+        restore(signal, &ours);
+        assert!(is_ours(signal));
+        raise(signal);
+        let counts = || [&BENEATH_US, &ABOVE_US].map(|count| count.load(Ordering::SeqCst));
+        assert_eq!(counts(), [1, 1], "the signal that found us was passed on");
+        assert!(!is_ours(signal));
+        raise(signal);
+        assert_eq!(counts(), [2, 1]);
+        restore(signal, &default_action());
+    }
+
+    #[test]
+    fn watch_that_comes_back_while_covered_takes_the_signal_and_gives_all_of_it_back() {
+        static OTHERS: AtomicUsize = AtomicUsize::new(0);
+        extern "C" fn others(_: c_int) {
+            OTHERS.fetch_add(1, Ordering::SeqCst);
+        }
+        let signal = libc::SIGHUP;
+        let watch = || SignalWatch::new(&[signal], wake()).expect("watched");
+        let first = watch();
+        let ours = cover(signal, others);
+        drop(first);
+        let second = watch();
+        raise(signal);
+        assert_eq!(pending(&second), [signal]);
+        assert_eq!(OTHERS.load(Ordering::SeqCst), 0);
+        drop(second);
+        raise(signal);
+        assert_eq!(OTHERS.load(Ordering::SeqCst), 1);
+        restore(signal, &ours);
+        assert!(is_default(signal), "beneath us it is");
+        let third = watch();
+        raise(signal);
+        assert_eq!(pending(&third), [signal]);
+        drop(third);
+        let now = disposition(signal).expect("it is a signal");
+        assert_eq!(now.sa_sigaction, libc::SIG_DFL);
+    }
+
+    #[test]
+    fn copy_of_this_crate_hears_of_what_its_successor_watches() {
+        static WORDS: Mutex<Vec<c_int>> = Mutex::new(Vec::new());
+        extern "C" fn on_signal_of_a_copy(word: c_int) {
+            // Raised by this thread, which does not hold the lock.
+            WORDS.lock().expect("nobody panicked").push(word);
+        }
+        let signal = libc::SIGSYS;
+        let mut copy = our_action();
+        copy.sa_sigaction = on_signal_of_a_copy as extern "C" fn(c_int) as libc::sighandler_t;
+        assert!(is_marked(&copy) && !super::is_ours(&copy));
+        restore(signal, &copy);
+        let watch = SignalWatch::new(&[signal], wake()).expect("watched");
+        raise(signal);
+        assert_eq!(pending(&watch), [signal]);
+        // Called by one that is on top of us, as deep as can be: the next is not called.
+        on_signal(signal | DEPTH_MAX << SIGNAL_BITS);
+        assert_eq!(pending(&watch), [signal]);
+        drop(watch);
+        let words = WORDS.lock().expect("nobody panicked").clone();
+        assert_eq!(words, [signal | 1 << SIGNAL_BITS]);
+        let restored = exchange_action(signal, Some(&default_action())).expect("default again");
+        assert_eq!(restored.sa_sigaction, copy.sa_sigaction);
     }
 
     #[test]
