@@ -117,6 +117,12 @@ impl<C> Calls<C> {
         self.len == 0
     }
 
+    /// Whether nothing is pending, and no memory of a burst to be given back.
+    #[inline]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.len == 0 && self.queue.capacity() / 4 <= KEPT
+    }
+
     /// The key of the next call to be pushed.
     fn end(&self) -> u64 {
         self.front + self.queue.len() as u64

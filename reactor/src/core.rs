@@ -140,6 +140,13 @@ pub(crate) struct Core {
     /// What threads of a pool work on.
     pub(crate) errands: RefCell<Errands>,
     pub(crate) thread_pool: RefCell<Option<ThreadPool>>,
+    /// There may be something to do that neither an event nor a delayed call nor a thread
+    /// brings. Most turns of a busy loop have nothing of the kind, and look no further.
+    ///
+    /// Invariant: false only if [`is_calm`](Core::is_calm).
+    stirred: Cell<bool>,
+    /// Whether one of the two below is not empty.
+    unsettled: Cell<bool>,
     /// Sources to settle when the callback at hand has returned.
     dirty: RefCell<Vec<Token>>,
     /// Layers to settle before that.
@@ -196,6 +203,8 @@ impl Core {
             lookups: RefCell::default(),
             errands: RefCell::default(),
             thread_pool: RefCell::default(),
+            stirred: Cell::new(true),
+            unsettled: Cell::new(false),
             dirty: RefCell::default(),
             layers: RefCell::default(),
             again: RefCell::default(),
@@ -223,9 +232,12 @@ impl Core {
         let posted = self.begin();
         self.run_thread_calls(posted);
         self.run_due_calls();
-        self.run_soon_calls();
-        self.run_hooks(&self.idle);
-        self.run_hooks(&self.prepare);
+        if self.is_stirred() {
+            self.run_soon_calls();
+            self.run_hooks(&self.idle);
+            self.run_hooks(&self.prepare);
+            self.stirred.set(!self.is_calm());
+        }
         let mut events = self.events.take();
         let limit = match pause {
             Pause::UnlessBusy(_) if self.calls_made.get() != calls_before => Some(Duration::ZERO),
@@ -252,12 +264,15 @@ impl Core {
 
     /// Fixes what this turn runs: later arrivals wait for the next.
     fn begin(&self) -> usize {
-        self.go_on_starting();
-        if !self.starting.get() && !self.when_running.borrow().is_empty() {
-            let calls = self.when_running.take();
-            for call in calls {
-                self.run_call(call);
+        if self.is_stirred() {
+            self.go_on_starting();
+            if !self.starting.get() && !self.when_running.borrow().is_empty() {
+                let calls = self.when_running.take();
+                for call in calls {
+                    self.run_call(call);
+                }
             }
+            self.soon.borrow_mut().start_batch();
         }
         {
             let mut timers = self.timers.borrow_mut();
@@ -271,8 +286,40 @@ impl Core {
             let mut timers = self.boot_timers.borrow_mut();
             timers.take_due(self.driver.boot_now());
         }
-        self.soon.borrow_mut().start_batch();
         self.mailbox.len()
+    }
+
+    /// To be called by whatever makes that there is something to do; see `stirred`.
+    #[inline]
+    pub(crate) fn stir(&self) {
+        self.stirred.set(true);
+    }
+
+    /// Whether more than events, delayed calls and threads may have something to do.
+    #[inline]
+    pub(crate) fn is_stirred(&self) -> bool {
+        debug_assert!(
+            self.stirred.get() || self.is_calm(),
+            "somebody did not stir"
+        );
+        self.stirred.get()
+    }
+
+    /// Whether there is nothing to do but what events, delayed calls and threads bring, and
+    /// to send.
+    fn is_calm(&self) -> bool {
+        !(self.starting.get()
+            || self.stopping.get()
+            || self.leaving.get()
+            || self.shutting_down.borrow().is_some()
+            || self.stop_watch.is_running())
+            && self.when_running.borrow().is_empty()
+            && self.soon.borrow().is_at_rest()
+            && self.again.borrow().is_empty()
+            && self.idle.has_none()
+            && self.prepare.has_none()
+            && self.check.has_none()
+            && self.errands.borrow().is_empty()
     }
 
     fn run_thread_calls(&self, posted: usize) {
@@ -386,8 +433,13 @@ impl Core {
     /// Waits for events, and gives the sources that had something left over before.
     fn wait(&self, limit: Option<Duration>, events: &mut Vec<Event>) -> io::Result<Vec<Token>> {
         let mut limit = self.sleep_limit(limit);
-        if limit != Some(Duration::ZERO) && !self.mailbox.fall_asleep() {
+        if limit != Some(Duration::ZERO) && !self.mailbox.fall_asleep_in_a_turn() {
             limit = Some(Duration::ZERO);
+        }
+        if !self.is_stirred() {
+            let outcome = self.driver.wait(limit, events);
+            self.mailbox.wake();
+            return outcome.map(|()| Vec::new());
         }
         if self.stop_watch.is_running() {
             self.stop_watch.falls_asleep(self.driver.now());
@@ -413,16 +465,7 @@ impl Core {
     }
 
     fn sleep_limit(&self, limit: Option<Duration>) -> Option<Duration> {
-        let busy = self.stopping.get()
-            || self.leaving.get()
-            || !self.again.borrow().is_empty()
-            || !self.soon.borrow().is_empty()
-            || (self.starting.get() && !self.startup.is_waiting())
-            || (!self.starting.get() && !self.when_running.borrow().is_empty())
-            || !self.dirty.borrow().is_empty()
-            || !self.layers.borrow().is_empty()
-            || (!self.idle.has_none() && !self.idle.is_empty())
-            || self.is_shutdown_due();
+        let busy = self.unsettled.get() || (self.is_stirred() && self.is_busy());
         if busy || limit == Some(Duration::ZERO) {
             return Some(Duration::ZERO);
         }
@@ -433,6 +476,18 @@ impl Core {
             return limit;
         };
         Some(limit.map_or(due, |limit| limit.min(due)))
+    }
+
+    /// Whether the next turn has something to do already.
+    fn is_busy(&self) -> bool {
+        self.stopping.get()
+            || self.leaving.get()
+            || !self.again.borrow().is_empty()
+            || !self.soon.borrow().is_empty()
+            || (self.starting.get() && !self.startup.is_waiting())
+            || (!self.starting.get() && !self.when_running.borrow().is_empty())
+            || (!self.idle.has_none() && !self.idle.is_empty())
+            || self.is_shutdown_due()
     }
 
     /// How long it is to the next delayed call.
@@ -502,7 +557,7 @@ impl Core {
     /// goes on until nothing is asked for any more.
     #[inline]
     pub(crate) fn settle(&self) {
-        if !self.layers.borrow().is_empty() || !self.dirty.borrow().is_empty() {
+        if self.unsettled.get() {
             self.settle_all();
         }
     }
@@ -512,6 +567,7 @@ impl Core {
         loop {
             self.settle_layers();
             if self.dirty.borrow().is_empty() {
+                self.unsettled.set(false);
                 return;
             }
             let mut dirty = self.dirty.take();
@@ -612,6 +668,7 @@ impl Core {
     #[track_caller]
     pub(crate) fn call_soon(&self, call: impl FnOnce() + 'static) {
         let call = Call::new(call);
+        self.stir();
         self.soon.borrow_mut().push(call);
     }
 
@@ -654,19 +711,23 @@ impl Core {
         let alone = dirty.as_slice() == [token] && self.layers.borrow().is_empty();
         if alone {
             dirty.clear();
+            self.unsettled.set(false);
         }
         alone
     }
 
     pub(crate) fn settle_later(&self, token: Token) {
+        self.unsettled.set(true);
         self.dirty.borrow_mut().push(token);
     }
 
     pub(crate) fn settle_layer_later(&self, layer: Rc<dyn Settle>) {
+        self.unsettled.set(true);
         self.layers.borrow_mut().push(layer);
     }
 
     pub(crate) fn ready_again(&self, token: Token) {
+        self.stir();
         self.again.borrow_mut().push(token);
     }
 }

@@ -173,7 +173,7 @@ impl Reactor {
                 return fired.map(drop);
             };
             slot.set(Some(fired));
-            core.leaving.set(true);
+            core.leave_soon();
             Ok(())
         }));
         loop {
@@ -229,7 +229,7 @@ impl Reactor {
     /// Leaves the loop at the end of this turn, and nothing else: connections and ports
     /// stay, and the next run goes on with them. Twisted's `crash`.
     pub fn crash(&self) {
-        self.core().leaving.set(true);
+        self.core().leave_soon();
     }
 
     /// Whether the loop runs: inside its callbacks, that is.
@@ -247,6 +247,7 @@ impl Reactor {
             Place::Check => &self.core().check,
             Place::Idle => &self.core().idle,
         };
+        self.core().stir();
         hooks.add(Box::new(hook))
     }
 
@@ -331,6 +332,7 @@ impl Reactor {
         threshold: Option<Duration>,
         hook: impl FnMut(&SlowCallback<'_>) + 'static,
     ) {
+        self.core().stir();
         self.core().stop_watch.watch(threshold, Box::new(hook));
     }
 
@@ -385,6 +387,7 @@ impl Reactor {
     #[track_caller]
     pub fn call_soon(&self, call: impl FnOnce() + 'static) -> SoonCall {
         let call = Call::new(call);
+        self.core().stir();
         let key = self.core().soon.borrow_mut().push(call);
         SoonCall {
             core: Rc::downgrade(self.core()),
@@ -417,6 +420,7 @@ impl Reactor {
         if self.is_running() && !self.core().is_starting() {
             self.call_soon(call);
         } else {
+            self.core().stir();
             self.core().when_running.borrow_mut().push(Call::new(call));
         }
     }

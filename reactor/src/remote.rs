@@ -32,7 +32,7 @@ use std::error::Error;
 use std::fmt;
 use std::mem;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
@@ -371,7 +371,7 @@ impl Mailbox {
         }
     }
 
-    /// Before a wait: true if the loop may sleep, false if there is post.
+    /// Before a wait, or before the loop is left: true if it may sleep, false if there is post.
     pub(crate) fn fall_asleep(&self) -> bool {
         let shared = &self.remote.shared;
         // Who has post does not say that it sleeps: nobody would write for nothing.
@@ -387,6 +387,18 @@ impl Mailbox {
         // If the flag is gone, its taker writes. To stay awake would leave that write to no
         // sleep at all, and have the next one end for nothing.
         !shared.asleep.swap(false, Ordering::SeqCst)
+    }
+
+    /// The same for a wait inside a turn: where no [`Remote`] is in anybody's hands, none can
+    /// come into them before it ends, and nobody has to be told that the loop sleeps.
+    #[inline]
+    pub(crate) fn fall_asleep_in_a_turn(&self) -> bool {
+        if Arc::strong_count(&self.remote.shared) > 1 {
+            return self.fall_asleep();
+        }
+        // Order: what was posted through a `Remote` before it went is seen by who sees it gone.
+        fence(Ordering::Acquire);
+        !self.remote.shared.posted.load(Ordering::Relaxed) && self.taken.borrow().is_empty()
     }
 
     /// The reactor has ended: whoever waits for an answer waits no longer.

@@ -84,6 +84,7 @@ impl Core {
     pub(crate) fn start(self: &Rc<Self>) {
         self.run_phase(&self.startup, Phase::Before);
         self.starting.set(true);
+        self.stir();
         self.go_on_starting();
     }
 
@@ -114,12 +115,25 @@ impl Core {
     }
 
     pub(crate) fn stop(&self) {
+        self.stir();
         self.stopping.set(true);
+    }
+
+    /// Has the loop left at the end of the turn.
+    pub(crate) fn leave_soon(&self) {
+        self.stir();
+        self.leaving.set(true);
     }
 
     /// After a turn: whether the loop ends here. If it was stopped, what it drove goes,
     /// once the hooks before that have had their say.
+    #[inline]
     pub(crate) fn leave(self: &Rc<Self>) -> bool {
+        self.is_stirred() && self.leave_if_asked()
+    }
+
+    #[inline(never)]
+    fn leave_if_asked(self: &Rc<Self>) -> bool {
         if self.stopping.take() && self.shutting_down.borrow().is_none() {
             self.begin_shutdown();
         }
@@ -140,6 +154,7 @@ impl Core {
                 core.shutdown.give_up();
             }
         });
+        self.stir();
         self.shutting_down.replace(Some(call));
         self.run_phase(&self.shutdown, Phase::Before);
     }

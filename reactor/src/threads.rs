@@ -159,6 +159,7 @@ impl Errands {
     fn insert<T: 'static>(core: &Rc<Core>, trigger: Trigger<T>) -> Token {
         let weak = Rc::downgrade(core);
         let (origin, since) = (Location::caller(), core.now());
+        core.stir();
         let mut errands = core.errands.borrow_mut();
         errands.pending.insert_with(|token| {
             trigger.on_cancel(move || {

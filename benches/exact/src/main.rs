@@ -54,16 +54,16 @@ fn all(check: bool) -> Result<bool, Box<dyn Error>> {
 /// How many units make the cost of one repeat, and what it may be: a tenth more than it is.
 fn measure_of(name: &str) -> (u64, f64) {
     match name {
-        "call_soon" => (20_000, 150.0),
-        "call_from_thread" => (20_000, 350.0),
+        "call_soon" => (20_000, 145.0),
+        "call_from_thread" => (20_000, 345.0),
         "timer_cancel" => (20_000, 495.0),
-        "timer_fire" => (20_000, 1210.0),
-        "timer_fire_capturing" => (20_000, 1670.0),
-        "turn" => (10_000, 715.0),
-        "echo_1" => (5_000, 1310.0),
-        "echo_50" => (20_000, 760.0),
-        "echo_500" => (40_000, 750.0),
-        _ => (2_000, 1235.0),
+        "timer_fire" => (20_000, 1190.0),
+        "timer_fire_capturing" => (20_000, 1650.0),
+        "turn" => (10_000, 570.0),
+        "echo_1" => (5_000, 1165.0),
+        "echo_50" => (20_000, 745.0),
+        "echo_500" => (40_000, 740.0),
+        _ => (2_000, 1085.0),
     }
 }
 
