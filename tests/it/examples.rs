@@ -34,6 +34,8 @@ examples! {
     proxy = "../../examples/proxy.rs"
     reconnect = "../../examples/reconnect.rs"
     repeat = "../../examples/repeat.rs"
+    udp_announce = "../../examples/udp_announce.rs"
+    udp_echo = "../../examples/udp_echo.rs"
     unix_echo = "../../examples/unix_echo.rs"
 }
 
@@ -345,6 +347,22 @@ fn raise_descriptor_limit() {
         },
     )
     .expect("a soft limit may be raised");
+}
+
+#[test]
+fn datagrams_come_back_and_who_asks_nobody_is_told() {
+    let reactor = Reactor::new().expect("a reactor");
+    let server = udp_echo::listen(&reactor, "127.0.0.1:0").expect("a free port");
+    let port = server.host().port().expect("it has one");
+    let answer = finish(
+        &reactor,
+        udp_echo::ask(&reactor, "127.0.0.1", port, "hello"),
+    );
+    assert_eq!(answer, "hello");
+    finish(&reactor, server.stop_listening());
+    let asked = udp_echo::ask(&reactor, "127.0.0.1", port, "hello");
+    let failure = reactor.run_until(asked).expect_err("nobody is there");
+    assert!(failure.to_string().contains("nobody listens"), "{failure}");
 }
 
 #[test]

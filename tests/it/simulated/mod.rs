@@ -1,6 +1,7 @@
 //! The examples, not a line changed, on the hosts of simulated networks.
 
 mod chat_room;
+mod datagrams;
 mod replicated;
 
 use std::cell::RefCell;

@@ -5,6 +5,8 @@
 //! that lives as long as the table, answers one run of `load`, which checks every byte. What
 //! is measured is what the kernel says that the server ran while the messages were on their
 //! way: not its start, nor accepting or losing the connections.
+//!
+//! `bench-echo udp [ROUNDS] [CLIENTS SIZE DEPTH]`: the same with datagrams.
 
 use std::env;
 use std::error::Error;
@@ -24,6 +26,14 @@ const SERVERS: [(&str, &str); 5] = [
     ("echo-calloop", "calloop: a Generic source each"),
 ];
 
+/// The same for datagrams.
+const DATAGRAM_SERVERS: [(&str, &str); 4] = [
+    ("datagrams-torsade", "torsade"),
+    ("datagrams-epoll", "bare: epoll, edges, until nothing is left"),
+    ("datagrams-level", "bare: epoll, level, one a wait"),
+    ("datagrams-tokio", "tokio: current thread"),
+];
+
 /// A program in C, compiled on the way.
 const LIBUV: &str = "echo-libuv";
 
@@ -37,6 +47,16 @@ const SHAPES: [(u64, u64, u64, u64); 7] = [
     (5_000, 64, 1, 200_000),
     (50, 64, 16, 1_000_000),
     (50, 65_536, 1, 50_000),
+];
+
+/// The same for datagrams: clients, bytes, datagrams on their way for each. (On their way in all
+/// no more than the system's buffer for a socket holds.)
+const DATAGRAM_SHAPES: [(u64, u64, u64, u64); 5] = [
+    (1, 64, 1, 100_000),
+    (16, 64, 1, 200_000),
+    (100, 64, 1, 200_000),
+    (1, 64, 64, 200_000),
+    (16, 1_400, 4, 200_000),
 ];
 
 /// Unless an argument says otherwise.
@@ -53,40 +73,47 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
+    let udp = env::args().nth(1).is_some_and(|argument| argument == "udp");
+    let (servers, load, all): (&[_], _, &[_]) = if udp {
+        (&DATAGRAM_SERVERS, "load-datagrams", &DATAGRAM_SHAPES)
+    } else {
+        (&SERVERS, "load", &SHAPES)
+    };
     let numbers: Vec<u64> = env::args()
-        .skip(1)
+        .skip(1 + usize::from(udp))
         .map(|number| number.parse())
         .collect::<Result<_, _>>()?;
     let (rounds, shapes) = match numbers[..] {
-        [] => (ROUNDS, SHAPES.to_vec()),
-        [rounds] => (rounds as usize, SHAPES.to_vec()),
+        [] => (ROUNDS, all.to_vec()),
+        [rounds] => (rounds as usize, all.to_vec()),
         [rounds, connections, size, depth] => {
-            let known = SHAPES
+            let known = all
                 .iter()
                 .find(|shape| (shape.0, shape.1, shape.2) == (connections, size, depth));
             let messages = known.map_or(100_000, |shape| shape.3);
             (rounds as usize, vec![(connections, size, depth, messages)])
         }
-        _ => return Err("usage: bench-echo [ROUNDS] [CONNECTIONS SIZE DEPTH]".into()),
+        _ => return Err("usage: bench-echo [udp] [ROUNDS] [CONNECTIONS SIZE DEPTH]".into()),
     };
     println!(
         "CPU time in us of the server (user and system) a message, {rounds} rounds, turn about\n"
     );
     for (connections, size, depth, messages) in shapes {
-        let servers: Vec<_> = SERVERS
+        let running: Vec<_> = servers
             .iter()
             .map(|(name, _)| Server::start(name))
             .collect();
         let mut rows = Vec::new();
-        for (server, (_, title)) in servers.iter().zip(SERVERS) {
-            rows.push(Row::new(title, move || {
+        for (server, (_, title)) in running.iter().zip(servers) {
+            rows.push(Row::new(*title, move || {
                 let server = server.as_ref().map_err(ToString::to_string)?;
                 server
-                    .answer(&[connections, size, depth, messages])
+                    .answer(load, &[connections, size, depth, messages])
                     .map_err(|error| error.to_string())
             }));
         }
-        let title = format!("echo: {connections} connections, {size} B, {depth} deep");
+        let of = if udp { "clients" } else { "connections" };
+        let title = format!("echo: {connections} {of}, {size} B, {depth} deep");
         table(&title, rounds, &mut rows)?;
     }
     Ok(())
@@ -114,8 +141,8 @@ impl Server {
     }
 
     /// Has it answer one load, and gives its CPU time for a message in microseconds.
-    fn answer(&self, shape: &[u64; 4]) -> Result<f64, Box<dyn Error>> {
-        let mut load = Command::new(beside("load")?)
+    fn answer(&self, load: &str, shape: &[u64; 4]) -> Result<f64, Box<dyn Error>> {
+        let mut load = Command::new(beside(load)?)
             .arg(&self.address)
             .args(shape.map(|number| number.to_string()))
             .stdin(Stdio::piped())
