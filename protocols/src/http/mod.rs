@@ -27,6 +27,7 @@
 
 pub mod access_log;
 mod body;
+pub mod cache_store;
 mod chunked;
 pub mod coding;
 pub mod conditional;
@@ -37,6 +38,7 @@ mod encode;
 mod error;
 pub mod forms;
 pub mod forwarding;
+pub mod freshness;
 mod head;
 mod limits;
 pub mod media_types;

@@ -1,0 +1,917 @@
+//! What may be stored, and how long it may be used (RFC 9111).
+//!
+//! A [`Stored`] is an answer that may be used again, without its content: it says whether it fits a
+//! request, whether it is fresh, and how to ask whether it still holds.
+//!
+//! # Not here
+//!
+//! Content, and where it is kept: see [`cache_store`](super::cache_store). Warnings (RFC 9111 §5.5
+//! retired them) and parts: an answer with 206 is not stored.
+
+use std::time::{Duration, SystemTime};
+
+use http::header::{
+    AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION,
+    CONTENT_RANGE, DATE, ETAG, EXPIRES, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION,
+    PRAGMA, SET_COOKIE, VARY,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+
+use super::conditional::{ETag, Validators};
+use super::dates::parse_date_value;
+use super::forwarding::remove_hop_by_hop;
+use super::values::{members, pair};
+
+/// §4.2.2: how much of the time since its last change an answer is taken as fresh.
+const HEURISTIC_DIVISOR: u32 = 10;
+
+/// §4.2.2: and for how long at most, so that a mistake does not last.
+const HEURISTIC_MAX: Duration = Duration::from_secs(86_400);
+
+/// §1.2.2: what a number of seconds is taken for that is too large.
+const SECONDS_MAX: u64 = 1 << 31;
+
+/// What `Cache-Control` says, of a request or of an answer (§5.2).
+///
+/// What is not known is ignored. A directive that has names of fields with it (`no-cache="set-cookie"`)
+/// is taken as one that has none, which is stricter, and allowed (§5.2.2.4).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a directive of the standard"
+)]
+#[non_exhaustive]
+pub struct CacheControl {
+    /// `no-store`
+    pub no_store: bool,
+    /// `no-cache`
+    pub no_cache: bool,
+    /// `private`
+    pub private: bool,
+    /// `public`
+    pub public: bool,
+    /// `must-revalidate`
+    pub must_revalidate: bool,
+    /// `proxy-revalidate`
+    pub proxy_revalidate: bool,
+    /// `must-understand`
+    pub must_understand: bool,
+    /// `no-transform`
+    pub no_transform: bool,
+    /// `only-if-cached`
+    pub only_if_cached: bool,
+    /// `max-age`. What is no number is zero: §4.2.1 encourages to take such an answer as stale.
+    pub max_age: Option<Duration>,
+    /// `s-maxage`
+    pub s_maxage: Option<Duration>,
+    /// `min-fresh`
+    pub min_fresh: Option<Duration>,
+    /// `max-stale`; without a number, the longest time that there is.
+    pub max_stale: Option<Duration>,
+}
+
+impl CacheControl {
+    /// Reads all fields of that name. Of a directive that is there twice the stricter one counts
+    /// (§4.2.1).
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut found = Self::default();
+        for member in members(headers, &CACHE_CONTROL) {
+            let (name, value) = pair(member);
+            let seconds = || value.as_deref().map_or(Duration::ZERO, seconds);
+            let least = |known: Option<Duration>, new: Duration| {
+                Some(known.map_or(new, |known| known.min(new)))
+            };
+            match &*name.to_ascii_lowercase() {
+                "no-store" => found.no_store = true,
+                "no-cache" => found.no_cache = true,
+                "private" => found.private = true,
+                "public" => found.public = true,
+                "must-revalidate" => found.must_revalidate = true,
+                "proxy-revalidate" => found.proxy_revalidate = true,
+                "must-understand" => found.must_understand = true,
+                "no-transform" => found.no_transform = true,
+                "only-if-cached" => found.only_if_cached = true,
+                "max-age" => found.max_age = least(found.max_age, seconds()),
+                "s-maxage" => found.s_maxage = least(found.s_maxage, seconds()),
+                "min-fresh" => {
+                    found.min_fresh = found.min_fresh.max(Some(seconds()));
+                }
+                "max-stale" => {
+                    let new = value.as_deref().map_or(Duration::MAX, self::seconds);
+                    found.max_stale = least(found.max_stale, new);
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+/// §1.2.2
+fn seconds(text: &str) -> Duration {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Duration::ZERO;
+    }
+    Duration::from_secs(text.parse().unwrap_or(SECONDS_MAX).min(SECONDS_MAX))
+}
+
+/// Whose cache it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CacheKind {
+    /// One user's: a client's own.
+    Private,
+    /// Several users': a proxy's. What is meant for one of them is not kept.
+    Shared,
+}
+
+/// What a cache does with a stored answer that fits a request (§4).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reuse {
+    /// It answers with it.
+    Fresh,
+    /// It answers with it, although it is stale: the client said that it may.
+    Stale,
+    /// It asks first whether it still holds.
+    Validate,
+    /// It would have to ask, and the client does not want that (`only-if-cached`): the answer is 504
+    /// (§5.2.1.7).
+    Unavailable,
+}
+
+/// A request and its answer, when they happened, and in whose cache: what a cache has to know of it.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    kind: CacheKind,
+    status: StatusCode,
+    headers: HeaderMap,
+    /// §4.1: the fields of the request on which the answer depends, with the values that they had.
+    selecting: Vec<(HeaderName, Vec<HeaderValue>)>,
+    requested_at: SystemTime,
+    received_at: SystemTime,
+}
+
+/// What was asked and what was answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange<'a> {
+    /// The method of the request.
+    pub method: &'a Method,
+    /// The fields of the request.
+    pub request: &'a HeaderMap,
+    /// The status of the answer.
+    pub status: StatusCode,
+    /// The fields of the answer.
+    pub response: &'a HeaderMap,
+    /// When the request was sent.
+    pub requested_at: SystemTime,
+    /// When the head of the answer came.
+    pub received_at: SystemTime,
+}
+
+impl Stored {
+    /// What may be stored of an exchange (§3); `None` if nothing may, or it would be of no use: never
+    /// fresh, and without a validator.
+    ///
+    /// Only answers to GET are stored, and only whole ones: the content must have come to its end.
+    #[must_use]
+    pub fn new(kind: CacheKind, exchange: &Exchange<'_>) -> Option<Self> {
+        let Exchange {
+            request, response, ..
+        } = *exchange;
+        let asked = CacheControl::of(request);
+        let control = CacheControl::of(response);
+        let is_understood = is_heuristically_cacheable(exchange.status);
+        let no_store = control.no_store && !(control.must_understand && is_understood);
+        let is_shared = kind == CacheKind::Shared;
+        let is_explicit = control.public
+            || control.max_age.is_some()
+            || is_shared && control.s_maxage.is_some()
+            || !is_shared && control.private
+            || response.contains_key(EXPIRES);
+        // §3.5
+        let is_for_all = control.public || control.must_revalidate || control.s_maxage.is_some();
+        if *exchange.method != Method::GET
+            || !is_final_and_whole(exchange.status)
+            || response.contains_key(CONTENT_RANGE)
+            || control.must_understand && !is_understood
+            || no_store
+            || asked.no_store
+            || is_shared && control.private
+            || is_shared && request.contains_key(AUTHORIZATION) && !is_for_all
+            || !is_explicit && !is_understood
+            // §7.3: the standard leaves it open; who says nothing of caches does not mean a cookie to
+            // go to everybody.
+            || is_shared && response.contains_key(SET_COOKIE) && !is_explicit
+        {
+            return None;
+        }
+        let selecting = selecting(request, response)?;
+        let mut headers = response.clone();
+        // §3.1
+        remove_hop_by_hop(&mut headers);
+        let stored = Self {
+            kind,
+            status: exchange.status,
+            headers,
+            selecting,
+            requested_at: exchange.requested_at,
+            received_at: exchange.received_at,
+        };
+        let is_of_use = stored.lifetime() > stored.age(exchange.received_at)
+            || stored.headers.contains_key(ETAG)
+            || stored.headers.contains_key(LAST_MODIFIED);
+        is_of_use.then_some(stored)
+    }
+
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The fields of the answer, without those that were for one hop.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// When the answer came, or was last found to hold.
+    #[must_use]
+    pub fn received_at(&self) -> SystemTime {
+        self.received_at
+    }
+
+    /// Whether the answer is one to a request with these fields (§4.1).
+    #[must_use]
+    pub fn fits(&self, request: &HeaderMap) -> bool {
+        let mut selecting = self.selecting.iter();
+        selecting.all(|(name, values)| {
+            let asked = request.get_all(name);
+            asked.iter().eq(values)
+        })
+    }
+
+    /// Whether both answers are chosen by the same fields with the same values.
+    pub(super) fn replaces(&self, other: &Self) -> bool {
+        self.selecting == other.selecting
+    }
+
+    /// Bytes of the fields that select it.
+    pub(super) fn selecting_size(&self) -> usize {
+        let values = self.selecting.iter().flat_map(|(_, values)| values);
+        values.map(|value| 64 + value.len()).sum()
+    }
+
+    /// How old the answer is (§4.2.3).
+    #[must_use]
+    pub fn age(&self, now: SystemTime) -> Duration {
+        let since = |later: SystemTime, earlier: SystemTime| {
+            later.duration_since(earlier).unwrap_or_default()
+        };
+        let apparent = since(self.received_at, self.date());
+        let delay = since(self.received_at, self.requested_at);
+        let age = self.headers.get(AGE).and_then(|age| age.to_str().ok());
+        // §5.1: of a list the first one counts.
+        let age = age.map_or(Duration::ZERO, |age| {
+            seconds(age.split(',').next().unwrap_or(age).trim())
+        });
+        let initial = apparent.max(age + delay);
+        initial.saturating_add(since(now, self.received_at))
+    }
+
+    /// For how long the answer is fresh (§4.2.1), by a guess if it does not say (§4.2.2).
+    #[must_use]
+    pub fn lifetime(&self) -> Duration {
+        let control = CacheControl::of(&self.headers);
+        if let Some(lifetime) = control.s_maxage.filter(|_| self.kind == CacheKind::Shared) {
+            return lifetime;
+        }
+        if let Some(lifetime) = control.max_age {
+            return lifetime;
+        }
+        let mut expires = self.headers.get_all(EXPIRES).iter();
+        if let Some(value) = expires.next() {
+            // §5.3: what is no date is one that has passed; so is what is there twice.
+            let at = parse_date_value(value).filter(|_| expires.next().is_none());
+            let left = at.and_then(|at| at.duration_since(self.date()).ok());
+            return left.unwrap_or_default();
+        }
+        if !is_heuristically_cacheable(self.status) {
+            return Duration::ZERO;
+        }
+        let modified = self.headers.get(LAST_MODIFIED).and_then(parse_date_value);
+        let since = modified.and_then(|at| self.date().duration_since(at).ok());
+        (since.unwrap_or_default() / HEURISTIC_DIVISOR).min(HEURISTIC_MAX)
+    }
+
+    /// What to do with it for a request that it fits (§4, §5.2.1).
+    #[must_use]
+    pub fn reuse(&self, request: &HeaderMap, now: SystemTime) -> Reuse {
+        let asked = CacheControl::of(request);
+        let control = CacheControl::of(&self.headers);
+        let validate = if asked.only_if_cached {
+            Reuse::Unavailable
+        } else {
+            Reuse::Validate
+        };
+        // §5.4: what was said before there was Cache-Control.
+        let is_pragma = !request.contains_key(CACHE_CONTROL)
+            && members(request, &PRAGMA).any(|it| it.eq_ignore_ascii_case("no-cache"));
+        if asked.no_cache || control.no_cache || is_pragma {
+            return validate;
+        }
+        let (age, lifetime) = (self.age(now), self.lifetime());
+        if asked.max_age.is_some_and(|limit| age > limit) {
+            return validate;
+        }
+        let fresh_for = lifetime.saturating_sub(age);
+        if asked.min_fresh.is_some_and(|limit| fresh_for < limit) {
+            return validate;
+        }
+        if lifetime > age {
+            return Reuse::Fresh;
+        }
+        match asked.max_stale {
+            Some(limit) if age - lifetime <= limit && self.may_be_stale() => Reuse::Stale,
+            _ => validate,
+        }
+    }
+
+    /// Whether it may be used when it is stale and nobody can be asked (§4.2.4).
+    #[must_use]
+    pub fn may_be_stale(&self) -> bool {
+        let control = CacheControl::of(&self.headers);
+        let is_strict_for_proxies = control.proxy_revalidate || control.s_maxage.is_some();
+        !(control.must_revalidate
+            || control.no_cache
+            || self.kind == CacheKind::Shared && is_strict_for_proxies)
+    }
+
+    /// The fields of an answer made of it: with its age (§4).
+    #[must_use]
+    pub fn answer_headers(&self, now: SystemTime) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        let age = self.age(now).as_secs().min(SECONDS_MAX);
+        headers.insert(AGE, HeaderValue::from(age));
+        headers
+    }
+
+    /// Its validators, to evaluate the preconditions of a client's request (§4.3.2).
+    #[must_use]
+    pub fn validators(&self) -> Validators {
+        let etag = self.headers.get(ETAG);
+        Validators {
+            etag: etag.and_then(|value| ETag::parse(value.as_bytes()).ok()),
+            last_modified: self.headers.get(LAST_MODIFIED).and_then(parse_date_value),
+        }
+    }
+
+    /// Makes a request one that asks whether this answer still holds (§4.3.1). Preconditions of the
+    /// client's own are to be evaluated with the result, and are replaced.
+    pub fn add_validation(&self, request: &mut HeaderMap) {
+        for (ours, theirs) in [(ETAG, IF_NONE_MATCH), (LAST_MODIFIED, IF_MODIFIED_SINCE)] {
+            match self.headers.get(ours) {
+                Some(value) => drop(request.insert(theirs, value.clone())),
+                None => drop(request.remove(theirs)),
+            }
+        }
+    }
+
+    /// Takes over what an answer with 304 says (§4.3.4, §3.2). Gives `false` if that is of another
+    /// answer, by its tag: then this one is not to be used.
+    #[must_use]
+    pub fn refresh(
+        &mut self,
+        not_modified: &HeaderMap,
+        requested_at: SystemTime,
+        received_at: SystemTime,
+    ) -> bool {
+        let new = not_modified.get(ETAG);
+        if let (Some(new), Some(known)) = (new, self.headers.get(ETAG))
+            && !is_same_tag(new, known)
+        {
+            return false;
+        }
+        let mut fields = not_modified.clone();
+        remove_hop_by_hop(&mut fields);
+        for name in [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE] {
+            fields.remove(name);
+        }
+        // They were of the earlier answer.
+        self.headers.remove(AGE);
+        self.headers.remove(DATE);
+        for name in fields.keys() {
+            self.headers.remove(name);
+            for value in fields.get_all(name) {
+                self.headers.append(name.clone(), value.clone());
+            }
+        }
+        self.requested_at = requested_at;
+        self.received_at = received_at;
+        true
+    }
+
+    /// When the answer was made, as far as it says.
+    fn date(&self) -> SystemTime {
+        let date = self.headers.get(DATE).and_then(parse_date_value);
+        date.unwrap_or(self.received_at)
+    }
+}
+
+fn is_same_tag(left: &HeaderValue, right: &HeaderValue) -> bool {
+    match (ETag::parse(left.as_bytes()), ETag::parse(right.as_bytes())) {
+        (Ok(left), Ok(right)) => left.weakly_equals(&right),
+        _ => left == right,
+    }
+}
+
+/// §3: final, and no part or confirmation of another answer.
+fn is_final_and_whole(status: StatusCode) -> bool {
+    !status.is_informational()
+        && status != StatusCode::PARTIAL_CONTENT
+        && status != StatusCode::NOT_MODIFIED
+}
+
+/// RFC 9110 §15.1, without 206.
+fn is_heuristically_cacheable(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501
+    )
+}
+
+/// §4.1: `None` if the answer fits no other request.
+fn selecting(
+    request: &HeaderMap,
+    response: &HeaderMap,
+) -> Option<Vec<(HeaderName, Vec<HeaderValue>)>> {
+    let mut names = Vec::new();
+    for value in response.get_all(VARY) {
+        // What cannot be read may be anything.
+        let text = value.to_str().ok()?;
+        for name in text.split(',').map(str::trim).filter(|it| !it.is_empty()) {
+            // `*` is a token, and so would be a name.
+            if name == "*" {
+                return None;
+            }
+            names.push(HeaderName::try_from(name).ok()?);
+        }
+    }
+    names.sort_unstable_by(|left, right| left.as_str().cmp(right.as_str()));
+    names.dedup();
+    let values = |name: &HeaderName| request.get_all(name).iter().cloned().collect();
+    Some(
+        names
+            .into_iter()
+            .map(|name| (name.clone(), values(&name)))
+            .collect(),
+    )
+}
+
+/// Whether an answer to that method ends what is stored for its target (§4.4).
+#[must_use]
+pub fn invalidates(method: &Method, status: StatusCode) -> bool {
+    let is_safe = matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE
+    );
+    !is_safe && (status.is_success() || status.is_redirection())
+}
+
+/// What else such an answer ends: `Location` and `Content-Location`, if they are of the same origin as
+/// the target (§4.4: else anybody could empty anybody's cache). References that are neither absolute
+/// nor begin with a slash are left out.
+#[must_use]
+pub fn also_invalidated(target: &Uri, response: &HeaderMap) -> Vec<Uri> {
+    let mut found = Vec::new();
+    for name in [LOCATION, CONTENT_LOCATION] {
+        let value = response.get(name).and_then(|value| value.to_str().ok());
+        let Some(Ok(uri)) = value.map(str::parse::<Uri>) else {
+            continue;
+        };
+        let mut parts = uri.into_parts();
+        if parts.scheme.is_none() && parts.authority.is_none() {
+            parts.scheme = target.scheme().cloned();
+            parts.authority = target.authority().cloned();
+        }
+        if let Ok(uri) = Uri::from_parts(parts)
+            && origin(&uri) == origin(target)
+        {
+            found.push(uri);
+        }
+    }
+    found
+}
+
+/// Scheme, host and port.
+pub(super) fn origin(uri: &Uri) -> Option<(&str, String, u16)> {
+    let scheme = uri.scheme_str()?;
+    let port = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => 0,
+    };
+    let host = uri.host()?.to_ascii_lowercase();
+    Some((scheme, host, uri.port_u16().unwrap_or(port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::super::dates::format_date;
+    use super::CacheKind::{Private, Shared};
+    use super::*;
+
+    /// Seconds after a moment at which everything happens.
+    fn at(seconds: i64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(u64::try_from(1_000_000 + seconds).expect("it is after"))
+    }
+
+    fn headers(fields: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for field in fields.split('\n').filter(|it| !it.is_empty()) {
+            let (name, value) = field.split_once(": ").expect("a field");
+            let name = HeaderName::try_from(name.trim()).expect("it is a name");
+            // `@5` is the date of then.
+            let value = match value.strip_prefix('@') {
+                Some(seconds) => format_date(at(seconds.parse().expect("a number"))),
+                None => value.to_owned(),
+            };
+            headers.append(name, HeaderValue::try_from(value).expect("it is a value"));
+        }
+        headers
+    }
+
+    fn stored_with(
+        kind: CacheKind,
+        method: Method,
+        request: &str,
+        status: u16,
+        response: &str,
+    ) -> Option<Stored> {
+        let exchange = Exchange {
+            method: &method,
+            request: &headers(request),
+            status: StatusCode::from_u16(status).expect("it is one"),
+            response: &headers(response),
+            requested_at: at(0),
+            received_at: at(0),
+        };
+        Stored::new(kind, &exchange)
+    }
+
+    #[track_caller]
+    fn stored(request: &str, response: &str) -> Stored {
+        stored_with(Shared, Method::GET, request, 200, response).expect("it may be stored")
+    }
+
+    #[test]
+    fn rfc9111_5_2_directives_are_read_and_the_stricter_counts() {
+        let of = |text: &str| CacheControl::of(&headers(text));
+        let found = of("cache-control: No-Store, max-age=5, S-MaxAge=\"7\", foo=bar, public");
+        let seconds = |count| Some(Duration::from_secs(count));
+        assert!(found.no_store && found.public && !found.private);
+        assert_eq!((found.max_age, found.s_maxage), (seconds(5), seconds(7)));
+        assert_eq!(
+            of("cache-control: max-age=9, max-age=5").max_age,
+            seconds(5)
+        );
+        assert_eq!(
+            of("cache-control: max-age=5\ncache-control: max-age=9").max_age,
+            seconds(5)
+        );
+        assert_eq!(
+            of("cache-control: min-fresh=5, min-fresh=9").min_fresh,
+            seconds(9)
+        );
+        assert_eq!(
+            of("cache-control: max-stale").max_stale,
+            Some(Duration::MAX)
+        );
+        assert_eq!(
+            of("cache-control: max-stale, max-stale=5").max_stale,
+            seconds(5)
+        );
+        for odd in ["", "=", "=x", "=-1", "=1.5", "=\"\""] {
+            assert_eq!(
+                of(&format!("cache-control: max-age{odd}")).max_age,
+                seconds(0),
+                "{odd}"
+            );
+        }
+        let large = of("cache-control: max-age=99999999999999999999999");
+        assert_eq!(large.max_age, seconds(SECONDS_MAX));
+        assert!(of("cache-control: no-cache=\"a, b\"").no_cache);
+        assert!(of("cache-control: private=\"set-cookie\"").private);
+    }
+
+    #[test]
+    fn rfc9111_3_what_may_be_stored() {
+        let check = |kind, request: &str, status, response: &str, expected: bool| {
+            let found = stored_with(kind, Method::GET, request, status, response);
+            assert_eq!(
+                found.is_some(),
+                expected,
+                "{kind:?} {request} {status} {response}"
+            );
+        };
+        let both = |request: &str, status, response: &str, shared: bool, private: bool| {
+            check(Shared, request, status, response, shared);
+            check(Private, request, status, response, private);
+        };
+        both("", 200, "cache-control: max-age=5", true, true);
+        both("", 200, "expires: @5", true, true);
+        both("", 200, "etag: \"x\"", true, true);
+        both("", 200, "last-modified: @-100", true, true);
+        both("", 200, "", false, false);
+        both("", 200, "cache-control: max-age=0", false, false);
+        both("", 200, "cache-control: max-age=0\netag: \"x\"", true, true);
+        both("", 200, "cache-control: no-store, max-age=5", false, false);
+        both(
+            "cache-control: no-store",
+            200,
+            "cache-control: max-age=5",
+            false,
+            false,
+        );
+        both("", 200, "cache-control: private, max-age=5", false, true);
+        both("", 200, "cache-control: no-cache\netag: \"x\"", true, true);
+        both("", 200, "cache-control: s-maxage=5", true, false);
+        // By status.
+        both("", 404, "cache-control: max-age=5", true, true);
+        both("", 302, "cache-control: max-age=5", true, true);
+        both("", 302, "last-modified: @-100", false, false);
+        both("", 500, "last-modified: @-100", false, false);
+        both("", 206, "cache-control: max-age=5", false, false);
+        both("", 304, "cache-control: max-age=5", false, false);
+        both(
+            "",
+            200,
+            "cache-control: max-age=5\ncontent-range: bytes 0-1/2",
+            false,
+            false,
+        );
+        // §5.2.2.3: who understands the status need not heed the other directive.
+        both(
+            "",
+            200,
+            "cache-control: must-understand, no-store, max-age=5",
+            true,
+            true,
+        );
+        both(
+            "",
+            299,
+            "cache-control: must-understand, max-age=5",
+            false,
+            false,
+        );
+        // §3.5
+        let credentials = "authorization: Basic eA==";
+        both(credentials, 200, "cache-control: max-age=5", false, true);
+        for directive in ["public", "s-maxage=5", "must-revalidate"] {
+            let response = format!("cache-control: max-age=5, {directive}");
+            both(credentials, 200, &response, true, true);
+        }
+        both("", 200, "etag: \"x\"\nset-cookie: a=b", false, true);
+        both(
+            "",
+            200,
+            "cache-control: public\netag: \"x\"\nset-cookie: a=b",
+            true,
+            true,
+        );
+        // §4.1
+        both(
+            "",
+            200,
+            "cache-control: max-age=5\nvary: a, *",
+            false,
+            false,
+        );
+        both("", 200, "cache-control: max-age=5\nvary: a b", false, false);
+        for method in [Method::HEAD, Method::POST, Method::PUT] {
+            let response = "cache-control: max-age=5";
+            assert!(stored_with(Private, method, "", 200, response).is_none());
+        }
+    }
+
+    #[test]
+    fn rfc9111_3_1_what_was_for_one_hop_is_not_stored() {
+        let found = stored(
+            "",
+            "cache-control: max-age=5\nconnection: x-a\nx-a: 1\nx-b: 2\nte: x",
+        );
+        let mut names: Vec<_> = found.headers().keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["cache-control", "x-b"]);
+        assert_eq!(found.status(), StatusCode::OK);
+    }
+
+    #[test]
+    fn rfc9111_4_1_the_request_must_agree_in_the_fields_that_vary_names() {
+        let found = stored(
+            "accept: a\naccept-encoding: gzip\naccept-encoding: br\nx-other: 1",
+            "cache-control: max-age=5\nvary: Accept, accept-encoding\nvary: X-Absent",
+        );
+        let fits = |request: &str| found.fits(&headers(request));
+        assert!(fits(
+            "accept: a\naccept-encoding: gzip\naccept-encoding: br"
+        ));
+        assert!(fits(
+            "accept-encoding: gzip\naccept-encoding: br\naccept: a\nx-other: 2"
+        ));
+        assert!(!fits(
+            "accept: b\naccept-encoding: gzip\naccept-encoding: br"
+        ));
+        assert!(!fits(
+            "accept: a\naccept-encoding: br\naccept-encoding: gzip"
+        ));
+        assert!(!fits(
+            "accept: a\naccept-encoding: gzip\naccept-encoding: br\nx-absent: 1"
+        ));
+        assert!(!fits(""));
+        assert!(stored("accept: a", "cache-control: max-age=5").fits(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn rfc9111_4_2_3_age_is_the_largest_that_can_be_told() {
+        let age = |response: &str, requested: i64, now: i64| {
+            let exchange = Exchange {
+                method: &Method::GET,
+                request: &HeaderMap::new(),
+                status: StatusCode::OK,
+                response: &headers(&format!("cache-control: max-age=1000\n{response}")),
+                requested_at: at(requested),
+                received_at: at(0),
+            };
+            let found = Stored::new(Private, &exchange).expect("it may be stored");
+            found.age(at(now)).as_secs()
+        };
+        assert_eq!(age("", 0, 0), 0);
+        assert_eq!(age("", 0, 7), 7);
+        // By the clock of the origin, or by what caches on the way say and the answer took.
+        assert_eq!(age("date: @-10", 0, 0), 10);
+        assert_eq!(age("date: @10", 0, 0), 0);
+        assert_eq!(age("age: 20\ndate: @-10", -3, 0), 23);
+        assert_eq!(age("age: 2\ndate: @-10", -3, 1), 11);
+        assert_eq!(age("age: 20, 30", 0, 0), 20);
+        assert_eq!(age("age: x", 0, 0), 0);
+        // A clock that was put back.
+        assert_eq!(age("age: 20", 0, -50), 20);
+    }
+
+    #[test]
+    fn rfc9111_4_2_1_the_lifetime_is_what_is_said_first() {
+        let lifetime = |kind, response: &str| {
+            // A tag, so that it is of use in any case.
+            let response = format!("etag: \"x\"\n{response}");
+            let found = stored_with(kind, Method::GET, "", 200, &response);
+            found.expect("it may be stored").lifetime().as_secs()
+        };
+        let all = "cache-control: public, s-maxage=1, max-age=2\nexpires: @3\nlast-modified: @-40";
+        assert_eq!(lifetime(Shared, all), 1);
+        assert_eq!(lifetime(Private, all), 2);
+        assert_eq!(lifetime(Private, "expires: @3\nlast-modified: @-40"), 3);
+        assert_eq!(lifetime(Private, "expires: @3\ndate: @-2"), 5);
+        assert_eq!(lifetime(Private, "expires: @-3"), 0);
+        assert_eq!(lifetime(Private, "expires: 0\nlast-modified: @-40"), 0);
+        assert_eq!(lifetime(Private, "expires: @3\nexpires: @3"), 0);
+        // §4.2.2
+        assert_eq!(lifetime(Private, "last-modified: @-40"), 4);
+        assert_eq!(lifetime(Private, "last-modified: @40"), 0);
+        assert_eq!(lifetime(Private, "last-modified: @-999999"), 86_400);
+        assert_eq!(lifetime(Private, ""), 0);
+    }
+
+    #[track_caller]
+    fn check_reuse(response: &str, request: &str, now: i64, expected: Reuse) {
+        let response = format!("etag: \"x\"\n{response}");
+        let reuse = stored("", &response).reuse(&headers(request), at(now));
+        assert_eq!(reuse, expected, "{response} / {request} at {now}");
+    }
+
+    #[test]
+    fn rfc9111_4_an_answer_is_used_while_it_is_fresh() {
+        let ten = "cache-control: max-age=10";
+        check_reuse(ten, "", 9, Reuse::Fresh);
+        check_reuse(ten, "", 10, Reuse::Validate);
+        check_reuse(ten, "cache-control: only-if-cached", 9, Reuse::Fresh);
+        check_reuse(ten, "cache-control: only-if-cached", 10, Reuse::Unavailable);
+        check_reuse(
+            "cache-control: max-age=10, no-cache",
+            "",
+            0,
+            Reuse::Validate,
+        );
+        check_reuse(ten, "cache-control: no-cache", 0, Reuse::Validate);
+        check_reuse(ten, "pragma: no-cache", 0, Reuse::Validate);
+        check_reuse(
+            ten,
+            "pragma: no-cache\ncache-control: max-age=5",
+            0,
+            Reuse::Fresh,
+        );
+        check_reuse(ten, "cache-control: max-age=5", 5, Reuse::Fresh);
+        check_reuse(ten, "cache-control: max-age=5", 6, Reuse::Validate);
+        check_reuse(ten, "cache-control: max-age=0", 0, Reuse::Fresh);
+        check_reuse(ten, "cache-control: min-fresh=5", 5, Reuse::Fresh);
+        check_reuse(ten, "cache-control: min-fresh=5", 6, Reuse::Validate);
+    }
+
+    #[test]
+    fn rfc9111_4_2_4_an_answer_is_used_stale_if_both_sides_allow_it() {
+        let ten = "cache-control: max-age=10";
+        check_reuse(ten, "cache-control: max-stale=5", 15, Reuse::Stale);
+        check_reuse(ten, "cache-control: max-stale=5", 16, Reuse::Validate);
+        check_reuse(ten, "cache-control: max-stale", 1_000_000, Reuse::Stale);
+        for directive in ["must-revalidate", "proxy-revalidate", "s-maxage=10"] {
+            let strict = format!("cache-control: max-age=10, {directive}");
+            check_reuse(&strict, "cache-control: max-stale", 15, Reuse::Validate);
+            assert!(!stored("", &format!("etag: \"x\"\n{strict}")).may_be_stale());
+        }
+        assert!(stored("", ten).may_be_stale());
+    }
+
+    #[test]
+    fn an_answer_says_how_old_it_is() {
+        let found = stored("", "cache-control: max-age=10\nage: 2");
+        assert_eq!(
+            found.answer_headers(at(5)).get(AGE).expect("it is there"),
+            "7"
+        );
+    }
+
+    #[test]
+    fn rfc9111_4_3_1_a_question_names_what_is_there() {
+        let found = stored("", "etag: W/\"x\"\nlast-modified: @-5");
+        let mut request = headers("if-none-match: \"y\"");
+        found.add_validation(&mut request);
+        assert_eq!(request.get(IF_NONE_MATCH).expect("it is there"), "W/\"x\"");
+        let date = format_date(at(-5));
+        assert_eq!(
+            request.get(IF_MODIFIED_SINCE).expect("it is there"),
+            date.as_str()
+        );
+        assert_eq!(found.validators().last_modified, Some(at(-5)));
+        let found = stored("", "etag: \"z\"");
+        found.add_validation(&mut request);
+        assert_eq!(request.get(IF_NONE_MATCH).expect("it is there"), "\"z\"");
+        assert!(!request.contains_key(IF_MODIFIED_SINCE));
+    }
+
+    #[test]
+    fn rfc9111_3_2_a_304_makes_the_answer_fresh_again() {
+        let mut found = stored(
+            "",
+            "etag: \"x\"\ncache-control: max-age=10\nage: 5\ndate: @0\ncontent-length: 3\nx-a: 1\nx-a: 2",
+        );
+        let not_modified = headers(
+            "etag: \"x\"\ncache-control: max-age=20\ncontent-length: 0\nconnection: close\nx-a: 3",
+        );
+        assert!(found.refresh(&not_modified, at(100), at(101)));
+        assert_eq!(found.age(at(101)), Duration::from_secs(1));
+        assert_eq!(found.lifetime(), Duration::from_secs(20));
+        assert_eq!(
+            found.headers().get(CONTENT_LENGTH).expect("it is there"),
+            "3"
+        );
+        assert!(!found.headers().contains_key("connection"));
+        assert_eq!(
+            found.headers().get_all("x-a").iter().collect::<Vec<_>>(),
+            ["3"]
+        );
+        // §4.3.4: it is of another answer.
+        assert!(!found.refresh(&headers("etag: \"y\""), at(102), at(102)));
+        assert!(found.refresh(&headers("etag: W/\"x\""), at(102), at(102)));
+        assert!(found.refresh(&HeaderMap::new(), at(103), at(103)));
+        assert_eq!(found.received_at(), at(103));
+    }
+
+    #[test]
+    fn rfc9111_4_4_what_changes_a_target_ends_what_is_stored_of_it() {
+        let done = |method: Method, status| {
+            invalidates(&method, StatusCode::from_u16(status).expect("it is one"))
+        };
+        assert!(done(Method::POST, 200) && done(Method::DELETE, 204) && done(Method::PUT, 303));
+        assert!(!done(Method::POST, 404) && !done(Method::PUT, 500));
+        assert!(!done(Method::GET, 200) && !done(Method::OPTIONS, 200));
+        let target: Uri = "http://Example.com/a".parse().expect("it is one");
+        let also = |response: &str| {
+            let uris = also_invalidated(&target, &headers(response));
+            uris.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(also("location: /b?c"), ["http://Example.com/b?c"]);
+        assert_eq!(also("content-location: http://example.COM:80/b").len(), 1);
+        for other in [
+            "http://example.org/b",
+            "https://example.com/b",
+            "http://example.com:81/b",
+            "",
+            "\\",
+        ] {
+            assert_eq!(also(&format!("location: {other}")), [""; 0], "{other}");
+        }
+    }
+}
