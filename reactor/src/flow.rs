@@ -19,12 +19,14 @@ pub struct Limits {
     pub unsent_high: usize,
     /// At this many unsent bytes both go on: 16 KiB.
     pub unsent_low: usize,
-    /// A write to a connection that had more than this unsent before the callback at hand
-    /// ends it with [`ConnectionLost::Overrun`](crate::ConnectionLost::Overrun): 16 MiB. What
-    /// one callback writes may be larger, if the peer then takes it.
+    /// The cap: a connection that has more than this unsent when a callback has returned
+    /// ends with [`ConnectionLost::Overrun`](crate::ConnectionLost::Overrun) if more is written,
+    /// or if it has not sunk to the cap within [`flush`](Limits::flush): 16 MiB. So what one
+    /// callback writes may be larger, if the peer then takes it, and memory that nobody takes
+    /// is not held for ever. (Parts of files do not count: they are not in memory.)
     pub unsent_max: usize,
-    /// How long a connection that is being lost may take to send the rest: 30 s. Then
-    /// it is aborted.
+    /// How long a connection that is being lost may take to send the rest, and one beyond the cap
+    /// to get below it: 30 s. Then it is aborted.
     pub flush: Duration,
     /// How long the system keeps a closed connection whose last bytes the peer has not
     /// acknowledged, so that they arrive even if the peer still sends: 5 s.

@@ -7,9 +7,10 @@ use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::Duration;
 
+use torsade_reactor::testing::{MemoryPair, memory_pair, virtual_time_reactor};
 use torsade_reactor::{Address, ConnectionLost, Limits, Port, Protocol, Reactor, Transport};
 
-use crate::common::reactor;
+use crate::common::{End, Log, reactor, run_while};
 
 const ANSWER: usize = 1024;
 
@@ -116,4 +117,77 @@ fn a_client_that_pipelines_and_never_reads_is_throttled_and_the_others_go_on() {
         }
         assert_eq!(seen.lost.get(), 1, "it is gone, the other stays");
     }
+}
+
+const CAP: usize = 100_000;
+
+/// A server on a memory pair, small in what it keeps, that has written `size` bytes in one
+/// callback to a client that reads nothing.
+fn overfull(size: usize) -> (Reactor, Log, MemoryPair, Transport<End>, Transport<End>) {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let pair = memory_pair(&reactor);
+    let client = Transport::connect(End::new("client", &log), Rc::clone(&pair.client));
+    let server = Transport::connect(End::new("server", &log), Rc::clone(&pair.server));
+    client.pause_reading();
+    server.set_limits(Limits {
+        unsent_max: CAP,
+        flush: Duration::from_secs(7),
+        ..Limits::default()
+    });
+    pair.pump.run().expect("it comes to rest");
+    server.write(vec![b'x'; size]);
+    pair.pump.run().expect("it comes to rest");
+    (reactor, log, pair, client, server)
+}
+
+fn pass(reactor: &Reactor, time: Duration) {
+    let passed = Rc::new(Cell::new(false));
+    let noted = Rc::clone(&passed);
+    reactor.call_later(time, move || noted.set(true));
+    run_while(reactor, || !passed.get());
+}
+
+#[test]
+fn what_one_callback_wrote_beyond_the_cap_is_kept_for_the_limit_of_a_flush_and_no_longer() {
+    let (reactor, log, pair, _client, server) = overfull(10 * CAP);
+    assert!(server.unsent() > CAP);
+    pass(&reactor, Duration::from_millis(6_900));
+    assert!(server.is_connected(), "the peer still may take it");
+    pass(&reactor, Duration::from_millis(200));
+    pair.pump.run().expect("it comes to rest");
+    assert!(
+        log.lines()
+            .contains(&format!("server lost: Overrun {{ limit: {CAP} }}"))
+    );
+    assert_eq!(server.unsent(), 0, "its memory is free");
+}
+
+#[test]
+fn what_sinks_below_the_cap_in_time_is_no_overrun() {
+    // So much fits into the wire that taking that brings it below.
+    let (reactor, log, pair, client, server) = overfull(CAP + 100_000);
+    assert!(server.unsent() > CAP);
+    pass(&reactor, Duration::from_secs(5));
+    client.resume_reading();
+    pair.pump.set_capacity(1);
+    pair.pump.run().expect("it comes to rest");
+    pass(&reactor, Duration::from_secs(60));
+    pair.pump.run().expect("it comes to rest");
+    assert!(server.is_connected(), "{:?}", log.lines());
+}
+
+#[test]
+fn each_time_that_the_cap_is_exceeded_has_its_own_limit() {
+    let (reactor, log, pair, client, server) = overfull(2 * CAP);
+    pass(&reactor, Duration::from_secs(5));
+    client.resume_reading();
+    pair.pump.run().expect("it comes to rest");
+    assert_eq!(server.unsent(), 0);
+    client.pause_reading();
+    server.write(vec![b'y'; 10 * CAP]);
+    pass(&reactor, Duration::from_secs(5));
+    assert!(server.is_connected(), "not by the limit of the first time");
+    pass(&reactor, Duration::from_secs(3));
+    pair.pump.run().expect("it comes to rest");
+    assert!(!server.is_connected(), "{:?}", log.lines());
 }

@@ -21,7 +21,8 @@
 //!
 //! [`READS_PER_TURN`] reads of [`READ_SIZE`] bytes for an event, and as many for what an
 //! earlier turn left over; then the connection waits for the next turn. Unsent bytes:
-//! [`Limits::unsent_max`]; parts of files wait in their files.
+//! [`Limits::unsent_max`], and what one callback writes, for [`Limits::flush`]; parts of files
+//! wait in their files.
 
 mod attachments;
 mod sending;
@@ -91,6 +92,8 @@ struct Rarities {
     limits: Limits,
     /// Ends a flush before the end that takes too long.
     flush_limit: Option<DelayedCall>,
+    /// Ends a connection of which more than the cap stays unsent.
+    excess_limit: Option<DelayedCall>,
     /// What stands among the bytes that are unsent.
     attachments: Attachments,
     /// In the order of the calls, so with growing `left`.
@@ -130,7 +133,8 @@ struct Flags {
     file_rests: Cell<bool>,
     /// More is unsent than the high mark, and the writer has been told.
     choked: Cell<bool>,
-    /// More was unsent than the limit when the last callback returned.
+    /// More was unsent than the cap when the last callback returned. Invariant: then
+    /// `excess_limit` runs, while the connection is open.
     overfull: Cell<bool>,
     /// Nothing is read while it is choked: a peer that does not take answers gets to ask
     /// no more. So it is for accepted connections, and not for those made from here: two
@@ -437,24 +441,6 @@ impl Connection {
         }
     }
 
-    /// The system has not taken everything yet: it has a while.
-    fn limit_the_flush(self: &Rc<Self>) {
-        let mut rarities = self.rarities.borrow_mut();
-        let rarities = rarities.get_or_insert_default();
-        if rarities.flush_limit.is_none() {
-            let (weak, flush) = (Rc::downgrade(self), rarities.limits.flush);
-            rarities.flush_limit = Some(self.core.call_later(flush, move || {
-                if let Some(connection) = weak.upgrade() {
-                    let waiting_for = "sending the rest before closing";
-                    connection.doom(ConnectionLost::TimedOut {
-                        waiting_for,
-                        limit: flush,
-                    });
-                }
-            }));
-        }
-    }
-
     /// The end: leaves the reactor, closes the socket, tells the receiver.
     fn lose(&self) {
         let in_order = self.ending.replace(Ending::Lost) == Ending::Closing;
@@ -467,11 +453,11 @@ impl Connection {
             .map_or(ConnectionLost::Done, |reason| *reason);
         // The address is to be known after the end, too.
         let _ = self.local_address();
-        let flush_limit = rarities
-            .as_mut()
-            .and_then(|rarities| rarities.flush_limit.take());
-        if let Some(limit) = flush_limit {
-            limit.cancel();
+        if let Some(rarities) = rarities.as_mut() {
+            let limits = [rarities.flush_limit.take(), rarities.excess_limit.take()];
+            for limit in limits.into_iter().flatten() {
+                limit.cancel();
+            }
         }
         // Closing a socket with unread bytes, or one that still gets some, makes the system
         // throw away what the peer has not acknowledged.
@@ -594,7 +580,8 @@ impl Stream for Connection {
         if outgoing.len() + data.len() >= DIRECT_WRITE && at_once {
             rest = self.write_direct(&mut outgoing, data);
         }
-        // Not what this callback alone has written: the peer had no chance to take that.
+        // Not what this callback alone has written: the peer had no chance to take that, and
+        // gets one (see `mind_the_marks`).
         if self.flags.overfull.get() {
             let limit = self.limits().unsent_max;
             if outgoing.len() > limit {

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 
 use crate::driver::StreamSocket;
 use crate::error::ConnectionLost;
 use crate::flow::Outgoing;
 use crate::sockets::connection::attachments::Next;
 use crate::sockets::connection::{Connection, Rarities};
+use crate::stream::Stream;
 
 /// Calls that send from files, for one connection in one turn: the system reads from a
 /// disk meanwhile, and a fast peer would starve the others.
@@ -195,16 +197,34 @@ impl Connection {
         }
     }
 
+    /// The system has not taken everything yet: it has a while.
+    pub(super) fn limit_the_flush(self: &Rc<Self>) {
+        let mut rarities = self.rarities.borrow_mut();
+        let rarities = rarities.get_or_insert_default();
+        if rarities.flush_limit.is_none() {
+            let (weak, flush) = (Rc::downgrade(self), rarities.limits.flush);
+            rarities.flush_limit = Some(self.core.call_later(flush, move || {
+                if let Some(connection) = weak.upgrade() {
+                    let waiting_for = "sending the rest before closing";
+                    connection.doom(ConnectionLost::TimedOut {
+                        waiting_for,
+                        limit: flush,
+                    });
+                }
+            }));
+        }
+    }
+
     /// Tells the writer, and the reading side, when too much is unsent, and when it is
     /// not any more.
-    pub(super) fn mind_the_marks(&self) {
+    pub(super) fn mind_the_marks(self: &Rc<Self>) {
         let buffered = self.outgoing.borrow().len();
         if buffered == 0 && !self.flags.choked.get() && !self.flags.attached.get() {
             // As it mostly is: no mark can have been passed.
-            return self.flags.overfull.set(false);
+            return self.mind_the_cap(false);
         }
         let limits = self.limits();
-        self.flags.overfull.set(buffered > limits.unsent_max);
+        self.mind_the_cap(buffered > limits.unsent_max);
         let unsent = buffered.saturating_add(self.file_bytes());
         let choked = self.flags.choked.get();
         if !choked && unsent > limits.unsent_high {
@@ -216,6 +236,36 @@ impl Connection {
             if self.flags.readable.get() {
                 self.mark_again();
             }
+        }
+    }
+
+    /// What one callback has written beyond the cap has a while to leave.
+    #[inline]
+    fn mind_the_cap(self: &Rc<Self>, overfull: bool) {
+        if overfull != self.flags.overfull.replace(overfull) {
+            self.limit_the_excess(overfull);
+        }
+    }
+
+    #[cold]
+    fn limit_the_excess(self: &Rc<Self>, overfull: bool) {
+        let mut rarities = self.rarities.borrow_mut();
+        let rarities = rarities.get_or_insert_default();
+        let previous = rarities.excess_limit.take();
+        if let Some(limit) = previous {
+            limit.cancel();
+        }
+        if overfull {
+            let weak = Rc::downgrade(self);
+            let call = self.core.call_later(rarities.limits.flush, move || {
+                if let Some(connection) = weak.upgrade()
+                    && connection.is_connected()
+                {
+                    let limit = connection.limits().unsent_max;
+                    connection.doom(ConnectionLost::Overrun { limit });
+                }
+            });
+            rarities.excess_limit = Some(call);
         }
     }
 
