@@ -94,7 +94,21 @@ pub trait Stream: Any {
     /// Sets this stream's limits; they hold from now on.
     fn set_limits(&self, limits: Limits);
 
-    /// Gives what comes in to `receiver` from now on, in place of the one before.
+    /// Whether reading stops while more than the high mark is unsent: who takes no answers
+    /// gets to ask no more. So it is for connections that were accepted, and not for those that
+    /// were made from here. A receiver that heeds [`write_paused`](Receiver::write_paused) itself,
+    /// and whose peer may send everything before it reads anything, switches it off. A layer
+    /// passes it on to the stream below.
+    fn set_throttled(&self, on: bool) {
+        if let Some(below) = self.below() {
+            below.set_throttled(on);
+        }
+    }
+
+    /// Gives what comes in to `receiver` from now on, in place of the one before. If that one
+    /// was told [`write_paused`](Receiver::write_paused) and not
+    /// [`write_resumed`](Receiver::write_resumed) since, so is this one, in the next turn, unless
+    /// it may go on by then.
     fn set_receiver(&self, receiver: Rc<dyn Receiver>);
 
     /// What it all stands on: addresses, options, the reactor. A layer gives the socket of

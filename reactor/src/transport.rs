@@ -169,6 +169,13 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         self.seat.stream.is_congested()
     }
 
+    /// Whether nothing is read while [`write_paused`](Protocol::write_paused) holds: by default,
+    /// for connections that were accepted. Off, for a protocol whose peers may send everything
+    /// before they read an answer, and which then minds `write_paused` itself.
+    pub fn set_throttled(&self, on: bool) {
+        self.seat.stream.set_throttled(on);
+    }
+
     /// Fires when the system has everything that was written before the call; at once, if
     /// it has. (That is not yet the peer: a protocol that must know has it answer.)
     ///

@@ -28,7 +28,9 @@ pub struct Carried {
 /// both have, or one is lost, the rest is sent and both are lost.
 ///
 /// The streams' receivers are replaced: a protocol that hands its
-/// [`stream`](crate::Transport::stream) over is told nothing more.
+/// [`stream`](crate::Transport::stream) over is told nothing more. Reading that was paused goes
+/// on; what waited for a slow side before counts, too. A side that sends everything before it
+/// reads anything is read all the same ([`Stream::set_throttled`](crate::Stream::set_throttled)).
 ///
 /// # Cancellation
 ///
@@ -87,6 +89,11 @@ pub fn tunnel(first: Rc<dyn Stream>, second: Rc<dyn Stream>) -> Deferred<Carried
             near,
         });
         passage.streams[near].set_receiver(receiver);
+    }
+    for stream in &passage.streams {
+        // The marks pace it, each direction by itself; nobody else does from here on.
+        stream.set_throttled(false);
+        stream.resume_reading();
     }
     deferred
 }

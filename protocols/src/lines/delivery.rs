@@ -38,6 +38,7 @@ impl<H: LineReceiver> Delivery<H> {
             stream.keep(data);
         }
         self.deliver_kept();
+        self.tell_successor_of_marks();
     }
 
     pub(super) fn read_connection_lost(&self) {
@@ -46,19 +47,34 @@ impl<H: LineReceiver> Delivery<H> {
     }
 
     pub(super) fn write_paused(&self) {
-        match self.transport.stream().successor() {
-            Some(successor) => successor.write_paused(),
-            None => self.transport.write_paused(H::write_paused),
+        self.transport.stream().set_choked(true);
+        if self.transport.stream().successor().is_none() {
+            self.transport.write_paused(H::write_paused);
         }
+        self.tell_successor_of_marks();
     }
 
     pub(super) fn write_resumed(&self) {
-        match self.transport.stream().successor() {
-            Some(successor) => successor.write_resumed(),
-            None => self.transport.write_resumed(H::write_resumed),
+        self.transport.stream().set_choked(false);
+        if self.transport.stream().successor().is_none() {
+            self.transport.write_resumed(H::write_resumed);
         }
+        self.tell_successor_of_marks();
         self.transport.stream().look_for_congestion();
         self.deliver_kept();
+    }
+
+    /// Tells whoever has taken over to pause, or to go on, if it does not know.
+    fn tell_successor_of_marks(&self) {
+        let stream = self.transport.stream();
+        let Some(successor) = stream.successor() else {
+            return;
+        };
+        match stream.take_untold_choke() {
+            Some(true) => successor.write_paused(),
+            Some(false) => successor.write_resumed(),
+            None => {}
+        }
     }
 
     pub(super) fn connection_lost(&self, reason: ConnectionLost) {

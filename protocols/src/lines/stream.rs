@@ -56,6 +56,10 @@ struct Flags {
     scheduled: Cell<bool>,
     /// The peer's stream has ended, behind what is kept.
     read_ended: Cell<bool>,
+    /// The stream below has paused the writer, and not let it go on since.
+    choked: Cell<bool>,
+    /// The successor has been told of that.
+    told_choked: Cell<bool>,
 }
 
 /// Takes what has come in place of the line receiver.
@@ -171,6 +175,17 @@ impl LineStream {
         self.delivery.replace(Some(delivery));
     }
 
+    /// The stream below says that the writer is to pause, or may go on.
+    pub(super) fn set_choked(&self, choked: bool) {
+        self.flags.choked.set(choked);
+    }
+
+    /// Whether the successor is to pause, if it has not been told.
+    pub(super) fn take_untold_choke(&self) -> Option<bool> {
+        let choked = self.flags.choked.get();
+        (choked != self.flags.told_choked.replace(choked)).then_some(choked)
+    }
+
     pub(super) fn successor(&self) -> Option<Rc<dyn Receiver>> {
         self.successor.borrow().clone()
     }
@@ -208,7 +223,8 @@ impl LineStream {
     /// more is delivered, nor read, until they have: a peer that asks much in one chunk and
     /// takes no answers would otherwise fill the memory from that one chunk.
     pub(super) fn look_for_congestion(&self) {
-        let congested = self.below.is_congested();
+        // A successor minds the marks by itself: it need not answer at all.
+        let congested = self.successor.borrow().is_none() && self.below.is_congested();
         self.flags.congested.set(congested);
         if congested && !self.flags.below_paused.replace(true) {
             self.below.pause_reading();
@@ -373,6 +389,11 @@ impl Stream for LineStream {
         drop(previous);
         let partial = self.splitter.borrow_mut().set_raw_mode();
         self.give_back(&partial);
+        // Another one: it does not know what the one before was told.
+        self.flags.told_choked.set(false);
+        if self.flags.choked.get() || self.flags.congested.get() {
+            self.schedule();
+        }
     }
 
     fn socket(&self) -> &dyn Socket {

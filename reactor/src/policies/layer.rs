@@ -6,7 +6,7 @@
 //! `connection_lost` finds the place free.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use torsade_deferred::Deferred;
 
@@ -31,11 +31,16 @@ pub(super) trait Policy: 'static {
 /// It is the receiver of the stream below from the beginning, so that it learns of every end;
 /// until somebody receives from it, that one is paused.
 pub(super) struct PolicyStream<P> {
+    this: Weak<Self>,
     below: Rc<dyn Stream>,
     above: RefCell<Option<Rc<dyn Receiver>>>,
     policy: P,
     /// The user paused reading.
     paused: Cell<bool>,
+    /// The writer was paused, and did not go on since.
+    choked: Cell<bool>,
+    /// That was the receiver before this one.
+    choke_untold: Cell<bool>,
     lost: Cell<bool>,
     /// Why it was lost, if that happened before somebody took it.
     untold: Cell<Option<Box<ConnectionLost>>>,
@@ -43,11 +48,14 @@ pub(super) struct PolicyStream<P> {
 
 impl<P: Policy> PolicyStream<P> {
     pub(super) fn over(below: Rc<dyn Stream>, policy: P) -> Rc<Self> {
-        let layer = Rc::new(Self {
+        let layer = Rc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
             below,
             above: RefCell::default(),
             policy,
             paused: Cell::default(),
+            choked: Cell::default(),
+            choke_untold: Cell::default(),
             lost: Cell::default(),
             untold: Cell::default(),
         });
@@ -64,6 +72,14 @@ impl<P: Policy> PolicyStream<P> {
             receiver.about_to_be_lost();
         }
         self.below.lose_connection(reason);
+    }
+
+    fn tell_of_choke(&self) {
+        if self.choke_untold.take()
+            && let Some(receiver) = self.receiver()
+        {
+            receiver.write_paused();
+        }
     }
 
     fn receiver(&self) -> Option<Rc<dyn Receiver>> {
@@ -143,9 +159,19 @@ impl<P: Policy> Stream for PolicyStream<P> {
                 None => self.below.set_receiver(receiver),
             };
         }
+        let is_another = !self.receiver().is_some_and(|it| Rc::ptr_eq(&it, &receiver));
         let previous = self.above.replace(Some(receiver));
         if previous.is_none() && !self.paused.get() {
             self.below.resume_reading();
+        }
+        if self.choked.get() && is_another {
+            self.choke_untold.set(true);
+            let this = Weak::clone(&self.this);
+            self.socket().reactor().call_soon(move || {
+                if let Some(layer) = this.upgrade() {
+                    layer.tell_of_choke();
+                }
+            });
         }
         drop(previous);
     }
@@ -182,12 +208,17 @@ impl<P: Policy> Receiver for PolicyStream<P> {
     }
 
     fn write_paused(self: Rc<Self>) {
+        self.choked.set(true);
         if let Some(receiver) = self.receiver() {
             receiver.write_paused();
         }
     }
 
     fn write_resumed(self: Rc<Self>) {
+        self.choked.set(false);
+        if self.choke_untold.take() {
+            return;
+        }
         if let Some(receiver) = self.receiver() {
             receiver.write_resumed();
         }

@@ -123,6 +123,69 @@ fn whichever_side_is_deaf_the_tunnel_holds_no_more_than_the_mark_and_a_read() {
 }
 
 #[test]
+fn a_client_that_sends_everything_before_it_reads_anything_is_read_all_the_same() {
+    const VOLUME: usize = 1 << 20;
+    let wired = forwarded(|end| end);
+    wired.client.pause_reading();
+    wired.server.set_limits(Limits {
+        unsent_high: usize::MAX,
+        ..Limits::default()
+    });
+    wired.server.write(vec![b's'; VOLUME]);
+    wired.run();
+    assert!(wired.front.server.is_congested(), "its answers are stuck");
+    wired.client.write(vec![b'c'; VOLUME]);
+    wired.run();
+    assert_eq!(wired.at_server.borrow().len(), VOLUME);
+    wired.client.resume_reading();
+    wired.run();
+    assert_eq!(wired.at_client.borrow().len(), VOLUME);
+}
+
+#[test]
+fn a_side_that_was_paused_before_flows_in_the_tunnel() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let (front, back) = (memory_pair(&reactor), memory_pair(&reactor));
+    let client = Transport::connect(End::new("client", &log), Rc::clone(&front.client));
+    // As a proxy does, that has nowhere to send to yet.
+    let waiting = Transport::connect(End::new("waiting", &log), Rc::clone(&front.server));
+    waiting.pause_reading();
+    client.write("early");
+    front.pump.run().expect("it comes to rest");
+    let server = End::new("server", &log);
+    let at_server = Rc::clone(&server.received);
+    let _server = Transport::connect(server, Rc::clone(&back.server));
+    let _done = tunnel(Rc::clone(waiting.stream()), back.client);
+    front.pump.run().expect("it comes to rest");
+    assert_eq!(*at_server.borrow(), b"early");
+}
+
+#[test]
+fn a_side_that_takes_nothing_before_the_tunnel_slows_the_other_in_it() {
+    const VOLUME: usize = 4 << 20;
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let (front, back) = (memory_pair(&reactor), memory_pair(&reactor));
+    let client = End::new("client", &log);
+    let at_client = Rc::clone(&client.received);
+    let client = Transport::connect(client, Rc::clone(&front.client));
+    client.pause_reading();
+    let greeting = Transport::connect(End::new("greeting", &log), Rc::clone(&front.server));
+    greeting.write(vec![b'g'; 200_000]);
+    front.pump.run().expect("it comes to rest");
+    assert!(greeting.is_congested());
+    let before = greeting.unsent();
+    let server = Transport::connect(End::new("server", &log), Rc::clone(&back.server));
+    let _done = tunnel(Rc::clone(greeting.stream()), Rc::clone(&back.client));
+    server.write(vec![b's'; VOLUME]);
+    front.pump.run().expect("it comes to rest");
+    let most = before + 64 * 1024;
+    assert!(greeting.unsent() <= most, "a read, and no more");
+    client.resume_reading();
+    front.pump.run().expect("it comes to rest");
+    assert_eq!(at_client.borrow().len(), 200_000 + VOLUME);
+}
+
+#[test]
 fn cancelling_a_tunnel_aborts_both_connections() {
     let wired = forwarded(|end| end);
     wired.done.cancel();

@@ -14,6 +14,8 @@ pub(crate) struct Veil {
     above: RefCell<Option<Rc<dyn Receiver>>>,
     unveiled: RefCell<Vec<u8>>,
     settling: Cell<bool>,
+    choked: Cell<bool>,
+    choke_untold: Cell<bool>,
 }
 
 impl Veil {
@@ -24,6 +26,8 @@ impl Veil {
             above: RefCell::default(),
             unveiled: RefCell::default(),
             settling: Cell::default(),
+            choked: Cell::default(),
+            choke_untold: Cell::default(),
         })
     }
 
@@ -114,11 +118,23 @@ impl Stream for Veil {
     }
 
     fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
-        let first = self.above.borrow().is_none();
+        let before = self.receiver();
+        let is_another = !before.is_some_and(|it| Rc::ptr_eq(&it, &receiver));
         let previous = self.above.replace(Some(receiver));
-        drop(previous);
-        if first {
+        if previous.is_none() {
             self.below.set_receiver(self.strong());
+        }
+        drop(previous);
+        if is_another && self.choked.get() {
+            self.choke_untold.set(true);
+            let veil = self.strong();
+            self.socket().reactor().call_soon(move || {
+                if veil.choke_untold.take()
+                    && let Some(receiver) = veil.receiver()
+                {
+                    receiver.write_paused();
+                }
+            });
         }
     }
 
@@ -145,12 +161,17 @@ impl Receiver for Veil {
     }
 
     fn write_paused(self: Rc<Self>) {
+        self.choked.set(true);
         if let Some(receiver) = self.receiver() {
             receiver.write_paused();
         }
     }
 
     fn write_resumed(self: Rc<Self>) {
+        self.choked.set(false);
+        if self.choke_untold.take() {
+            return;
+        }
         if let Some(receiver) = self.receiver() {
             receiver.write_resumed();
         }

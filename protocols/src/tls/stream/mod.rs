@@ -135,6 +135,8 @@ struct Flags {
     plaintext_choked: Cell<bool>,
     /// What the receiver was told of that.
     told_choked: Cell<bool>,
+    /// That was the receiver before this one.
+    choke_untold: Cell<bool>,
     /// More plaintext waited than the limit when it was last settled.
     overfull: Cell<bool>,
 }
@@ -423,10 +425,12 @@ impl TlsStream {
         self.flags.plaintext_choked.set(waiting > mark);
         let choked = waiting > mark || self.flags.below_choked.get();
         if choked != self.flags.told_choked.replace(choked) {
-            self.tell(|receiver| match choked {
-                true => receiver.write_paused(),
-                false => receiver.write_resumed(),
-            });
+            if !self.flags.choke_untold.take() {
+                self.tell(|receiver| match choked {
+                    true => receiver.write_paused(),
+                    false => receiver.write_resumed(),
+                });
+            }
         }
     }
 }
@@ -591,7 +595,19 @@ impl Stream for TlsStream {
                 .call_soon(move || receiver.connection_lost(reason));
             return;
         }
+        let is_another = !self.receiver().is_some_and(|it| Rc::ptr_eq(&it, &receiver));
         let previous = self.receiver.replace(Some(receiver));
+        if self.flags.told_choked.get() && is_another {
+            self.flags.choke_untold.set(true);
+            let this = Weak::clone(&self.this);
+            self.socket().reactor().call_soon(move || {
+                if let Some(stream) = this.upgrade()
+                    && stream.flags.choke_untold.take()
+                {
+                    stream.tell(|receiver| receiver.write_paused());
+                }
+            });
+        }
         if !self.flags.seated.replace(true) {
             if self.stage.get() == Stage::Clear {
                 self.take_below();

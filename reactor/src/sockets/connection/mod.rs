@@ -133,6 +133,8 @@ struct Flags {
     file_rests: Cell<bool>,
     /// More is unsent than the high mark, and the writer has been told.
     choked: Cell<bool>,
+    /// That was the receiver before this one.
+    choke_untold: Cell<bool>,
     /// More was unsent than the cap when the last callback returned. Invariant: then
     /// `excess_limit` runs, while the connection is open.
     overfull: Cell<bool>,
@@ -524,6 +526,10 @@ impl Source for Connection {
 
     fn again(self: Rc<Self>) {
         self.flags.again.set(false);
+        if self.flags.choke_untold.replace(false) && self.flags.choked.get() {
+            self.tell(|receiver| receiver.write_paused());
+            self.core.settle();
+        }
         if self.flags.file_rests.replace(false) {
             self.mark_dirty();
             self.core.settle();
@@ -676,6 +682,12 @@ impl Stream for Connection {
         self.mark_dirty();
     }
 
+    fn set_throttled(&self, on: bool) {
+        if self.flags.throttles.replace(on) && !on && self.flags.readable.get() {
+            self.mark_again();
+        }
+    }
+
     fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
         if self.ending.get() == Ending::Lost {
             // Too late for this one: it hears of the end, and is not kept.
@@ -685,8 +697,13 @@ impl Stream for Connection {
                 .core
                 .call_soon(move || receiver.connection_lost(reason));
         }
+        let is_another = !self.receiver().is_some_and(|it| Rc::ptr_eq(&it, &receiver));
         let previous = self.receiver.replace(Some(receiver));
         if !self.flags.seated.replace(true) && self.flags.readable.get() {
+            self.mark_again();
+        }
+        if self.flags.choked.get() && is_another {
+            self.flags.choke_untold.set(true);
             self.mark_again();
         }
         drop(previous);

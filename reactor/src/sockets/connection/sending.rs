@@ -232,7 +232,9 @@ impl Connection {
             self.tell(|receiver| receiver.write_paused());
         } else if choked && unsent <= limits.unsent_low {
             self.flags.choked.set(false);
-            self.tell(|receiver| receiver.write_resumed());
+            if !self.flags.choke_untold.replace(false) {
+                self.tell(|receiver| receiver.write_resumed());
+            }
             if self.flags.readable.get() {
                 self.mark_again();
             }

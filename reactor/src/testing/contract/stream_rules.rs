@@ -33,6 +33,7 @@ rules! {
     a_flush_fails_when_the_connection_is_lost_first
     limits_are_what_they_were_set_to
     another_receiver_takes_over_between_two_deliveries
+    a_receiver_that_takes_over_from_a_paused_writer_hears_of_the_pause_and_of_its_end
     a_receiver_after_the_end_hears_the_reason_and_not_at_once
     addresses_are_known_after_the_end
     every_call_can_be_made_in_every_event
@@ -452,6 +453,43 @@ fn another_receiver_takes_over_between_two_deliveries(contract: &Contract) {
     scene.server.check_events(&[]);
     scene.come_to_rest();
     scene.check_violations();
+}
+
+fn a_receiver_that_takes_over_from_a_paused_writer_hears_of_the_pause_and_of_its_end(
+    contract: &Contract,
+) {
+    for reads_first in [false, true] {
+        let scene = contract.scene();
+        scene
+            .client
+            .call(|stream| stream.set_limits(small_limits()));
+        scene.server.call(|stream| stream.pause_reading());
+        let written = scene.fill(&scene.client, small_limits().unsent_high);
+        scene.run_until("the pause", || scene.client.probe.count(Event::Paused) == 1);
+        let second = Probe::new(&scene.watch);
+        let receiver = Rc::clone(&second) as Rc<dyn Receiver>;
+        scene.client.call(|stream| stream.set_receiver(receiver));
+        if !reads_first {
+            scene.run_until("the pause of the second", || {
+                second.count(Event::Paused) == 1
+            });
+        }
+        scene.server.call(|stream| stream.resume_reading());
+        scene.run_until("everything arrives", || scene.server.received() == written);
+        scene.come_to_rest();
+        scene.client.check_events(&[Event::Paused]);
+        // It need not hear of a pause that was over before it could be told.
+        let (paused, resumed) = [Event::Paused, Event::Resumed]
+            .map(|event| second.count(event))
+            .into();
+        assert_eq!(paused, resumed, "each pause has its end");
+        assert!(paused == 1 || (reads_first && paused == 0), "{paused}");
+        scene.client.abort();
+        scene.server.abort();
+        scene.run_until("the end", || second.is_lost());
+        scene.come_to_rest();
+        scene.check_violations();
+    }
 }
 
 fn a_receiver_after_the_end_hears_the_reason_and_not_at_once(contract: &Contract) {

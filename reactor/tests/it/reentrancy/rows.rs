@@ -1228,6 +1228,11 @@ pub(super) const ROWS: &[Row] = &[
         ["looked", "looked", "looked"],
     ),
     row(
+        "Transport::set_throttled",
+        Act::Transport(|_, transport| say(transport.set_throttled(false))),
+        ["()", "()", "()"],
+    ),
+    row(
         "Transport::flush",
         Act::Transport(|_, transport| {
             let flushed = transport.flush();
