@@ -83,7 +83,7 @@ impl FileSender {
     ///
     /// Nothing else may write to the transport until then, where a file is read in chunks.
     ///
-    /// Fails with [`NotFlushed`] if the connection is lost first; with
+    /// Fails with [`NotFlushed`] if the connection is lost first, or our stream has ended; with
     /// [`AlreadyProducing`](crate::AlreadyProducing) if the transport has a producer; with what
     /// the system says if the file cannot be read, or with
     /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the part reaches beyond its end.
@@ -99,7 +99,7 @@ impl FileSender {
             Ok(length) => length,
             Err(error) => return fail(error),
         };
-        if !transport.is_connected() {
+        if !transport.takes_writes() {
             return fail(NotFlushed);
         }
         if self.transform.is_none() {

@@ -35,7 +35,8 @@ pub trait Producer: 'static {
     /// did neither is asked again after 10 ms.
     fn resume_producing(&mut self);
 
-    /// Called when nobody wants any more, once and last: the connection is lost.
+    /// Called when nobody wants any more, once and last: the connection is lost, or our stream has
+    /// ended.
     fn stop_producing(&mut self);
 }
 
@@ -73,6 +74,8 @@ struct Registered {
     pulling: bool,
     /// The transport is to be lost when it unregisters.
     lose: Option<ConnectionLost>,
+    /// Our stream is to be ended then.
+    lose_write: bool,
     /// Tells it from one that took its place.
     number: u64,
 }
@@ -86,6 +89,17 @@ impl Production {
                 Ok(())
             }
             None => Err(reason),
+        }
+    }
+
+    /// Has our stream ended when the producer unregisters, if there is one.
+    pub(crate) fn lose_write_later(&self) -> bool {
+        match self.registered.borrow_mut().as_mut() {
+            Some(registered) => {
+                registered.lose_write = true;
+                true
+            }
+            None => false,
         }
     }
 
@@ -138,8 +152,10 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     /// A push producer begins resumed; if the transport is paused at this moment, it is told
     /// so at once. A pull producer is asked for the first time in the next turn. While one is
     /// registered, [`lose_connection`](Transport::lose_connection) waits for it: the connection
-    /// goes on as before, and is lost when the producer unregisters. On a connection that is
-    /// lost or being lost, `stop_producing` is called at once, and nothing is registered.
+    /// goes on as before, and is lost when the producer unregisters; so does
+    /// [`lose_write_connection`](Transport::lose_write_connection). On a connection that is
+    /// lost or being lost, or whose write side has ended, `stop_producing` is called at once, and
+    /// nothing is registered.
     ///
     /// # Errors
     ///
@@ -149,7 +165,7 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         mut producer: T,
         streaming: Streaming,
     ) -> Result<(), AlreadyProducing<T>> {
-        if !self.stream().is_connected() {
+        if !self.takes_writes() {
             producer.stop_producing();
             return Ok(());
         }
@@ -162,6 +178,7 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
             streaming,
             pulling: false,
             lose: None,
+            lose_write: false,
             number: self.next_number(),
         };
         production.registered.replace(Some(Box::new(registered)));
@@ -180,8 +197,10 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         let Some(mut registered) = registered else {
             return;
         };
-        if let Some(reason) = registered.lose.take() {
-            self.stream().lose_connection(reason);
+        match registered.lose.take() {
+            Some(reason) => self.stream().lose_connection(reason),
+            None if registered.lose_write => self.stream().lose_write_connection(),
+            None => {}
         }
         drop(registered);
     }
@@ -204,6 +223,10 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
             None => {}
         }
         self.call(tell);
+    }
+
+    pub(crate) fn takes_writes(&self) -> bool {
+        self.stream().is_connected() && !self.stream().is_write_ended()
     }
 
     /// A panic of the producer's is the connection's end, as one of the protocol's is.
@@ -244,6 +267,10 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         for _ in 0..PULLS_PER_TURN {
             if !is_current() || self.is_choked() || !self.stream().is_connected() {
                 return;
+            }
+            if self.stream().is_write_ended() {
+                // By somebody else: it writes for nobody.
+                return self.production().stop();
             }
             if self.is_congested() {
                 break;

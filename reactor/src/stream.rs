@@ -74,6 +74,13 @@ pub trait Stream: Any {
     /// Whether writes are accepted: neither lost nor being lost.
     fn is_connected(&self) -> bool;
 
+    /// Whether our stream has been ended, by
+    /// [`lose_write_connection`](Stream::lose_write_connection): writes are dropped, though the
+    /// connection may stand. A layer that has no end of its own says what the stream below says.
+    fn is_write_ended(&self) -> bool {
+        self.below().is_some_and(|below| below.is_write_ended())
+    }
+
     /// How many bytes were written and are not yet with the system, those of the layers
     /// below included.
     fn unsent(&self) -> usize;

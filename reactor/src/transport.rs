@@ -133,9 +133,13 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         self.seat.stream.abort_connection(ConnectionLost::Aborted);
     }
 
-    /// Ends our stream after what was written; the peer may go on sending.
+    /// Ends our stream after what was written; the peer may go on sending. It waits for a
+    /// [registered](Transport::register_producer) producer, as
+    /// [`lose_connection`](Transport::lose_connection) does.
     pub fn lose_write_connection(&self) {
-        self.seat.stream.lose_write_connection();
+        if !self.seat.production.lose_write_later() {
+            self.seat.stream.lose_write_connection();
+        }
     }
 
     /// Delivers no data until [`resume_reading`](Transport::resume_reading). To pause

@@ -200,6 +200,10 @@ impl Stream for MemoryStream {
         self.open.get()
     }
 
+    fn is_write_ended(&self) -> bool {
+        self.write_ended.get()
+    }
+
     /// None: what is written is recorded at once.
     fn unsent(&self) -> usize {
         0

@@ -35,6 +35,7 @@ enum Fault {
     FlushesAlthoughItIsLost,
     ForgetsLimits,
     KeepsItsFirstReceiver,
+    KeepsAPauseToItself,
     TellsOfTheEndAtOnce,
     ForgetsAddresses,
     HoldsABorrowWhileItDelivers,
@@ -132,6 +133,10 @@ const MUTANTS: &[(Fault, &str)] = &[
         "another_receiver_takes_over_between_two_deliveries",
     ),
     (
+        Fault::KeepsAPauseToItself,
+        "a_receiver_that_takes_over_from_a_paused_writer_hears_of_the_pause_and_of_its_end",
+    ),
+    (
         Fault::TellsOfTheEndAtOnce,
         "a_receiver_after_the_end_hears_the_reason_and_not_at_once",
     ),
@@ -177,6 +182,8 @@ struct Mutant {
     early: RefCell<Vec<u8>>,
     half_closed: Cell<bool>,
     delivering: Cell<bool>,
+    choked: Cell<bool>,
+    choke_untold: Cell<bool>,
     is_lost: Cell<bool>,
     reason: RefCell<Option<ConnectionLost>>,
     /// An end that was asked for and comes later.
@@ -194,6 +201,8 @@ impl Mutant {
             early: RefCell::default(),
             half_closed: Cell::default(),
             delivering: Cell::default(),
+            choked: Cell::default(),
+            choke_untold: Cell::default(),
             is_lost: Cell::default(),
             reason: RefCell::default(),
             pending: RefCell::default(),
@@ -341,6 +350,7 @@ impl Stream for Mutant {
         }
         let mut above = self.above.borrow_mut();
         let first = above.is_none();
+        let another = !above.as_ref().is_some_and(|it| Rc::ptr_eq(it, &receiver));
         if first || !self.is(Fault::KeepsItsFirstReceiver) {
             *above = Some(Rc::clone(&receiver));
         }
@@ -351,6 +361,17 @@ impl Stream for Mutant {
         }
         if first {
             self.below.set_receiver(self.strong());
+        }
+        if another && self.choked.get() && !self.is(Fault::KeepsAPauseToItself) {
+            self.choke_untold.set(true);
+            let mutant = self.strong();
+            self.socket().reactor().call_soon(move || {
+                if mutant.choke_untold.take()
+                    && let Some(receiver) = mutant.receiver()
+                {
+                    receiver.write_paused();
+                }
+            });
         }
     }
 
@@ -425,12 +446,17 @@ impl Receiver for Mutant {
     }
 
     fn write_paused(self: Rc<Self>) {
+        self.choked.set(true);
         if let Some(receiver) = self.receiver() {
             receiver.write_paused();
         }
     }
 
     fn write_resumed(self: Rc<Self>) {
+        self.choked.set(false);
+        if self.choke_untold.take() {
+            return;
+        }
         let receiver = self.receiver();
         if let Some(receiver) = receiver.filter(|_| !self.is(Fault::NeverSaysThatItGoesOn)) {
             receiver.write_resumed();

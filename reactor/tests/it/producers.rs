@@ -48,9 +48,12 @@ struct Wired {
 }
 
 fn wired() -> Wired {
+    wired_to(End::new("server", &Log::default()))
+}
+
+fn wired_to(server: End) -> Wired {
     let (reactor, log) = (virtual_time_reactor(), Log::default());
     let pair = memory_pair(&reactor);
-    let server = End::new("server", &Log::default());
     let received = Rc::clone(&server.received);
     let client = Transport::connect(End::new("client", &Log::default()), pair.client);
     client.set_limits(small_limits());
@@ -269,4 +272,91 @@ fn a_file_that_cannot_be_sent_fails_with_the_reason() {
             .expect_err("it failed");
         assert!(failure.check::<NotFlushed>(), "{failure}");
     }
+}
+
+#[test]
+fn the_end_of_our_stream_waits_for_a_producer_that_is_registered() {
+    let wired = wired();
+    let (transport, count) = (wired.client.clone(), Rc::new(Cell::new(0)));
+    let producer = Scripted::new(&Log::default(), move || {
+        count.set(count.get() + 1);
+        transport.write(b"piece");
+        if count.get() == 3 {
+            transport.unregister_producer();
+        }
+    });
+    let registered = wired.client.register_producer(producer, Streaming::Pull);
+    assert!(registered.is_ok());
+    wired.client.lose_write_connection();
+    wired.pump.run().expect("it is at rest");
+    assert_eq!(*wired.received.borrow(), b"piecepiecepiece");
+    wired.client.write("too late");
+    wired.pump.run().expect("it is at rest");
+    assert_eq!(wired.received.borrow().len(), 15);
+}
+
+#[test]
+fn a_producer_that_comes_after_the_end_of_our_stream_is_stopped_at_once() {
+    for streaming in [Streaming::Push, Streaming::Pull] {
+        let wired = wired();
+        wired.client.lose_write_connection();
+        let producer = Scripted::new(&wired.log, || {});
+        let registered = wired.client.register_producer(producer, streaming);
+        assert!(registered.is_ok());
+        wired.pump.run().expect("it is at rest");
+        wired.log.check(["stop"]);
+    }
+}
+
+#[test]
+fn an_endless_producer_whose_stream_somebody_else_ends_is_stopped() {
+    let wired = wired_to(End::new("server", &Log::default()).keeps_half_open());
+    let transport = wired.client.clone();
+    let producer = Scripted::new(&Log::default(), move || transport.write(b"piece"));
+    let registered = wired.client.register_producer(producer, Streaming::Pull);
+    assert!(registered.is_ok());
+    // Past the transport, as a layer or whoever shares the stream may do.
+    wired.client.stream().lose_write_connection();
+    wired
+        .pump
+        .run()
+        .expect("it comes to rest, since nobody is asked any more");
+    let again = Scripted::new(&wired.log, || {});
+    assert!(
+        wired
+            .client
+            .register_producer(again, Streaming::Pull)
+            .is_ok()
+    );
+    wired.log.check(["stop"]);
+}
+
+#[test]
+fn a_file_cannot_be_sent_after_the_end_of_our_stream() {
+    let file = || std::fs::File::open("/proc/self/exe").expect("it runs");
+    let senders = [
+        FileSender::new(file()).part(0, 100),
+        FileSender::new(file())
+            .part(0, 100)
+            .transform(<[u8]>::to_vec),
+    ];
+    for sender in senders {
+        let wired = wired();
+        wired.client.lose_write_connection();
+        let sent = sender.send(&wired.client);
+        wired.pump.run().expect("it is at rest");
+        let failure = torsade_reactor::testing::failure_of(sent);
+        assert!(failure.check::<NotFlushed>(), "{failure}");
+    }
+}
+
+#[test]
+fn a_file_that_is_being_sent_arrives_before_the_end_of_our_stream() {
+    let wired = wired();
+    let file = std::fs::File::open("/proc/self/exe").expect("it runs");
+    let sent = FileSender::new(file).part(0, 300_000).send(&wired.client);
+    wired.client.lose_write_connection();
+    wired.pump.run().expect("it is at rest");
+    assert_eq!(wired.received.borrow().len(), 300_000);
+    assert_eq!(torsade_reactor::testing::success_of(sent), 300_000);
 }

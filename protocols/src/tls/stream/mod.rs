@@ -424,13 +424,11 @@ impl TlsStream {
         };
         self.flags.plaintext_choked.set(waiting > mark);
         let choked = waiting > mark || self.flags.below_choked.get();
-        if choked != self.flags.told_choked.replace(choked) {
-            if !self.flags.choke_untold.take() {
-                self.tell(|receiver| match choked {
-                    true => receiver.write_paused(),
-                    false => receiver.write_resumed(),
-                });
-            }
+        if choked != self.flags.told_choked.replace(choked) && !self.flags.choke_untold.take() {
+            self.tell(|receiver| match choked {
+                true => receiver.write_paused(),
+                false => receiver.write_resumed(),
+            });
         }
     }
 }
@@ -553,6 +551,10 @@ impl Stream for TlsStream {
 
     fn is_connected(&self) -> bool {
         self.ending.get() == Ending::Open && self.below.is_connected()
+    }
+
+    fn is_write_ended(&self) -> bool {
+        self.flags.write_ending.get() || self.below.is_write_ended()
     }
 
     fn unsent(&self) -> usize {

@@ -647,6 +647,10 @@ impl Stream for Connection {
         self.ending.get() == Ending::Open
     }
 
+    fn is_write_ended(&self) -> bool {
+        self.flags.write_ending.get()
+    }
+
     fn unsent(&self) -> usize {
         let buffered = self.outgoing.borrow().len();
         buffered.saturating_add(self.file_bytes())
