@@ -150,17 +150,39 @@ impl FilePart {
     pub fn take_piece(&mut self, size: usize) -> io::Result<Vec<u8>> {
         let size = usize::try_from(self.length).unwrap_or(size).min(size);
         let mut piece = vec![0; size];
-        let count = loop {
-            match self.file.read_at(&mut piece, self.offset) {
-                Ok(0) if size > 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                outcome => break outcome?,
-            }
-        };
+        let count = self.read_some(self.offset, &mut piece)?;
         piece.truncate(count);
         self.offset += count as u64;
         self.length -= count as u64;
         Ok(piece)
+    }
+
+    /// Reads all of it behind what `out` has. Blocks, as files do.
+    ///
+    /// # Errors
+    ///
+    /// As [`take_piece`](Self::take_piece); `out` then has something more, or nothing.
+    pub fn read_into(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        let length = usize::try_from(self.length).map_err(io::Error::other)?;
+        let mut at = out.len();
+        let mut offset = self.offset;
+        out.resize(at + length, 0);
+        while at < out.len() {
+            let count = self.read_some(offset, &mut out[at..])?;
+            at += count;
+            offset += count as u64;
+        }
+        Ok(())
+    }
+
+    fn read_some(&self, offset: u64, place: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.file.read_at(place, offset) {
+                Ok(0) if !place.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => return outcome,
+            }
+        }
     }
 }
 

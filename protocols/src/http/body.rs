@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use torsade_deferred::{Deferred, Failure, IntoDeferred, Trigger, fail, maybe_deferred, succeed};
 use torsade_reactor::FilePart;
 
+use super::encode::PLAIN_TEXT;
 use super::error::{BodyClosed, BodyError};
 use super::pipe::{self, Demand, Next, Reader, Writer};
 use super::upgrade::Upgraded;
@@ -24,7 +25,6 @@ const UNSENT: usize = 64 * 1024;
 /// More than this that waits is a writer that does not heed [`BodySender::is_full`].
 const UNSENT_MAX: usize = 16 * 1024 * 1024;
 
-pub(super) const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const BINARY: &str = "application/octet-stream";
 

@@ -23,8 +23,9 @@ pub(super) struct ResponseFacts<'a> {
     /// The body's framing; for a response to HEAD, what a GET would have got.
     pub(super) framing: Framing,
     pub(super) media_type: Option<&'static str>,
-    /// The line `Date: ...`, with its end.
-    pub(super) date: &'a [u8],
+    /// The line `HTTP/1.1 200 OK` and the line `Date: ...` behind it, with their ends: what most
+    /// responses begin with.
+    pub(super) beginning: &'a [u8],
 }
 
 /// Whether a response with this status never has a body, nor a length: RFC 9112 §6.3 (1).
@@ -45,10 +46,18 @@ pub(super) fn write_response(
     headers: &HeaderMap,
     facts: &ResponseFacts<'_>,
 ) {
-    write_status_line(out, status);
+    let has_date = headers.contains_key(header::DATE);
+    if status == StatusCode::OK && !has_date {
+        out.extend_from_slice(facts.beginning);
+    } else {
+        write_status_line(out, status);
+        if !has_date {
+            out.extend_from_slice(&facts.beginning[STATUS_LINE.len()..]);
+        }
+    }
     let is_upgrade = status == StatusCode::SWITCHING_PROTOCOLS;
     let is_bare = is_bodiless(status);
-    let (mut has_date, mut has_type) = (false, false);
+    let mut has_type = false;
     // Most responses have none of their own.
     if !headers.is_empty() {
         for (name, value) in headers {
@@ -64,26 +73,24 @@ pub(super) fn write_response(
                     continue;
                 }
             }
-            has_date |= *name == header::DATE;
             has_type |= *name == header::CONTENT_TYPE;
             write_field(out, name.as_str(), value.as_bytes());
         }
     }
-    if let Some(media_type) = facts.media_type
-        && !has_type
-        && !is_bare
-    {
-        write_field(out, "content-type", media_type.as_bytes());
-    }
-    match facts.framing {
-        _ if is_bare => {}
-        Framing::None => out.extend_from_slice(b"content-length: 0\r\n"),
-        Framing::Length(length) => write_length(out, length),
-        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-        Framing::UntilClose => {}
-    }
-    if !has_date {
-        out.extend_from_slice(facts.date);
+    let media_type = facts.media_type.filter(|_| !has_type && !is_bare);
+    match (media_type, facts.framing) {
+        // One copy for what many responses have in common.
+        (Some(PLAIN_TEXT), Framing::Length(length)) => {
+            out.extend_from_slice(TEXT_OF_LENGTH);
+            write_number(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
+        (Some(media_type), framing) => {
+            write_field(out, "content-type", media_type.as_bytes());
+            write_framing(out, framing);
+        }
+        (None, framing) if !is_bare => write_framing(out, framing),
+        (None, _) => {}
     }
     match (facts.persistent, facts.to_1_0) {
         _ if is_upgrade => {}
@@ -93,6 +100,23 @@ pub(super) fn write_response(
         (true, false) => {}
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// What the line of most responses is.
+pub(super) const STATUS_LINE: &[u8] = b"HTTP/1.1 200 OK\r\n";
+
+/// Text without a type of its own.
+pub(super) const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+
+const TEXT_OF_LENGTH: &[u8] = b"content-type: text/plain; charset=utf-8\r\ncontent-length: ";
+
+fn write_framing(out: &mut Vec<u8>, framing: Framing) {
+    match framing {
+        Framing::None => out.extend_from_slice(b"content-length: 0\r\n"),
+        Framing::Length(length) => write_length(out, length),
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Framing::UntilClose => {}
+    }
 }
 
 /// What says how the message itself is to be taken, and so is ours to say.
@@ -105,7 +129,7 @@ fn is_framing(name: &HeaderName) -> bool {
 
 fn write_status_line(out: &mut Vec<u8>, status: StatusCode) {
     if status == StatusCode::OK {
-        return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return out.extend_from_slice(STATUS_LINE);
     }
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());

@@ -77,6 +77,8 @@ pub(super) struct RequestHead {
     text: Vec<u8>,
     method: Method,
     target: Span,
+    /// Of the target's origin form: without the query. Empty for the other forms.
+    path: Span,
     is_1_0: bool,
     fields: Vec<(Span, Span)>,
     facts: Facts,
@@ -91,6 +93,7 @@ impl RequestHead {
             text: Vec::new(),
             method: Method::GET,
             target: Span::default(),
+            path: Span::default(),
             is_1_0: false,
             fields: Vec::new(),
             facts: Facts::NONE,
@@ -139,7 +142,9 @@ impl RequestHead {
             return Err(BadMessage::NotHttp);
         };
         let text = &data[..length];
-        check_line_ends(text)?;
+        let line = method.len() + target.len() + " HTTP/1.1".len() + 1;
+        let begins_well = text[line] == b'\r' && text.starts_with(method.as_bytes());
+        check_line_ends(text, begins_well, parsed.headers)?;
         if target.len() > limits.target {
             return Err(BadMessage::TargetTooLong {
                 limit: limits.target,
@@ -148,7 +153,8 @@ impl RequestHead {
         self.method = Method::from_bytes(method.as_bytes()).or(Err(BadMessage::Method))?;
         self.is_1_0 = minor == 0;
         self.target = Span::of(target.as_bytes(), text);
-        check_target(&self.method, target, &self.uri)?;
+        let path = check_target(&self.method, target, &self.uri)?;
+        self.path = Span::of(&target.as_bytes()[..path], text);
         self.facts = Facts::NONE;
         for field in parsed.headers.iter() {
             self.facts.note(field.name, field.value)?;
@@ -178,11 +184,10 @@ impl RequestHead {
 
     /// The path of the target, as it came: percent-encoded, without the query.
     pub(super) fn path(&self) -> &str {
-        let target = self.target();
-        if target.starts_with('/') {
-            return target.split_once('?').map_or(target, |(path, _)| path);
+        if self.path.begin == self.path.end {
+            return self.uri().path();
         }
-        self.uri().path()
+        str::from_utf8(&self.text[self.path.range()]).expect("a target is checked to be ASCII")
     }
 
     /// The target.
@@ -293,7 +298,7 @@ impl ResponseHead {
             return Err(BadMessage::NotHttp);
         };
         let text = &data[..length];
-        check_line_ends(text)?;
+        check_line_ends(text, false, &[])?;
         let status = StatusCode::from_u16(code).or(Err(BadMessage::NotHttp))?;
         let mut facts = Facts::NONE;
         let mut spans = Vec::with_capacity(parsed.headers.len());
@@ -516,7 +521,25 @@ fn check_unfinished_target(data: &[u8], limits: &MessageLimits) -> Result<(), Ba
 }
 
 /// RFC 9112 §2.2: `httparse` takes LF alone for the end of a line, and so does who wants to smuggle.
-fn check_line_ends(text: &[u8]) -> Result<(), BadMessage> {
+///
+/// It has found the ends: behind the first line, of which the caller knows, behind each value and at
+/// the very end. Where one cannot be told at a glance, all lines are looked at.
+fn check_line_ends(
+    text: &[u8],
+    begins_well: bool,
+    fields: &[httparse::Header<'_>],
+) -> Result<(), BadMessage> {
+    let ends_well = |field: &httparse::Header<'_>| {
+        let end = Span::of(field.value, text).end as usize;
+        !field.value.is_empty() && text[end] == b'\r'
+    };
+    if begins_well
+        && text.ends_with(b"\r\n")
+        && text[text.len() - 3] == b'\n'
+        && fields.iter().all(ends_well)
+    {
+        return Ok(());
+    }
     let mut before = 0;
     for at in memchr::memchr_iter(b'\n', text) {
         if at == before || text[at - 1] != b'\r' {
@@ -527,15 +550,21 @@ fn check_line_ends(text: &[u8]) -> Result<(), BadMessage> {
     Ok(())
 }
 
-/// RFC 9112 §3.2. A target that is not the path and query of the origin form is parsed at once.
-fn check_target(method: &Method, target: &str, uri: &OnceCell<Uri>) -> Result<(), BadMessage> {
+/// RFC 9112 §3.2. Gives the length of the path of the origin form; a target of another form is parsed
+/// at once, and the length is 0.
+fn check_target(method: &Method, target: &str, uri: &OnceCell<Uri>) -> Result<usize, BadMessage> {
     let bytes = target.as_bytes();
     if bytes.first() == Some(&b'/') && method != Method::CONNECT {
-        return if bytes.iter().all(|byte| IN_TARGET[usize::from(*byte)]) {
-            Ok(())
-        } else {
-            Err(BadMessage::Target)
-        };
+        let mut path = bytes.len();
+        for (at, byte) in bytes.iter().enumerate().rev() {
+            if !IN_TARGET[usize::from(*byte)] {
+                return Err(BadMessage::Target);
+            }
+            if *byte == b'?' {
+                path = at;
+            }
+        }
+        return Ok(path);
     }
     let parsed: Uri = target.parse().or(Err(BadMessage::Target))?;
     let fits = if method == Method::CONNECT {
@@ -556,7 +585,7 @@ fn check_target(method: &Method, target: &str, uri: &OnceCell<Uri>) -> Result<()
     }
     // Nobody else has set it: the head was empty.
     let _ = uri.set(parsed);
-    Ok(())
+    Ok(0)
 }
 
 /// RFC 9112 §3.2: empty, or a host with perhaps a port.

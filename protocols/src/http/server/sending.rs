@@ -20,7 +20,10 @@ use super::connection::{Facts, OUT_MAX, ServerConnection};
 use super::{Access, SiteCore, report};
 
 /// A body of this size or less is copied behind its head; a larger one goes by itself.
-const COPIED_MAX: usize = 8 * 1024;
+const COPIED_MAX: usize = 16 * 1024;
+
+/// A file of this size or less is read, not sent by the system.
+const READ_MAX: u64 = 64 * 1024;
 
 /// A response whose body is not all with the connection.
 pub(super) struct Sending {
@@ -137,8 +140,9 @@ impl ServerConnection {
         }
         let persistent = facts.persistent;
         let is_1_0 = facts.is_1_0;
+        let before = self.out.len();
         let site = Rc::clone(&self.site);
-        site.calendar.with_line(|date| {
+        site.calendar.with_beginning(|beginning| {
             let response_facts = ResponseFacts {
                 to_1_0: is_1_0,
                 persistent,
@@ -147,7 +151,7 @@ impl ServerConnection {
                     Source::Empty => None,
                     _ => media_type,
                 },
-                date,
+                beginning,
             };
             encode::write_response(&mut self.out, parts.status, &parts.headers, &response_facts);
         });
@@ -167,6 +171,18 @@ impl ServerConnection {
                     transport.write(&bytes);
                 }
                 return self.response_sent(transport, facts, parts.status, bytes.len() as u64);
+            }
+            // Of a small one, a call to send it costs more than to read it and send it with the head.
+            Source::File(part) if part.length <= READ_MAX => {
+                if let Err(error) = part.read_into(&mut self.out) {
+                    // Nothing of it has left.
+                    self.out.truncate(before);
+                    report(error.into());
+                    let status = StatusCode::INTERNAL_SERVER_ERROR;
+                    let response = self.site.error_response(status, None);
+                    return self.start_sending(transport, facts, response);
+                }
+                return self.response_sent(transport, facts, parts.status, part.length);
             }
             Source::File(part) => {
                 self.send_out(transport);
@@ -335,14 +351,14 @@ impl ServerConnection {
             return self.start_sending(transport, facts, response);
         }
         let site = Rc::clone(&self.site);
-        site.calendar.with_line(|date| {
+        site.calendar.with_beginning(|beginning| {
             let response_facts = ResponseFacts {
                 to_1_0: facts.is_1_0,
                 persistent: true,
                 // RFC 9110 §9.3.6: neither has a length.
                 framing: Framing::UntilClose,
                 media_type: None,
-                date,
+                beginning,
             };
             encode::write_response(&mut self.out, parts.status, &parts.headers, &response_facts);
         });
