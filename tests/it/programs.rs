@@ -239,7 +239,7 @@ pub(crate) fn tool(name: &str) -> Option<Command> {
 }
 
 #[track_caller]
-fn missing(what: &str) {
+pub(crate) fn missing(what: &str) {
     assert!(
         std::env::var_os("TORSADE_REQUIRE_TOOLS").is_none_or(|value| value != "1"),
         "{what}"

@@ -2,7 +2,9 @@
 
 mod bodies;
 mod limits;
+mod programs;
 mod server;
+mod simulated;
 
 use std::rc::Rc;
 
