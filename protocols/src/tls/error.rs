@@ -21,13 +21,21 @@ pub enum TlsError {
     #[error("the peer's certificate is not valid yet")]
     CertificateNotYetValid,
     /// The peer's certificate is for other names.
-    #[error("the peer's certificate is not for {expected}, but for {presented:?}")]
+    #[error("the peer's certificate is not for {expected}, but for {}", presented.join(", "))]
     WrongName {
         /// Whom we wanted.
         expected: String,
         /// Whom the certificate is for.
         presented: Vec<String>,
     },
+    /// The peer's certificate is one for an authority (`CA:TRUE`), which signs others and is no
+    /// server's and no client's own. What `openssl req -x509` makes is of that kind, unless it is given
+    /// `-addext basicConstraints=critical,CA:FALSE`.
+    #[error(
+        "the peer's certificate is one for an authority (CA:TRUE), and not for a server or a client: \
+         make it with basicConstraints=CA:FALSE"
+    )]
+    CertificateOfAuthority,
     /// Nobody that we trust vouches for the peer's certificate.
     #[error("the peer's certificate is from an authority that is not trusted here")]
     UnknownAuthority,
@@ -50,7 +58,7 @@ pub enum TlsError {
     #[error("the peer speaks a TLS that we do not: {0:?}")]
     Incompatible(PeerIncompatible),
     /// The peer says that something is wrong with us.
-    #[error("the peer gave up: {0:?}")]
+    #[error("the peer gave up: {}", in_words(*.0))]
     PeerAlert(AlertDescription),
     /// What came is no TLS, was tampered with, or comes from a peer that breaks the rules.
     #[error("bad record: {0}")]
@@ -140,15 +148,44 @@ impl TlsError {
                 presented,
             } => Self::WrongName {
                 expected: expected.to_str().into_owned(),
-                presented,
+                presented: presented.iter().map(|name| plain(name)).collect(),
             },
             CertificateError::NotValidForName => Self::WrongName {
                 expected: "the name that was asked for".into(),
                 presented: Vec::new(),
             },
+            // rustls has no name for it, and this crate none for the type that has.
+            CertificateError::Other(error) if error.to_string() == "CaUsedAsEndEntity" => {
+                Self::CertificateOfAuthority
+            }
             error => Self::BadCertificate(error),
         }
     }
+}
+
+/// A name in a certificate, which rustls gives as `DnsName("example.org")`.
+fn plain(name: &str) -> String {
+    let within = name
+        .split_once('(')
+        .and_then(|(_, rest)| rest.strip_suffix(')'));
+    within.unwrap_or(name).trim_matches('"').to_owned()
+}
+
+/// What the peer has said, and of the commonest what it means here.
+fn in_words(alert: AlertDescription) -> String {
+    let meaning = match alert {
+        AlertDescription::UnknownCA => "it does not trust whoever signed our certificate",
+        AlertDescription::CertificateExpired => "our certificate has expired, it says",
+        AlertDescription::CertificateUnknown | AlertDescription::BadCertificate => {
+            "it does not accept our certificate, which may be for another name"
+        }
+        AlertDescription::CertificateRequired => "it wants a certificate of ours",
+        AlertDescription::UnrecognisedName => {
+            "it has no certificate for the name that was asked for"
+        }
+        _ => return format!("{alert:?}"),
+    };
+    format!("{alert:?}: {meaning}")
 }
 
 /// Why a configuration cannot be made.

@@ -39,6 +39,18 @@ impl Authority {
         Self { issuer }
     }
 
+    /// A certificate that vouches for itself, and for others if it is asked to.
+    pub fn sign_itself(name: &str) -> Signed {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("it signs itself");
+        Signed {
+            chain: certificate.pem(),
+            key: key.serialize_pem(),
+        }
+    }
+
     pub fn pem(&self) -> String {
         self.issuer.pem()
     }

@@ -1,8 +1,9 @@
 //! Who is accepted, and what is said of those who are not.
 
 use torsade::protocols::tls::{
-    self, ClientConfig, ConfigError, Identity, Roots, ServerConfig, TlsError, Versions,
+    self, ClientConfig, ConfigError, Identity, Roots, ServerConfig, TlsError, TlsStream, Versions,
 };
+use torsade::reactor::testing::{memory_pair, virtual_time_reactor};
 
 use super::authority::{Authority, Signed};
 use super::speaker::{Speaker, Talk};
@@ -37,9 +38,46 @@ fn bad_certificates_of_servers_are_refused_each_with_its_name() {
     let other = server(&authority.sign("example.org"));
     let wrong = TlsError::WrongName {
         expected: "localhost".into(),
-        presented: vec!["DnsName(\"example.org\")".into()],
+        presented: vec!["example.org".into()],
     };
+    assert_eq!(
+        wrong.to_string(),
+        "the peer's certificate is not for localhost, but for example.org"
+    );
     check_refused(&client, &other, &wrong);
+    let address = server(&authority.sign("127.0.0.1"));
+    let wrong = TlsError::WrongName {
+        expected: "localhost".into(),
+        presented: vec!["127.0.0.1".into()],
+    };
+    check_refused(&client, &address, &wrong);
+}
+
+/// What `openssl req -x509` makes, and everybody tries first.
+#[test]
+fn a_certificate_for_an_authority_is_refused_in_words_that_help() {
+    let signed = Authority::sign_itself("localhost");
+    let roots = Roots::from_pem(&signed.chain).expect("it is PEM");
+    let client = tls::client_config().roots(roots).build();
+    let client = client.expect("it is good");
+    check_refused(&client, &server(&signed), &TlsError::CertificateOfAuthority);
+    let text = TlsError::CertificateOfAuthority.to_string();
+    assert!(text.contains("basicConstraints=CA:FALSE"), "{text}");
+}
+
+#[test]
+fn a_server_is_known_by_its_ip_address_too() {
+    let authority = Authority::new();
+    let (client, other) = (authority.client(), server(&authority.sign("127.0.0.2")));
+    for (server, is_right) in [(server(&authority.sign("127.0.0.1")), true), (other, false)] {
+        let reactor = virtual_time_reactor();
+        let pair = memory_pair(&reactor);
+        let name = super::authority::name("127.0.0.1");
+        let stream = TlsStream::client(pair.client, &client, name);
+        let _server = TlsStream::server(pair.server, &server);
+        let outcome = reactor.run_until(stream.handshake());
+        assert_eq!(outcome.is_ok(), is_right, "{outcome:?}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod endpoints;
 mod examples;
 mod flow;
 mod interop;
+mod interop_more;
 mod limits;
 mod orders;
 mod speaker;
