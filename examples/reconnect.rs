@@ -54,7 +54,7 @@ pub fn keep_connected(
     })
     .prepare_connection(move |transport| {
         connected(&format!("connected to {}", transport.peer()));
-        transport.write("hello\r\n");
+        transport.send_line("hello");
         // Ready when the system has it; a login would wait for the answer.
         transport.flush()
     })

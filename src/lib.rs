@@ -84,7 +84,7 @@ pub mod prelude {
     pub use torsade_protocols::http;
     #[cfg(feature = "lines")]
     pub use torsade_protocols::lines::{
-        Delimiter, LineReceiver, LineTooLong, LineTransport, Lines,
+        Delimiter, LineReceiver, LineTooLong, LineTransport, Lines, ToLines,
     };
     #[cfg(feature = "tls")]
     pub use torsade_protocols::tls::{

@@ -9,6 +9,40 @@ use torsade::reactor::Stream;
 use torsade::reactor::testing::{MemoryStream, for_every_chunking, virtual_time_reactor};
 
 #[test]
+fn who_has_connected_reaches_the_line_receiver() {
+    struct Counter(usize);
+    impl LineReceiver for Counter {
+        fn line_received(&mut self, _: &LineTransport<Self>, _: &[u8]) {
+            self.0 += 1;
+        }
+    }
+    let memory = MemoryStream::new(&virtual_time_reactor());
+    let lines = Lines::new(Counter(0)).delimiter(Delimiter::LineFeed);
+    let transport = Transport::connect(lines, Rc::clone(&memory) as Rc<dyn Stream>);
+    transport.send_line("with the delimiter that was set");
+    memory.receive(b"one\ntwo\n");
+    let count = Rc::new(Cell::new(0));
+    let seen = Rc::clone(&count);
+    let own = transport.clone();
+    transport.call_lines(move |counter, inside| {
+        seen.set(counter.0);
+        inside.send_line("from inside");
+        // The receiver is busy: its turn comes, and lines keep their order.
+        assert!(own.lines().is_none());
+        own.send_line("from outside");
+        inside.send_line("before it");
+    });
+    assert_eq!(count.get(), 2);
+    assert_eq!(
+        memory.take_written().escape_ascii().to_string(),
+        "with the delimiter that was set\\nfrom inside\\nbefore it\\nfrom outside\\n"
+    );
+    memory.end();
+    transport.send_line("after the end");
+    assert!(transport.lines().is_none());
+}
+
+#[test]
 fn lines_arrive_the_same_in_every_chunking() {
     let script =
         b"one\r\n\r\nraw 4\r\n\r\n\r\nsemi\r\na;b;crlf;c\r\nfar too long a line\r\nend\r\n";
@@ -495,10 +529,7 @@ impl Peer {
             react: Box::new(react),
         };
         let below = Transport::connect(Lines::new(scripted), Rc::clone(&memory) as Rc<dyn Stream>);
-        let place = Rc::new(Cell::new(None));
-        let found = Rc::clone(&place);
-        below.call(move |lines, _| found.set(lines.transport().cloned()));
-        let transport = place.take().expect("the connection stands");
+        let transport = below.lines().expect("the connection stands");
         Self {
             memory,
             transport,

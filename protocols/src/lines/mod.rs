@@ -43,7 +43,7 @@
 //!
 //! `split.rs` is the pure part. `stream.rs` is the stream that the line receiver writes
 //! to, `delivery.rs` brings it what came, and `receiver.rs` ties the two to the
-//! connection below.
+//! connection below. `to_lines.rs` leads there from the connection.
 //!
 //! [`Transport`]: torsade_reactor::Transport
 
@@ -51,7 +51,9 @@ mod delivery;
 mod receiver;
 mod split;
 mod stream;
+mod to_lines;
 
 pub use self::receiver::{LineReceiver, LineTransport, Lines};
 pub use self::split::{Delimiter, LineTooLong};
 pub use self::stream::LineStream;
+pub use self::to_lines::ToLines;

@@ -149,8 +149,8 @@ impl<H: LineReceiver> Lines<H> {
 
     /// The receiver's own transport; `None` before `connection_made`.
     ///
-    /// For who has connected and now holds a `Transport<Lines<H>>`:
-    /// `transport.call(|lines, _| ..)` leads here.
+    /// Who has connected and now holds a `Transport<Lines<H>>` finds it by
+    /// [`ToLines`](super::ToLines).
     #[must_use]
     pub fn transport(&self) -> Option<&LineTransport<H>> {
         match &self.stage {

@@ -54,7 +54,7 @@ pub use self::config::{
 };
 pub use self::endpoints::{TlsClientEndpoint, TlsServerEndpoint};
 pub use self::error::{ConfigError, StartTlsError, TlsError};
-pub use self::parsers::add_endpoint_kinds;
+pub use self::parsers::{add_endpoint_kinds, add_endpoint_kinds_with};
 pub use self::session::Session;
 pub use self::stream::TlsStream;
 pub use self::wrapper::{OnStream, StartTls, Tls, handshake, session, start_client, start_server};

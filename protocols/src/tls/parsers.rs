@@ -3,29 +3,39 @@
 use std::fs;
 use std::path::Path;
 use std::rc::Rc;
+use std::str::FromStr;
 
 use rustls::pki_types::ServerName;
 use torsade_reactor::{
-    ClientEndpoint, EndpointArguments, EndpointError, EndpointParsers, ServerEndpoint,
+    Address, ClientEndpoint, EndpointArguments, EndpointError, EndpointParsers, ServerEndpoint,
     quote_endpoint_argument,
 };
 
 use super::certificates::{Identity, Roots};
 use super::config::{client_config, server_config};
 use super::endpoints::{TlsClientEndpoint, TlsServerEndpoint};
-use super::error::ConfigError;
+use super::error::{ConfigError, TlsError};
 
 /// Adds the kinds of endpoint that speak TLS; the crate `torsade` has done it already.
 ///
 /// | | |
 /// |---|---|
-/// | client | `tls:HOST:PORT:timeout=S:bindAddress=IP:certificate=FILE:privateKey=FILE:trustRoots=FILE-OR-FOLDER:endpoint=ENDPOINT` |
-/// | server | `ssl:PORT:privateKey=FILE:certKey=FILE:extraCertChain=FILE:interface=HOST:backlog=N`, or `tls:` and the same |
+/// | client | `tls:HOST:PORT:timeout=S:bindAddress=IP:certificate=FILE:privateKey=FILE:trustRoots=FILE-OR-FOLDER`, or `tls:HOST:endpoint=ENDPOINT` and the same files |
+/// | server | `ssl:PORT:privateKey=FILE:certKey=FILE:extraCertChain=FILE:interface=HOST:backlog=N`, or `ssl:endpoint=ENDPOINT` and the same files; `tls:` is the same |
 ///
 /// A client connects to `HOST:PORT` by TCP, or to `endpoint`, and the server must show a certificate
-/// for `HOST`; it trusts the platform's roots, or those in `trustRoots`. A server's `privateKey` is
-/// `server.pem` unless it is given, and `certKey` the same file. All files are in PEM form, and are
-/// read when the text is.
+/// for `HOST`; it trusts the platform's roots, or those in `trustRoots`. A server listens at `PORT`, or
+/// at `endpoint`; its `privateKey` is `server.pem` unless it is given, and `certKey` the same file. All
+/// files are in PEM form, and are read when the text is.
+///
+/// Each `:`, `=` and backslash in `endpoint` has a backslash before it
+/// ([`quote_endpoint_argument`]): `tls:endpoint=unix\:/run/web.sock\:mode\=660`.
+///
+/// # The order of layers
+///
+/// What stands first is what the protocol sees, what is in `endpoint`, or behind a prefix, lies below.
+/// A proxy sends its header before the client's TLS begins: `tls:endpoint=haproxy\:tcp\:443`. The text
+/// `haproxy:tls:443` is for one that speaks TLS itself and sends the header within.
 ///
 /// # Examples
 ///
@@ -43,10 +53,79 @@ use super::error::ConfigError;
 /// # }
 /// ```
 pub fn add_endpoint_kinds(parsers: &mut EndpointParsers) {
-    parsers
-        .add_client("tls", client)
-        .add_server("ssl", server)
-        .add_server("tls", server);
+    add_endpoint_kinds_with(parsers, |_, _| {});
+}
+
+/// Adds the kinds of endpoint that speak TLS, as [`add_endpoint_kinds`] does, in place of those that are
+/// there; calls `on_failed_handshake` for each handshake that fails at a server made from text, with
+/// the peer's address and the reason, as
+/// [`TlsServerEndpoint::on_failed_handshake`] has it.
+pub fn add_endpoint_kinds_with(
+    parsers: &mut EndpointParsers,
+    on_failed_handshake: impl Fn(&Address, &TlsError) + 'static,
+) {
+    let failed: Rc<dyn Fn(&Address, &TlsError)> = Rc::new(on_failed_handshake);
+    parsers.add_client("tls", client);
+    for kind in ["ssl", "tls"] {
+        let failed = Rc::clone(&failed);
+        parsers.add_server(kind, move |arguments, parsers| {
+            let failed = Rc::clone(&failed);
+            let endpoint = server(arguments, parsers)?;
+            let endpoint = endpoint.on_failed_handshake(move |peer, error| failed(peer, error));
+            Ok(Rc::new(endpoint) as Rc<dyn ServerEndpoint>)
+        });
+    }
+}
+
+const PORT: &str = "a port from 0 to 65535";
+
+/// Arguments that belong to the TCP endpoint below.
+struct Tcp<const N: usize> {
+    port: Option<u16>,
+    others: [(&'static str, Option<String>); N],
+}
+
+impl<const N: usize> Tcp<N> {
+    /// The endpoint below: the one that is given, or `kind` with these arguments.
+    fn description(
+        self,
+        arguments: &mut EndpointArguments,
+        endpoint: Option<String>,
+        kind: String,
+    ) -> Result<String, EndpointError> {
+        const NO_PORT: &str = "either an endpoint or a port, and what belongs to that";
+        let others = self.others.into_iter();
+        let mut given = others.filter_map(|(name, value)| Some((name, value?)));
+        match (endpoint, self.port) {
+            (Some(description), None) => match given.next() {
+                None => Ok(description),
+                Some(_) => Err(arguments.invalid("endpoint", description, NO_PORT)),
+            },
+            (Some(description), Some(_)) => {
+                Err(arguments.invalid("endpoint", description, NO_PORT))
+            }
+            // It is missing, as this says.
+            (None, None) => arguments.required("port", PORT),
+            (None, Some(port)) => {
+                let mut description = format!("{kind}:port={port}");
+                for (name, value) in given {
+                    let value = quote_endpoint_argument(&value);
+                    description.push_str(&format!(":{name}={value}"));
+                }
+                Ok(description)
+            }
+        }
+    }
+}
+
+/// A number that the endpoint below will read, looked at here, where the whole text is known.
+fn number<T: FromStr + ToString>(
+    arguments: &mut EndpointArguments,
+    name: &'static str,
+    expected: &'static str,
+) -> Result<Option<String>, EndpointError> {
+    let parsed = arguments.parse::<T>(name, expected)?;
+    Ok(parsed.map(|number| number.to_string()))
 }
 
 fn client(
@@ -54,8 +133,16 @@ fn client(
     parsers: &EndpointParsers,
 ) -> Result<Rc<dyn ClientEndpoint>, EndpointError> {
     let host = arguments.required("host", "a name or an IP address")?;
-    let port = arguments.take("port")?;
-    let (timeout, bind) = (arguments.take("timeout")?, arguments.take("bindAddress")?);
+    let tcp = Tcp {
+        port: arguments.parse("port", PORT)?,
+        others: [
+            (
+                "timeout",
+                number::<f64>(&mut arguments, "timeout", "a number of seconds")?,
+            ),
+            ("bindAddress", arguments.take("bindAddress")?),
+        ],
+    };
     let certificate = arguments.take("certificate")?;
     let key = arguments.take("privateKey")?;
     let trusted = arguments.take("trustRoots")?;
@@ -63,19 +150,11 @@ fn client(
     let name = ServerName::try_from(host.clone())
         .ok()
         .ok_or_else(|| arguments.invalid("host", &*host, "a name or an IP address"))?;
-    let below = match endpoint {
-        Some(description) => description,
-        None => {
-            let mut description = format!("tcp:{}", quote_endpoint_argument(&host));
-            for (name, value) in [("port", port), ("timeout", timeout), ("bindAddress", bind)] {
-                if let Some(value) = value {
-                    let value = quote_endpoint_argument(&value);
-                    description.push_str(&format!(":{name}={value}"));
-                }
-            }
-            description
-        }
-    };
+    let kind = format!("tcp:{}", quote_endpoint_argument(&host));
+    let below = tcp.description(&mut arguments, endpoint, kind)?;
+    // What can be seen in the text is told before any file is read.
+    let below = parsers.client(&below)?;
+    arguments.clone().finish()?;
     let mut config = client_config();
     if let Some(path) = trusted {
         let roots = roots(Path::new(&path));
@@ -88,39 +167,37 @@ fn client(
     }
     let config = config.build();
     let config = checked(&arguments, "trustRoots", "the platform's", config)?;
-    arguments.finish()?;
-    let below = parsers.client(&below)?;
     Ok(Rc::new(TlsClientEndpoint::new(below, &config, name)))
 }
 
 fn server(
     mut arguments: EndpointArguments,
     parsers: &EndpointParsers,
-) -> Result<Rc<dyn ServerEndpoint>, EndpointError> {
-    let mut below = "tcp".to_owned();
-    let port = arguments.take("port")?;
+) -> Result<TlsServerEndpoint<Rc<dyn ServerEndpoint>>, EndpointError> {
+    let port = arguments.parse("port", PORT)?;
     let key = arguments.take("privateKey")?.unwrap_or("server.pem".into());
     let certificate = arguments.take("certKey")?.unwrap_or_else(|| key.clone());
     let more = arguments.take("extraCertChain")?;
-    let (interface, backlog) = (arguments.take("interface")?, arguments.take("backlog")?);
-    for (name, value) in [
-        ("port", port),
-        ("interface", interface),
-        ("backlog", backlog),
-    ] {
-        if let Some(value) = value {
-            below.push_str(&format!(":{name}={}", quote_endpoint_argument(&value)));
-        }
-    }
+    let tcp = Tcp {
+        port,
+        others: [
+            ("interface", arguments.take("interface")?),
+            (
+                "backlog",
+                number::<u32>(&mut arguments, "backlog", "a number of connections")?,
+            ),
+        ],
+    };
+    let endpoint = arguments.take("endpoint")?;
+    let below = tcp.description(&mut arguments, endpoint, "tcp".to_owned())?;
+    // What can be seen in the text is told before any file is read.
+    let below = parsers.server(&below)?;
+    arguments.clone().finish()?;
     let identity = identity(&certificate, &key, more.as_deref());
     let identity = checked(&arguments, "certKey", &certificate, identity)?;
     let config = server_config(identity).build();
     let config = checked(&arguments, "privateKey", &key, config)?;
-    arguments.finish()?;
-    Ok(Rc::new(TlsServerEndpoint::new(
-        parsers.server(&below)?,
-        &config,
-    )))
+    Ok(TlsServerEndpoint::new(below, &config))
 }
 
 fn roots(path: &Path) -> Result<Roots, ConfigError> {

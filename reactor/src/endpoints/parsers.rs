@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::syntax::{EndpointArguments, EndpointError};
 use super::tcp::{IpFamily, TcpClientEndpoint, TcpServerEndpoint};
-use super::unix::{UnixClientEndpoint, UnixServerEndpoint};
+use super::unix::{SystemdServerEndpoint, UnixClientEndpoint, UnixServerEndpoint};
 use super::{ClientEndpoint, ServerEndpoint};
 
 type ClientParser = Rc<
@@ -25,6 +25,7 @@ type ServerParser = Rc<
 /// | --- | --- |
 /// | `tcp:PORT:interface=HOST:backlog=N` | a TCP port, on every IPv4 interface unless told otherwise; also `tcp4:` and, for IPv6, `tcp6:` |
 /// | `unix:ADDRESS:mode=OCTAL:backlog=N` | a UNIX socket: a path, or `@` and a name; Twisted's `lockfile=` is understood, and not needed |
+/// | `systemd:index=N` or `systemd:name=NAME` | a socket that systemd has opened ([`systemd`](crate::systemd)), taken when it listens; Twisted's `domain=` is understood, and not needed |
 ///
 /// | client | |
 /// | --- | --- |
@@ -76,6 +77,7 @@ impl EndpointParsers {
         }
         parsers.add_client("unix", |arguments, _| unix_client(arguments));
         parsers.add_server("unix", |arguments, _| unix_server(arguments));
+        parsers.add_server("systemd", |arguments, _| systemd_server(arguments));
         parsers
     }
 
@@ -224,6 +226,26 @@ fn unix_server(mut arguments: EndpointArguments) -> Result<Rc<dyn ServerEndpoint
     if let Some(connections) = backlog {
         endpoint = endpoint.backlog(connections);
     }
+    arguments.finish()?;
+    Ok(Rc::new(endpoint))
+}
+
+fn systemd_server(
+    mut arguments: EndpointArguments,
+) -> Result<Rc<dyn ServerEndpoint>, EndpointError> {
+    arguments.take("domain")?;
+    let index = arguments.parse("index", "a number from 0 on")?;
+    let name = arguments.take("name")?;
+    let endpoint = match (index, name) {
+        (Some(index), None) => SystemdServerEndpoint::Numbered(index),
+        (None, Some(name)) => SystemdServerEndpoint::Named(name),
+        (Some(_), Some(name)) => {
+            return Err(arguments.invalid("name", name, "a name or an index, and not both"));
+        }
+        (None, None) => {
+            return Err(arguments.invalid("index", "", "a number from 0 on, or a name"));
+        }
+    };
     arguments.finish()?;
     Ok(Rc::new(endpoint))
 }

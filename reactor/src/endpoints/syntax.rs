@@ -147,7 +147,7 @@ impl fmt::Display for Listed<'_> {
 /// Each argument is asked for once, in the order of the places: what is written without a
 /// name belongs to the first that is asked for, as for a function of Python's. At the end,
 /// [`finish`](Self::finish) sees that nothing is left.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct EndpointArguments {
     description: String,
     kind: String,

@@ -17,6 +17,7 @@ use crate::protocol::Acceptor;
 use crate::reactor::Reactor;
 use crate::sockets::{self, ConnectOptions, ListenOptions, Port};
 use crate::stream::Stream;
+use crate::systemd;
 use crate::unix;
 
 /// A UNIX socket to connect to. Twisted's `UNIXClientEndpoint`.
@@ -156,5 +157,27 @@ impl ServerEndpoint for AdoptedServerEndpoint {
         unix::adopt_listener(reactor.core(), fd, acceptor)
             .map_err(Failure::from)
             .into_deferred()
+    }
+}
+
+/// A socket that systemd has opened, taken when it listens.
+#[derive(Debug)]
+pub(super) enum SystemdServerEndpoint {
+    Numbered(usize),
+    Named(String),
+}
+
+impl ServerEndpoint for SystemdServerEndpoint {
+    fn listen_streams(&self, reactor: &Reactor, acceptor: Rc<dyn Acceptor>) -> Deferred<Port> {
+        let taken = match self {
+            Self::Numbered(index) => systemd::socket(*index),
+            Self::Named(name) => systemd::socket_named(name),
+        };
+        match taken {
+            Ok(fd) => unix::adopt_listener(reactor.core(), fd, acceptor)
+                .map_err(Failure::from)
+                .into_deferred(),
+            Err(error) => fail(error),
+        }
     }
 }

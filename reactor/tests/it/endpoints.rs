@@ -80,7 +80,7 @@ fn a_wrong_text_is_told_with_what_would_be_right() {
     let parsers = EndpointParsers::new();
     check_wrong(
         parsers.server("tpc:80"),
-        "\"tpc:80\" is no server endpoint: there is no kind \"tpc\", but tcp, tcp4, tcp6, unix",
+        "\"tpc:80\" is no server endpoint: there is no kind \"tpc\", but systemd, tcp, tcp4, tcp6, unix",
     );
     check_wrong(
         parsers.client("tcp:example.com"),

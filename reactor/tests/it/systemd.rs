@@ -6,8 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
-use torsade_reactor::Address;
 use torsade_reactor::systemd::{self, SystemdError};
+use torsade_reactor::{Address, EndpointParsers};
 
 use crate::common::{End, Log, reactor, run_while};
 
@@ -41,6 +41,10 @@ fn as_the_service() {
     let Ok(address) = env::var(SERVICE) else {
         // In a process that systemd did not start there is nothing to take.
         assert_eq!(systemd::names(), Err(SystemdError::NotActivated));
+        let endpoint = EndpointParsers::new().server("systemd:index=0").unwrap();
+        let reactor = reactor();
+        let failure = reactor.run_until(reactor.listen(&endpoint, |_: &Address| None::<End>));
+        assert!(failure.unwrap_err().check::<SystemdError>());
         return;
     };
     assert_eq!(systemd::names().unwrap(), ["web", "admin"]);
@@ -69,6 +73,18 @@ fn as_the_service() {
     assert_eq!(heard, "hello");
     let taken = SystemdError::Taken { index: 1 };
     assert_eq!(systemd::socket_named("admin").unwrap_err(), taken);
-    drop(systemd::socket(0).unwrap());
+    // The other as an endpoint from text: taken when it listens, once, and the error comes through
+    // the Deferred.
+    let endpoint = EndpointParsers::new()
+        .server("systemd:domain=INET:name=web")
+        .unwrap();
+    let port = reactor.listen(&endpoint, |_: &Address| None::<End>);
+    let port = reactor.run_until(port).unwrap();
+    assert_eq!(port.address().to_string(), address);
     assert!(systemd::socket(0).is_err());
+    let again = EndpointParsers::new().server("systemd:index=0").unwrap();
+    let failure = reactor.run_until(reactor.listen(&again, |_: &Address| None::<End>));
+    let failure = failure.unwrap_err();
+    let taken = SystemdError::Taken { index: 0 };
+    assert_eq!(failure.downcast_ref(), Some(&taken));
 }
