@@ -64,7 +64,7 @@ pub fn add_endpoint_kinds_with(
     parsers: &mut EndpointParsers,
     on_failed_handshake: impl Fn(&Address, &TlsError) + 'static,
 ) {
-    let failed: Rc<dyn Fn(&Address, &TlsError)> = Rc::new(on_failed_handshake);
+    let failed = Rc::new(on_failed_handshake);
     parsers.add_client("tls", client);
     for kind in ["ssl", "tls"] {
         let failed = Rc::clone(&failed);
