@@ -3,7 +3,7 @@
 //! `cargo run --release --example reconnect [ENDPOINT]`
 //!
 //! Says what becomes of each connection, and prints what the server sends. Start it without a
-//! server, start one (`nc -lk 8011`, or the `chat` example), end it, and watch. The endpoint is
+//! server, start one (`nc -C -lk 8011`, or the `chat` example), end it, and watch. The endpoint is
 //! text, such as `tcp:localhost:8011` or `unix:/tmp/socket`.
 
 #![allow(

@@ -56,7 +56,6 @@ pub fn listen(
     identity: Identity,
 ) -> Result<Deferred<Port>, Failure> {
     let config = tls::server_config(identity).build()?;
-    let address: std::net::SocketAddr = address.parse()?;
     let endpoint = TlsServerEndpoint::new(TcpServerEndpoint::new(address), &config)
         .on_failed_handshake(|peer, error| common::say(&format!("{peer}: {error}")));
     Ok(reactor.listen(&endpoint, |_: &Address| Echo))
@@ -106,17 +105,20 @@ pub fn call(
     text: &'static str,
 ) -> Result<Deferred<String>, Failure> {
     let config = tls::client_config().roots(roots).build()?;
-    let address: std::net::SocketAddr = address.parse()?;
     let name = ServerName::try_from("localhost")?;
     let endpoint = TlsClientEndpoint::new(TcpClientEndpoint::new(address), &config, name);
-    let (trigger, answer) = Deferred::new();
     let caller = Caller {
         text,
         heard: Vec::new(),
-        answer: Some(trigger),
+        answer: None,
     };
     let connecting = reactor.connect(&endpoint, |_| caller);
-    Ok(connecting.add_callback(|_transport| answer))
+    Ok(connecting.add_callback(|transport| {
+        // Made here: if nobody can be reached, nobody waits for an answer.
+        let (trigger, answer) = Deferred::new();
+        transport.call(|caller, _| caller.answer = Some(trigger));
+        answer
+    }))
 }
 
 fn main() -> ExitCode {

@@ -2,6 +2,7 @@
 
 mod chat_room;
 mod datagrams;
+mod proxied;
 mod replicated;
 
 use std::cell::RefCell;

@@ -16,7 +16,7 @@ macro_rules! examples {
                 clippy::duplicate_mod,
                 reason = "a test calls the parts and not `main`; all share a module"
             )]
-            mod $name;
+            pub mod $name;
         )*
     };
 }

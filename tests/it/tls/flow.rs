@@ -2,14 +2,15 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use torsade::prelude::*;
 use torsade::protocols::tls::TlsStream;
 use torsade::reactor::testing::{Chunks, memory_pair, virtual_time_reactor};
-use torsade::reactor::{NotFlushed, Stream};
+use torsade::reactor::{FileSender, NotFlushed, Producer, Stream, Streaming};
 
 use super::authority::{Authority, localhost};
-use super::speaker::{Speaker, Talk};
+use super::speaker::{Seen, Speaker, Talk};
 
 fn secured(client: Speaker, server: Speaker) -> Talk {
     let authority = Authority::new();
@@ -200,4 +201,111 @@ fn a_stream_that_nobody_has_taken_does_its_handshake_and_delivers_nothing() {
     assert_eq!(seen.data.borrow().len(), 0, "not before it returns");
     pair.pump.run().expect("it rests");
     assert_eq!(seen.data.borrow().len(), 300_000);
+}
+
+/// Writes a piece whenever it is asked, so many times.
+struct Pieces {
+    left: usize,
+    transport: Transport<Speaker>,
+    seen: Seen,
+}
+
+impl Producer for Pieces {
+    fn resume_producing(&mut self) {
+        self.seen.add("asked");
+        self.transport.write(vec![b'x'; 30_000]);
+        self.left -= 1;
+        if self.left == 0 {
+            self.transport.unregister_producer();
+        }
+    }
+
+    fn pause_producing(&mut self) {
+        self.seen.add("told to pause");
+    }
+
+    fn stop_producing(&mut self) {
+        self.seen.add("told to stop");
+    }
+}
+
+#[test]
+fn a_producer_goes_at_the_pace_of_the_handshake_and_the_peer_and_is_waited_for() {
+    let authority = Authority::new();
+    let talk = Talk::new(
+        (Speaker::default(), &authority.client()),
+        (Speaker::default(), &authority.server()),
+    );
+    talk.pump.hold();
+    let seen = Seen::default();
+    let pieces = Pieces {
+        left: 20,
+        transport: talk.client.clone(),
+        seen: seen.clone(),
+    };
+    let registered = talk.client.register_producer(pieces, Streaming::Pull);
+    registered.expect("there is no other");
+    // In order: behind what the producer writes, and nothing else is dropped either until then.
+    talk.client.lose_connection();
+    talk.client.write("written meanwhile");
+    for _ in 0..100 {
+        talk.reactor.turn(Some(Duration::ZERO)).expect("a turn");
+    }
+    let asked = || seen.events.borrow().len();
+    assert!(asked() <= 4, "{} pieces wait for the handshake", asked());
+    talk.server.pause_reading();
+    talk.pump.release();
+    talk.run();
+    assert!(asked() < 12, "{} pieces wait for the peer", asked());
+    talk.server.resume_reading();
+    talk.run();
+    assert_eq!(talk.at_server.data.borrow().len(), 20 * 30_000 + 17);
+    talk.at_server.is_lost_with("Done");
+    talk.at_client.is_lost_with("Done");
+}
+
+#[test]
+fn a_push_producer_that_comes_before_the_handshake_is_paused_and_stopped_at_the_end() {
+    let authority = Authority::new();
+    let talk = Talk::new(
+        (Speaker::default(), &authority.client()),
+        (Speaker::default(), &authority.server()),
+    );
+    talk.pump.hold();
+    let seen = Seen::default();
+    let pieces = Pieces {
+        left: 100,
+        transport: talk.client.clone(),
+        seen: seen.clone(),
+    };
+    let registered = talk.client.register_producer(pieces, Streaming::Push);
+    registered.expect("there is no other");
+    talk.client.write(vec![b'x'; 70_000]);
+    talk.run();
+    seen.check(["told to pause"]);
+    talk.pump.release();
+    talk.run();
+    seen.check(["told to pause", "asked"]);
+    talk.server.abort_connection();
+    talk.run();
+    seen.check(["told to pause", "asked", "told to stop"]);
+}
+
+#[test]
+fn a_file_is_sent_over_tls_whole_and_in_order() {
+    let talk = secured(Speaker::default(), Speaker::default());
+    let mut file = tempfile::tempfile().expect("a file");
+    let content: Vec<u8> = (0..300_000_u32).map(|i| (i % 251) as u8).collect();
+    std::io::Write::write_all(&mut file, &content).expect("it can be written");
+    talk.client.write("before ");
+    let sent = FileSender::new(file)
+        .part(1_000, 250_000)
+        .send(&talk.client);
+    talk.run();
+    talk.client.write(" behind");
+    talk.run();
+    let count = sent.into_result().expect("it has fired");
+    assert_eq!(count.expect("it is sent"), 250_000);
+    let expected = [b"before ", &content[1_000..251_000], b" behind"].concat();
+    assert!(*talk.at_server.data.borrow() == expected);
 }

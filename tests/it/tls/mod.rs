@@ -5,7 +5,7 @@ mod certificates;
 mod contract;
 mod endings;
 mod endpoints;
-mod examples;
+pub mod examples;
 mod flow;
 mod interop;
 mod interop_more;

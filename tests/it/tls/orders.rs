@@ -1,16 +1,18 @@
 //! Every order in which two peers may close, and every byte that may be changed on the way.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use torsade::prelude::*;
 use torsade::protocols::tls::TlsStream;
-use torsade::reactor::Stream;
-use torsade::reactor::testing::{Chunks, memory_pair, virtual_time_reactor};
+use torsade::reactor::testing::{
+    Chunks, MemoryPair, Simulation, memory_pair, virtual_time_reactor,
+};
+use torsade::reactor::{ClientEndpoint, ServerEndpoint, Stream};
 
 use super::authority::{Authority, localhost};
-use super::speaker::{Seen, Speaker, Talk};
+use super::speaker::{Seen, Speaker};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Close {
@@ -50,72 +52,174 @@ fn check_ended_once(seen: &Seen, what: &str) {
     assert_eq!(events.last().map(String::as_str), Some("lost"), "{what}");
 }
 
+/// Two ends, over whatever lies below them, and how time passes there.
+struct Ends {
+    client: Transport<Speaker>,
+    server: Transport<Speaker>,
+    at_client: Seen,
+    at_server: Seen,
+    /// What lies directly below each.
+    below: [Rc<dyn Stream>; 2],
+    turn: Box<dyn Fn()>,
+    /// Goes on until it rests, without waiting for a limit.
+    rest: Box<dyn Fn()>,
+    /// Goes on to the next limit, or for a while.
+    wait: Box<dyn Fn()>,
+    now: Box<dyn Fn() -> Duration>,
+}
+
+fn seat(
+    authority: &Authority,
+    below: [Rc<dyn Stream>; 2],
+) -> (Transport<Speaker>, Transport<Speaker>, Seen, Seen) {
+    let [client_below, server_below] = below;
+    let (client, server) = (Speaker::half_open(), Speaker::half_open());
+    let (at_client, at_server) = (client.seen.clone(), server.seen.clone());
+    let stream = TlsStream::client(client_below, &authority.client(), localhost());
+    let client = Transport::connect(client, stream as Rc<dyn Stream>);
+    let stream = TlsStream::server(server_below, &authority.server());
+    let server = Transport::connect(server, stream as Rc<dyn Stream>);
+    (client, server, at_client, at_server)
+}
+
+impl Ends {
+    /// In memory; over another TLS, if so many.
+    fn in_memory(authority: &Authority, nested: bool) -> Self {
+        let reactor = virtual_time_reactor();
+        let MemoryPair {
+            mut client,
+            mut server,
+            pump,
+            ..
+        } = memory_pair(&reactor);
+        pump.set_chunks(Chunks::Of(900));
+        if nested {
+            client = TlsStream::client(client, &authority.client(), localhost());
+            server = TlsStream::server(server, &authority.server());
+        }
+        let below = [client, server];
+        let (client, server, at_client, at_server) = seat(authority, below.clone());
+        let [turning, waiting, watched] = [(); 3].map(|()| reactor.clone());
+        let begin = reactor.now();
+        Self {
+            client,
+            server,
+            at_client,
+            at_server,
+            below,
+            turn: Box::new(move || turning.turn(Some(Duration::ZERO)).expect("a turn")),
+            rest: Box::new(move || pump.run().expect("it comes to rest")),
+            wait: Box::new(move || waiting.turn(None).expect("a limit is scheduled")),
+            now: Box::new(move || watched.now() - begin),
+        }
+    }
+
+    /// Over TCP, between two hosts of a simulation.
+    fn over_tcp(authority: &Authority) -> Self {
+        let simulation = Rc::new(Simulation::new(5));
+        let [server, client] = ["server", "client"].map(|name| simulation.host(name));
+        let accepted: Rc<RefCell<Option<Rc<dyn Stream>>>> = Rc::default();
+        let slot = Rc::clone(&accepted);
+        let acceptor = Rc::new(move |stream| drop(slot.replace(Some(stream))));
+        let listening = TcpServerEndpoint::new(":7").listen_streams(&server.reactor(), acceptor);
+        let port = server.reactor().run_until(listening);
+        drop(port.expect("the port is free"));
+        let connecting = TcpClientEndpoint::new("server:7").connect_stream(&client.reactor());
+        let stream = client.reactor().run_until(connecting);
+        let stream = stream.expect("it listens");
+        assert!(simulation.run_while(|| accepted.borrow().is_none()));
+        let below = [stream, accepted.take().expect("it is accepted")];
+        let (client, server, at_client, at_server) = seat(authority, below.clone());
+        let [turning, resting, waiting, watched] = [(); 4].map(|()| Rc::clone(&simulation));
+        Self {
+            client,
+            server,
+            at_client,
+            at_server,
+            below,
+            turn: Box::new(move || {
+                turning.step();
+            }),
+            rest: Box::new(move || resting.run_for(Duration::from_secs(4))),
+            wait: Box::new(move || waiting.run_for(Duration::from_secs(1))),
+            now: Box::new(move || watched.now()),
+        }
+    }
+}
+
 /// One conversation that is ended in one way by each side, after so many turns, with so much
 /// unsent.
-fn check(authority: &Authority, client: Close, server: Close, turns: usize, unsent: usize) {
+fn check(ends: &Ends, client: Close, server: Close, turns: usize, unsent: usize) {
     let what = format!("{client:?}, {server:?} after {turns} turns with {unsent} unsent");
-    let talk = Talk::new(
-        (Speaker::half_open(), &authority.client()),
-        (Speaker::half_open(), &authority.server()),
-    );
-    talk.pump.set_chunks(Chunks::Of(900));
     for _ in 0..turns {
-        talk.reactor.turn(Some(Duration::ZERO)).expect("a turn");
+        (ends.turn)();
     }
-    talk.client.write(vec![b'c'; unsent]);
-    talk.server.write(vec![b's'; unsent]);
-    close(client, &talk.client, &talk.below.client);
-    close(server, &talk.server, &talk.below.server);
-    talk.run();
+    ends.client.write(vec![b'c'; unsent]);
+    ends.server.write(vec![b's'; unsent]);
+    close(client, &ends.client, &ends.below[0]);
+    close(server, &ends.server, &ends.below[1]);
+    (ends.rest)();
+    let (at_client, at_server) = (&ends.at_client, &ends.at_server);
     // A peer that closes in order gets everything across to one that listens to the end.
     let listens = |how| matches!(how, Close::Nothing | Close::LoseWriting);
-    if matches!(client, Close::Lose | Close::LoseWriting) && listens(server) {
-        assert_eq!(talk.at_server.data.borrow().len(), unsent, "{what}");
-        assert!(
-            talk.at_server
-                .data
-                .borrow()
-                .iter()
-                .all(|byte| *byte == b'c'),
-            "{what}"
-        );
-    }
-    if matches!(server, Close::Lose | Close::LoseWriting) && listens(client) {
-        assert_eq!(talk.at_client.data.borrow().len(), unsent, "{what}");
+    for (how, other, seen, byte) in [
+        (client, server, at_server, b'c'),
+        (server, client, at_client, b's'),
+    ] {
+        if matches!(how, Close::Lose | Close::LoseWriting) && listens(other) {
+            let data = seen.data.borrow();
+            assert_eq!(data.len(), unsent, "{what}");
+            assert!(data.iter().all(|it| *it == byte), "{what}");
+        }
     }
     // Whoever is still there goes now; and nobody waits longer than the limits.
-    talk.client.lose_connection();
-    talk.server.lose_connection();
-    talk.run();
-    let begin = talk.reactor.now();
-    while talk.at_client.reason.borrow().is_none() || talk.at_server.reason.borrow().is_none() {
-        talk.reactor.turn(None).expect("a limit is scheduled");
+    ends.client.lose_connection();
+    ends.server.lose_connection();
+    (ends.rest)();
+    let begin = (ends.now)();
+    while at_client.reason.borrow().is_none() || at_server.reason.borrow().is_none() {
+        (ends.wait)();
+        assert!((ends.now)() - begin <= Duration::from_secs(60), "{what}");
     }
-    assert!(
-        talk.reactor.now() - begin <= Duration::from_secs(60),
-        "{what}"
-    );
-    check_ended_once(&talk.at_client, &what);
-    check_ended_once(&talk.at_server, &what);
+    check_ended_once(at_client, &what);
+    check_ended_once(at_server, &what);
     // A cut is never taken for an end in order by one that did not close itself.
     if client == Close::Cut && server == Close::Nothing {
-        assert!(TlsError::of(talk.at_server.reason.borrow().as_ref().expect("lost")).is_some());
+        assert!(TlsError::of(at_server.reason.borrow().as_ref().expect("lost")).is_some());
+    }
+}
+
+#[track_caller]
+fn check_all(ends: impl Fn() -> Ends, all_turns: &[usize]) {
+    for client in WAYS {
+        for server in WAYS {
+            // Before, during and after the handshake.
+            for turns in all_turns {
+                for unsent in [0, 1, 40_000] {
+                    check(&ends(), client, server, *turns, unsent);
+                }
+            }
+        }
     }
 }
 
 #[test]
 fn every_order_of_closing_ends_once_on_both_sides_and_loses_nothing() {
     let authority = Authority::new();
-    for client in WAYS {
-        for server in WAYS {
-            // Before, during and after the handshake.
-            for turns in [0, 1, 2, 3, 5, 40] {
-                for unsent in [0, 1, 40_000] {
-                    check(&authority, client, server, turns, unsent);
-                }
-            }
-        }
-    }
+    let ends = || Ends::in_memory(&authority, false);
+    check_all(ends, &[0, 1, 2, 3, 5, 40]);
+}
+
+#[test]
+fn so_does_every_order_over_another_tls() {
+    let authority = Authority::new();
+    check_all(|| Ends::in_memory(&authority, true), &[0, 3, 9, 80]);
+}
+
+#[test]
+fn so_does_every_order_over_tcp() {
+    let authority = Authority::new();
+    check_all(|| Ends::over_tcp(&authority), &[0, 7, 30, 200]);
 }
 
 /// Passes bytes on to the other side, and changes one of them.
