@@ -300,7 +300,8 @@ impl UdpPort {
         if matches!(news, News::Refused) && matches!(noted.back(), Some(News::Refused)) {
             return;
         }
-        if noted.len() < NEWS_MAX {
+        // A writer that was paused is resumed, whatever else there is to tell.
+        if noted.len() < NEWS_MAX || !matches!(news, News::Error(_)) {
             noted.push_back(news);
         }
         if self.telling.get() {

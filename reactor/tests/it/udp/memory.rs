@@ -75,6 +75,29 @@ fn a_writer_is_paused_at_the_high_mark_and_resumed_at_the_low_one() {
 }
 
 #[test]
+fn a_writer_is_resumed_however_much_else_there_is_to_tell() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let datagrams = MemoryDatagrams::new(&reactor);
+    let transport = datagrams.listen(Diary::new("near", &log));
+    datagrams.set_congested(true);
+    transport.write_to([0; 60_000], PEER);
+    transport.write_to([0; 60_000], PEER);
+    let turned = reactor.turn(Some(std::time::Duration::ZERO));
+    turned.expect("it runs");
+    for _ in 0..1000 {
+        transport.write("to nobody");
+    }
+    datagrams.set_congested(false);
+    let lines = log.lines();
+    assert_eq!(
+        lines.iter().filter(|line| line.contains("hears")).count(),
+        64
+    );
+    assert_eq!(lines[1], "near pauses");
+    assert_eq!(lines.last().map(String::as_str), Some("near resumes"));
+}
+
+#[test]
 fn what_waits_is_dropped_when_the_port_stops() {
     let (reactor, log) = (virtual_time_reactor(), Log::default());
     let datagrams = MemoryDatagrams::new(&reactor);
