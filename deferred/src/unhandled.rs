@@ -36,12 +36,18 @@ impl Unhandled<'_> {
     /// panic's own message has told that.
     #[must_use]
     pub fn failed(&self) -> Option<&'static Location<'static>> {
-        let is_panic = |failure: &&Failure| {
-            matches!(failure.downcast_ref(), Some(Interrupted::Panicked { .. }))
-        };
         self.failure()
-            .filter(|failure| !is_panic(failure))
+            .filter(|_| !self.is_panic())
             .map(Failure::origin)
+    }
+
+    /// Whether it was a panic, in a callback of a chain or in whatever else a reactor calls.
+    /// For a hook that ends the process then.
+    #[must_use]
+    pub fn is_panic(&self) -> bool {
+        let interrupted = self.error.as_any().downcast_ref();
+        let interrupted = interrupted.or_else(|| self.failure()?.downcast_ref());
+        matches!(interrupted, Some(Interrupted::Panicked { .. }))
     }
 
     /// The error, if it is a [`Failure`].

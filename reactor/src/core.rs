@@ -46,10 +46,10 @@ use crate::calls::Calls;
 use crate::delayed_call::{Call, DelayedCall, Time};
 use crate::descriptor::{Readiness, Watched};
 use crate::driver::{Driver, Event};
-use crate::dump::Ages;
+use crate::dump::{Ages, Listed};
 use crate::hooks::{Phase, PhaseHooks, TurnHooks};
 use crate::inspect::{ScheduledAt, StopWatch};
-use crate::panics;
+use crate::panics::{self, PanicPolicy};
 use crate::reactor::{Owner, Reactor};
 use crate::remote::Mailbox;
 use crate::resolver::Lookups;
@@ -136,6 +136,9 @@ pub(crate) struct Core {
     pub(crate) origin: Cell<Option<&'static Location<'static>>>,
     /// When delayed calls were scheduled.
     pub(crate) ages: Ages,
+    /// The same for those of the boot clock.
+    pub(crate) boot_ages: Ages,
+    pub(crate) listed: Listed,
     pub(crate) lookups: RefCell<Lookups>,
     /// What threads of a pool work on.
     pub(crate) errands: RefCell<Errands>,
@@ -167,6 +170,7 @@ pub(crate) struct Core {
     /// The loop is to be left at the end of the turn.
     pub(crate) leaving: Cell<bool>,
     pub(crate) stop_on_signals: Cell<bool>,
+    pub(crate) panic_policy: Cell<PanicPolicy>,
     pub(crate) signals: Watchers,
     pub(crate) background: Background,
     /// The process that it was made in.
@@ -200,6 +204,8 @@ impl Core {
             sources: RefCell::new(Slab::new()),
             origin: Cell::new(None),
             ages: Ages::new(begin),
+            boot_ages: Ages::new(begin),
+            listed: Listed::new(),
             lookups: RefCell::default(),
             errands: RefCell::default(),
             thread_pool: RefCell::default(),
@@ -218,6 +224,7 @@ impl Core {
             stopping: Cell::new(false),
             leaving: Cell::new(false),
             stop_on_signals: Cell::new(true),
+            panic_policy: Cell::default(),
             signals: Watchers::default(),
             background: Background::default(),
             process: process::id(),
@@ -692,15 +699,25 @@ impl Core {
         deadline: Instant,
         call: Call,
     ) -> DelayedCall {
-        let key = self.timers(time).borrow_mut().insert(deadline, call);
         if time == Time::Boot {
             self.has_boot_timers.set(true);
         }
+        self.note_age(time);
+        let key = self.timers(time).borrow_mut().insert(deadline, call);
         self.timers_changed(time);
         DelayedCall {
             core: Rc::downgrade(self),
             key,
             time,
+        }
+    }
+
+    /// A call is about to be put into a queue, or to another place in it.
+    pub(crate) fn note_age(&self, time: Time) {
+        // There are few of the boot clock's, so that each may look at the usual one.
+        if time == Time::Boot {
+            let next = self.boot_timers.borrow().next_sequence();
+            self.boot_ages.mark(self.now(), next);
         }
     }
 

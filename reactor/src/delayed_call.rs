@@ -51,6 +51,7 @@ impl DelayedCall {
         self.core.upgrade().is_some_and(|core| {
             let deadline = core.later_by(self.time, delay);
             let timers = core.timers(self.time);
+            core.note_age(self.time);
             let is_active = timers.borrow_mut().reschedule(self.key, deadline);
             core.timers_changed(self.time);
             is_active
@@ -68,6 +69,7 @@ impl DelayedCall {
             // Beyond the clock's range it stays where it is: that is as good as for ever.
             let deadline = deadline.checked_add(extra).unwrap_or(deadline);
             let timers = core.timers(self.time);
+            core.note_age(self.time);
             let is_active = timers.borrow_mut().reschedule(self.key, deadline);
             core.timers_changed(self.time);
             is_active

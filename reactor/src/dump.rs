@@ -7,11 +7,12 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::panic::Location;
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::core::Core;
 use crate::delayed_call::Time;
-use crate::slab::Token;
+use crate::slab::{Slab, Token};
 
 /// Everything that a reactor holds and waits for, at one moment; see
 /// [`Reactor::dump`](crate::Reactor::dump). Shown line by line.
@@ -34,11 +35,15 @@ pub struct Dump {
     pub thread_pools: Vec<String>,
     /// Calls from other threads that have not been made.
     pub thread_calls: usize,
+    /// Futures that were spawned and have not come to their end.
+    pub futures: Vec<Held>,
+    /// Seats that the reactor has taken in loops of others.
+    pub guests: Vec<Held>,
 }
 
 impl Dump {
-    /// Whether nothing is held that could still call anything; pools and hooks do not
-    /// count. For tests that prove that nothing was left behind.
+    /// Whether nothing is held that could still call anything; pools, hooks and seats of guests do
+    /// not count. For tests that prove that nothing was left behind.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.thread_calls == 0
@@ -48,6 +53,7 @@ impl Dump {
                 &self.sources,
                 &self.signal_watchers,
                 &self.thread_jobs,
+                &self.futures,
             ]
             .iter()
             .all(|held| held.is_empty())
@@ -63,6 +69,8 @@ impl fmt::Display for Dump {
             &self.signal_watchers,
             &self.hooks,
             &self.thread_jobs,
+            &self.futures,
+            &self.guests,
         ];
         for held in lists.into_iter().flatten() {
             writeln!(f, "{held}")?;
@@ -131,6 +139,8 @@ impl Core {
             thread_jobs: self.errands.borrow().dump(now),
             thread_pools: self.held_pools(),
             thread_calls: self.mailbox.len(),
+            futures: self.listed.dump(Kind::Future, now),
+            guests: self.listed.dump(Kind::Guest, now),
         }
     }
 
@@ -143,10 +153,17 @@ impl Core {
             let clock = self.time(time);
             for (deadline, sequence, call) in self.timers(time).borrow().iter() {
                 let left = deadline.saturating_duration_since(clock);
-                // The marks are those of the usual clock.
-                let age = (time == Time::Running).then(|| self.ages.age(now, sequence));
+                let ages = match time {
+                    Time::Running => &self.ages,
+                    Time::Boot => &self.boot_ages,
+                };
+                let age = ages.age(now, sequence);
                 let what = format!("{kind} in {left:?}, scheduled");
-                calls.push((left, sequence, Held::new(what, Some(call.origin), age)));
+                calls.push((
+                    left,
+                    sequence,
+                    Held::new(what, Some(call.origin), Some(age)),
+                ));
             }
         }
         calls.sort_by_key(|(left, sequence, _)| (*left, *sequence));
@@ -205,6 +222,75 @@ impl Core {
             .map(|pool| format!("{pool:?}"));
         own.into_iter()
             .chain(self.lookups().borrow().dump())
+            .collect()
+    }
+}
+
+/// What the loop need not know, noted for reports alone.
+pub(crate) struct Listed {
+    entries: RefCell<Slab<Entry>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Future,
+    Guest,
+}
+
+struct Entry {
+    kind: Kind,
+    origin: &'static Location<'static>,
+    since: Instant,
+}
+
+/// Strikes an entry off the list when it is dropped.
+pub(crate) struct OnTheList {
+    core: Weak<Core>,
+    token: Token,
+}
+
+impl Drop for OnTheList {
+    fn drop(&mut self) {
+        if let Some(core) = self.core.upgrade() {
+            core.listed.entries.borrow_mut().remove(self.token);
+        }
+    }
+}
+
+impl Listed {
+    pub(crate) fn new() -> Self {
+        Self {
+            entries: RefCell::new(Slab::new()),
+        }
+    }
+
+    /// Notes the caller's line, as long as what is given back lives.
+    #[track_caller]
+    pub(crate) fn add(core: &Rc<Core>, kind: Kind) -> OnTheList {
+        let entry = Entry {
+            kind,
+            origin: Location::caller(),
+            since: core.now(),
+        };
+        OnTheList {
+            token: core.listed.entries.borrow_mut().insert(entry),
+            core: Rc::downgrade(core),
+        }
+    }
+
+    fn dump(&self, kind: Kind, now: Instant) -> Vec<Held> {
+        let what = match kind {
+            Kind::Future => "future, spawned",
+            Kind::Guest => "seat of a guest, taken",
+        };
+        let entries = self.entries.borrow();
+        let listed = entries.iter().map(|(_, entry)| entry);
+        listed
+            .filter(|entry| entry.kind == kind)
+            .map(|entry| {
+                let age = now.saturating_duration_since(entry.since);
+                Held::new(what.to_owned(), Some(entry.origin), Some(age))
+            })
             .collect()
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use torsade_deferred::{ChainError, Deferred, Trigger};
 
 use crate::descriptor::{Interest, Mode, Readiness, Watch, WatchError};
+use crate::dump::{Kind, Listed};
 use crate::reactor::Reactor;
 
 impl Reactor {
@@ -54,6 +55,11 @@ impl Reactor {
                 // It fails on another thread than the task's, and this is the task's.
                 let _ = resume.run();
             });
+        };
+        let on_the_list = Listed::add(self.core(), Kind::Future);
+        let future = async move {
+            let _on_the_list = on_the_list;
+            future.await
         };
         Deferred::from_future_with(future, Arc::new(wake_home))
     }

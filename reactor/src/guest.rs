@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use crate::dump::{Kind, Listed, OnTheList};
 use crate::error::RunError;
 use crate::reactor::Reactor;
 use crate::sys::signals;
@@ -55,6 +56,7 @@ use crate::sys::wake::WakeFd;
 /// ```
 pub struct Guest {
     reactor: Reactor,
+    _on_the_list: OnTheList,
     /// Until when the helper is to wait; `None` for ever. Closed when the guest leaves.
     waits: Option<Sender<Option<Instant>>>,
     /// The other end of `waits`, to take back a wait that the helper has not fetched.
@@ -71,6 +73,7 @@ impl Guest {
     ///
     /// The system has no thread or descriptor left; [`Unsupported`](crate::Unsupported) for a
     /// reactor in virtual time or in a simulation.
+    #[track_caller]
     pub fn new(reactor: &Reactor, post: impl Fn() + Send + 'static) -> io::Result<Self> {
         let descriptor = reactor.descriptor()?.try_clone_to_owned()?;
         let notice = WakeFd::new()?;
@@ -85,6 +88,7 @@ impl Guest {
         signals::with_all_signals_blocked(|| builder.spawn(move || helper.run(post)))?;
         Ok(Self {
             reactor: reactor.clone(),
+            _on_the_list: Listed::add(reactor.core(), Kind::Guest),
             waits: Some(waits),
             unfetched: received,
             notice,

@@ -113,6 +113,7 @@ pub use crate::futures::AsyncFd;
 pub use crate::guest::Guest;
 pub use crate::hooks::{Hook, Phase, Place};
 pub use crate::inspect::{SlowCallback, Statistics};
+pub use crate::panics::PanicPolicy;
 pub use crate::policies::{
     ConnectionLimits, IdleTimeout, LimitedServerEndpoint, TimeoutServerEndpoint,
 };

@@ -24,6 +24,7 @@ use crate::endpoints::TcpClientEndpoint;
 use crate::error::{ListenError, RunError};
 use crate::hooks::{Hook, Phase, Place};
 use crate::inspect::{SlowCallback, Statistics};
+use crate::panics::PanicPolicy;
 use crate::protocol::{Built, Factory, Seating};
 use crate::remote::Remote;
 use crate::sockets::{self, ListenOptions, Port};
@@ -320,6 +321,34 @@ impl Reactor {
         let driver = self.core().driver();
         let descriptor = driver.descriptor();
         descriptor.ok_or_else(|| driver.world().lacks(Capability::Descriptors))
+    }
+
+    /// What becomes of a panic in a callback, from the next run or turn on: of a call, a hook,
+    /// a watch, a protocol. At first it is reported, and the loop goes on; a service that
+    /// somebody starts again may rather [abort](PanicPolicy::Abort).
+    ///
+    /// A panic in a callback of a Deferred is the failure of that chain, and not meant here. If
+    /// nobody handles it, the hook for unhandled failures hears of it, and
+    /// [`Unhandled::is_panic`](torsade_deferred::unhandled::Unhandled::is_panic) tells.
+    ///
+    /// # Reentrancy
+    ///
+    /// From any callback: the run or the turn under way goes on as it began. A reactor that is
+    /// run inside a callback of another one, and has no policy of its own, is under that one's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade_reactor::{PanicPolicy, Reactor};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let reactor = Reactor::new()?;
+    /// reactor.set_panic_policy(PanicPolicy::Abort);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn set_panic_policy(&self, policy: PanicPolicy) {
+        self.core().panic_policy.set(policy);
     }
 
     /// Has `hook` called with every callback that keeps the loop from listening for

@@ -20,7 +20,7 @@ use crate::core::Core;
 use crate::dump::Dump;
 use crate::error::RunError;
 use crate::hooks::Phase;
-use crate::panics;
+use crate::panics::{self, PanicPolicy};
 use crate::reactor::Reactor;
 use crate::remote::Ending;
 use crate::timers::Timers;
@@ -111,7 +111,12 @@ impl Core {
         if self.stop_watch.is_running() {
             self.stop_watch.enters(self.now());
         }
-        Ok(Running { core: self })
+        let policy = self.panic_policy.get();
+        let policy_before = (policy != PanicPolicy::Report).then(|| panics::set_policy(policy));
+        Ok(Running {
+            core: self,
+            policy_before,
+        })
     }
 
     pub(crate) fn stop(&self) {
@@ -255,10 +260,15 @@ impl Core {
 /// Held while the loop runs.
 pub(crate) struct Running<'a> {
     core: &'a Core,
+    /// What held on this thread, if this loop has a policy of its own.
+    policy_before: Option<PanicPolicy>,
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
+        if let Some(policy) = self.policy_before {
+            panics::set_policy(policy);
+        }
         self.core.running.set(false);
         if self.core.stop_watch.is_running() {
             self.core.stop_watch.leaves(self.core.now());

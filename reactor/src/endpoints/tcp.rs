@@ -306,7 +306,8 @@ impl ServerEndpoint for TcpServerEndpoint {
         if let Some(literal) = address.literal() {
             return self
                 .listen_on(reactor, vec![literal], &address, &acceptor)
-                .map_err(Failure::from)
+                // Not as a path: the failure's origin would be a line of std's.
+                .map_err(|error| Failure::new(error))
                 .into_deferred();
         }
         let (endpoint, weak, shown) = (self.clone(), reactor.downgrade(), address.to_string());

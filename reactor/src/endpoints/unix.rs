@@ -122,7 +122,8 @@ impl ServerEndpoint for UnixServerEndpoint {
             Err(error) => return fail(ListenError::from(error.clone())),
         };
         sockets::listen_on(reactor.core(), &address, &self.options, acceptor)
-            .map_err(Failure::from)
+            // Not as a path: the failure's origin would be a line of std's.
+            .map_err(|error| Failure::new(error))
             .into_deferred()
     }
 }
@@ -155,7 +156,8 @@ impl ServerEndpoint for AdoptedServerEndpoint {
             return fail(io::Error::new(io::ErrorKind::AlreadyExists, text));
         };
         unix::adopt_listener(reactor.core(), fd, acceptor)
-            .map_err(Failure::from)
+            // Not as a path: the failure's origin would be a line of std's.
+            .map_err(|error| Failure::new(error))
             .into_deferred()
     }
 }

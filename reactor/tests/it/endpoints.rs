@@ -416,3 +416,17 @@ fn an_adopted_socket_is_listened_on_once() {
     let failure = reactor.run_until(reactor.listen(&AdoptedServerEndpoint::new(file), end));
     assert!(failure.expect_err("it is no socket").check::<AdoptError>());
 }
+
+#[test]
+fn a_failure_to_listen_arose_in_this_crate_and_not_in_the_standard_library() {
+    let reactor = reactor();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = taken.local_addr().expect("it has an address").to_string();
+    let listening = reactor.listen(&TcpServerEndpoint::new(&*address), end);
+    let failure = reactor.run_until(listening).expect_err("it is taken");
+    assert!(
+        failure.origin().file().ends_with("endpoints/tcp.rs"),
+        "{:?}",
+        failure.origin()
+    );
+}

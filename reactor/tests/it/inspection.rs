@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use torsade_deferred::{Clock, Deferred, Timeout, Trigger, unhandled};
 use torsade_reactor::task::{LoopingCall, defer_later, sleep};
 use torsade_reactor::testing::virtual_time_reactor;
-use torsade_reactor::{ChannelEvent, Held, Phase, Place, Protocol, Signal, Transport};
+use torsade_reactor::{ChannelEvent, Guest, Held, Phase, Place, Protocol, Signal, Transport};
 
 use crate::common::{End, Log, connect, count_unhandled, reactor, run_while};
 
@@ -389,4 +389,49 @@ fn a_dump_tells_ages_without_a_look_at_the_clock_for_each_call() {
     let dump = reactor.dump();
     let ages: Vec<_> = dump.delayed_calls.iter().map(|held| held.age).collect();
     assert_eq!(ages, [Some(seconds(65)), Some(seconds(5))], "{dump}");
+}
+
+#[test]
+fn a_dump_names_spawned_futures_and_the_age_of_boot_clock_calls() {
+    let (reactor, seconds) = (virtual_time_reactor(), Duration::from_secs);
+    reactor.call_later(seconds(100), || ());
+    let (trigger, awaited) = Deferred::<u32>::new();
+    let line = line!() + 1;
+    let spawned = reactor.spawn(awaited);
+    let boot = reactor.boot_clock().expect("there is one");
+    let call = boot.call_later(seconds(50), || ());
+    drop(reactor.run_until(sleep(&reactor, seconds(10))));
+    let dump = reactor.dump();
+    assert_eq!(dump.futures.len(), 1, "{dump}");
+    assert_eq!(dump.futures[0].origin.map(Location::line), Some(line));
+    assert_eq!(dump.futures[0].age, Some(seconds(10)));
+    assert!(dump.to_string().contains("future, spawned at"), "{dump}");
+    assert!(!dump.is_empty());
+    let of_boot = |dump: &torsade_reactor::Dump| {
+        let mut calls = dump.delayed_calls.iter();
+        calls
+            .find(|call| call.what.contains("boot"))
+            .map(|call| call.age)
+    };
+    assert_eq!(of_boot(&dump), Some(Some(seconds(10))));
+    // Put off, it is young again.
+    call.reset(seconds(60));
+    drop(reactor.run_until(sleep(&reactor, seconds(1))));
+    assert_eq!(of_boot(&reactor.dump()), Some(Some(seconds(1))));
+    trigger.callback(1);
+    assert_eq!(reactor.run_until(spawned).ok(), Some(1));
+    assert!(reactor.dump().futures.is_empty());
+}
+
+#[test]
+fn a_dump_names_the_seats_of_guests() {
+    let reactor = reactor();
+    let line = line!() + 1;
+    let guest = Guest::new(&reactor, || ()).expect("a thread is left");
+    let dump = reactor.dump();
+    assert_eq!(dump.guests.len(), 1, "{dump}");
+    assert_eq!(dump.guests[0].origin.map(Location::line), Some(line));
+    assert!(dump.is_empty(), "it calls nothing");
+    drop(guest);
+    assert!(reactor.dump().guests.is_empty());
 }

@@ -24,6 +24,7 @@ mod layers;
 mod memory;
 mod options;
 mod ordering;
+mod panic_policy;
 mod policies;
 mod portable;
 mod producers;

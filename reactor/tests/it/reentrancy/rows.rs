@@ -23,8 +23,8 @@ use torsade_reactor::testing::MemoryStream;
 use torsade_reactor::{
     Acceptor, Address, AsyncFd, Capability, ChannelEvent, ClientEndpoint, ConnectionLimits,
     ConnectionLost, FileSender, Guest, Hosts, IdleTimeout, Interest, Limits, ListenOptions, Mode,
-    Phase, PoolLimits, Port, Producer, Reactor, Seating, ServerEndpoint, Settle, SocketOption,
-    Stream, Streaming, ThreadPool, Transport, Visited, tunnel,
+    PanicPolicy, Phase, PoolLimits, Port, Producer, Reactor, Seating, ServerEndpoint, Settle,
+    SocketOption, Stream, Streaming, ThreadPool, Transport, Visited, tunnel,
 };
 
 use super::world::{Act, OnTransport, Peer, SIGNAL, quiet};
@@ -266,6 +266,11 @@ pub(super) const ROWS: &[Row] = &[
             say(reactor.watch_slow_callbacks(Some(SOON), move |_| comes()))
         }),
         ["(); silent", "", "(); called"],
+    ),
+    row(
+        "Reactor::set_panic_policy",
+        Act::Reactor(|_, reactor| say(reactor.set_panic_policy(PanicPolicy::Report))),
+        ["()", "", "()"],
     ),
     row(
         "Reactor::warn_of_slow_callbacks",
