@@ -272,6 +272,21 @@ pub(crate) trait StreamSocket {
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
 
+    /// Ends our stream. Where the peer has broken the connection off, fails with what the
+    /// system knows of that, and not with its being gone.
+    fn end_stream(&self) -> io::Result<()> {
+        let gone = |kind| kind == io::ErrorKind::NotConnected;
+        match self.shutdown(Shutdown::Write) {
+            Err(error) if gone(error.kind()) => match self.take_error() {
+                Err(cause) if !gone(cause.kind()) && cause.kind() != io::ErrorKind::WouldBlock => {
+                    Err(cause)
+                }
+                _ => Err(io::ErrorKind::ConnectionReset.into()),
+            },
+            outcome => outcome,
+        }
+    }
+
     /// Makes the coming drop reset the connection instead of closing it in order.
     fn reset_on_drop(&self);
 

@@ -412,5 +412,34 @@ impl World {
         }
         let _silence = unhandled::set_hook(|_| {});
         drop(self.graveyard.take());
+        // A program that keeps itself alive keeps its reactor, and that the network: a swarm
+        // would not fit into memory.
+        self.network.borrow_mut().forget_everything();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::address::Address;
+    use crate::simulation::Simulation;
+    use crate::testing::Script;
+
+    use super::*;
+
+    #[test]
+    fn what_keeps_itself_alive_does_not_keep_the_record_of_its_simulation() {
+        let simulation = Simulation::new(1);
+        let host = simulation.host("host");
+        let (reactor, network) = (host.reactor(), Rc::clone(&simulation.world.network));
+        let listening = reactor.listen_tcp(":7", |_: &Address| Script::new().play().0);
+        let port = listening.expect("the port is free");
+        let connecting = reactor.connect_tcp("host:7", |_| Script::new().play().0);
+        let transport = reactor.run_until(connecting).expect("it listens");
+        assert!(!network.borrow().trace.events().is_empty());
+        drop(simulation);
+        assert!(network.borrow().trace.events().is_empty());
+        // What is left finds nothing any more, and says so by its own errors at most.
+        transport.write("to nobody");
+        drop((transport, port, reactor));
     }
 }

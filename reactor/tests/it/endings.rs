@@ -262,3 +262,30 @@ fn an_attempt_that_is_cancelled_while_its_protocol_is_built_has_been_made() {
     assert!(transport.is_connected());
     log.check(["client made"]);
 }
+
+#[test]
+fn a_half_close_that_comes_too_late_says_how_the_connection_broke() {
+    let (reactor, log) = (reactor(), Log::default());
+    let server = End::new("server", &log).keeps_half_open();
+    let pair = crate::common::connect(&reactor, End::new("client", &log), server);
+    pair.client.lose_connection();
+    let ended = |log: &Log| log.lines().contains(&"server read lost".to_owned());
+    crate::common::run_while(&reactor, || !ended(&log));
+    // What the first brings back may be here before the second.
+    pair.server.write("to nobody");
+    pair.server.lose_write_connection();
+    let is_lost = |log: &Log| {
+        log.lines()
+            .iter()
+            .any(|line| line.starts_with("server lost"))
+    };
+    crate::common::run_while(&reactor, || !is_lost(&log));
+    let lines = log.lines();
+    let reason = lines.last().expect("it was lost");
+    let reasons = [
+        "server lost: Done",
+        "server lost: BrokenPipe",
+        "server lost: ConnectionReset",
+    ];
+    assert!(reasons.contains(&reason.as_str()), "{reason}");
+}

@@ -25,6 +25,7 @@ mod memory;
 mod options;
 mod ordering;
 mod panic_policy;
+mod parity;
 mod policies;
 mod portable;
 mod producers;

@@ -221,6 +221,10 @@ fn acknowledged_writes_are_kept(simulation: &Simulation, acknowledge_early: bool
             );
         }
     }
+    for client in &clients {
+        // What keeps its connection keeps the client.
+        drop(client.service.take());
+    }
 }
 
 #[test]

@@ -463,6 +463,15 @@ impl Network {
         }
     }
 
+    /// The end: what is left of sockets finds nothing here any more.
+    pub(super) fn forget_everything(&mut self) {
+        self.queue = BinaryHeap::new();
+        self.connections = Slab::new();
+        self.listeners = Slab::new();
+        self.parked = BTreeMap::new();
+        self.trace = Trace::default();
+    }
+
     pub(super) fn restart(&mut self, host: HostId) {
         self.hosts[host.0].up = true;
     }

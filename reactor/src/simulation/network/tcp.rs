@@ -331,7 +331,15 @@ impl Network {
                 self.break_off(socket, ErrorKind::ConnectionRefused);
             }
             What::Reset(_) if matches!(phase, Phase::Open | Phase::Closed) => {
-                self.break_off(socket, ErrorKind::ConnectionReset);
+                // As on Linux: who has the end of the peer's stream already finds a broken pipe.
+                let has_end = self
+                    .side(socket.peer())
+                    .is_some_and(|peer| peer.lane.has_end_arrived());
+                let error = match has_end {
+                    true => ErrorKind::BrokenPipe,
+                    false => ErrorKind::ConnectionReset,
+                };
+                self.break_off(socket, error);
             }
             What::Ack(_, arrived, read) => self.acknowledged(socket, Ack { arrived, read }),
             What::Answer(_) | What::Refusal(_) | What::Reset(_) | What::Datagram(_) => {}

@@ -30,7 +30,6 @@ mod sending;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::io;
-use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
@@ -495,12 +494,10 @@ impl Connection {
     }
 
     fn end_write(&self) {
-        let ended = self
-            .socket
-            .borrow()
-            .as_ref()
-            .map(|socket| socket.shutdown(Shutdown::Write));
-        if let Some(Err(error)) = ended {
+        let socket = self.socket.borrow();
+        let ended = socket.as_ref().map_or(Ok(()), |s| s.end_stream());
+        drop(socket);
+        if let Err(error) = ended {
             self.doom(ConnectionLost::Io(error));
         }
     }
