@@ -6,8 +6,11 @@ use std::env;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
+use std::time::Duration;
 
 use torsade_deferred::unhandled;
+
+use crate::driver::os;
 
 use super::Simulation;
 use super::plan::Fault;
@@ -19,6 +22,12 @@ const HOW_MANY: &str = "TORSADE_SEEDS";
 /// Says where the seeds begin, in place of 0.
 const FIRST: &str = "TORSADE_FIRST_SEED";
 
+/// How long a swarm is silent.
+const PROGRESS: Duration = Duration::from_secs(10);
+
+/// Failures of one seed that are told. More of them say no more.
+const CAUSES_MAX: usize = 8;
+
 /// Runs tried to find out which faults a failure needs.
 const SHRINKING_RUNS: usize = 300;
 
@@ -28,7 +37,10 @@ const SHRINKING_RUNS: usize = 300;
 /// A seed fails if the property panics, or if a failure is left unhandled anywhere: a panic
 /// in a callback, a failed Deferred that nobody looks at. Then the faults of its plan that the
 /// failure does not need are taken out one by one, and the rest is printed with the command
-/// that runs this seed alone.
+/// that runs this seed alone. What went wrong stands there one cause a line: panics of
+/// callbacks first, the property's own last, because it may follow from the rest.
+///
+/// A run that takes long says every ten seconds on standard error how far it is.
 ///
 /// The environment may ask for more: `TORSADE_SEEDS=100000` for so many seeds,
 /// `TORSADE_FIRST_SEED=7` to begin there, `TORSADE_SEED=42` for this one alone, with its
@@ -90,23 +102,29 @@ impl Swarm {
     pub fn run(&self, property: impl Fn(&Simulation)) {
         let Range { start, end } = self.seeds;
         tell(&format!("seeds {start} to {}: {}", end - 1, self.command));
+        let mut told = os::now();
         for seed in self.seeds.clone() {
+            if os::now() - told >= PROGRESS {
+                told = os::now();
+                tell(&format!("{} of {} seeds hold", seed - start, end - start));
+            }
             let attempt = attempt(seed, None, &property);
             if self.alone {
                 tell(&attempt.trace);
             }
-            if let Err(message) = attempt.outcome {
+            if let Err(causes) = attempt.outcome {
                 let faults = shrink(seed, attempt.faults, &property);
-                panic!("{}", self.report(seed, &message, &faults));
+                panic!("{}", self.report(seed, &causes, &faults));
             }
         }
     }
 
-    fn report(&self, seed: u64, message: &str, faults: &[Fault]) -> String {
-        let mut report = format!(
-            "seed {seed} fails: {message}\n  run it alone: {ONE_SEED}={seed} {}\n",
-            self.command
-        );
+    fn report(&self, seed: u64, causes: &[String], faults: &[Fault]) -> String {
+        let mut report = format!("seed {seed} fails:\n");
+        for cause in causes {
+            report += &format!("    {}\n", cause.replace('\n', "\n      "));
+        }
+        report += &format!("  run it alone: {ONE_SEED}={seed} {}\n", self.command);
         report += match faults {
             [] => "  it needs no fault",
             _ => "  it needs these faults:",
@@ -132,18 +150,21 @@ fn number_from(variable: &str) -> Option<u64> {
 }
 
 struct Attempt {
-    outcome: Result<(), String>,
+    /// What went wrong: panics of callbacks, other failures that nobody handled, and at last
+    /// what the property itself says, for it may be the consequence of the rest.
+    outcome: Result<(), Vec<String>>,
     faults: Vec<Fault>,
     trace: String,
 }
 
 fn attempt(seed: u64, faults: Option<Vec<Fault>>, property: &impl Fn(&Simulation)) -> Attempt {
-    let unhandled = Rc::new(RefCell::new(None));
-    let first = Rc::clone(&unhandled);
+    let unhandled = Rc::new(RefCell::new(Vec::new()));
+    let causes = Rc::clone(&unhandled);
     let guard = unhandled::set_hook(move |failure| {
-        first
-            .borrow_mut()
-            .get_or_insert_with(|| failure.to_string());
+        let mut causes = causes.borrow_mut();
+        if causes.len() < CAUSES_MAX {
+            causes.push(failure.to_string());
+        }
     });
     let simulation = Simulation::new(seed);
     simulation.replace_plan(faults);
@@ -151,15 +172,18 @@ fn attempt(seed: u64, faults: Option<Vec<Fault>>, property: &impl Fn(&Simulation
     let (faults, trace) = (simulation.faults(), simulation.trace().to_string());
     // What goes with it may fail, too; but that is after the end.
     drop(guard);
-    let outcome = match (outcome, unhandled.take()) {
-        // What was left unhandled came first, and may be the cause of the rest.
-        (Err(panic), Some(failure)) => Err(format!(
-            "left unhandled: {failure}; and then: {}",
-            message_of(panic)
-        )),
-        (Err(panic), None) => Err(message_of(panic)),
-        (Ok(()), Some(failure)) => Err(format!("left unhandled: {failure}")),
-        (Ok(()), None) => Ok(()),
+    let mut causes: Vec<String> = unhandled.take();
+    causes.sort_by_key(|cause| !cause.contains("a callback panicked"));
+    if let Err(panic) = outcome {
+        let message = message_of(panic);
+        causes.push(match causes.is_empty() {
+            true => message,
+            false => format!("and then: {message}"),
+        });
+    }
+    let outcome = match causes.is_empty() {
+        true => Ok(()),
+        false => Err(causes),
     };
     Attempt {
         outcome,
