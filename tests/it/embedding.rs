@@ -23,7 +23,7 @@ mod chores;
     clippy::duplicate_mod,
     reason = "a test calls the parts and not `main`; all share a module"
 )]
-mod frame_loop;
+pub mod frame_loop;
 
 #[path = "../../examples/inside_another.rs"]
 #[allow(

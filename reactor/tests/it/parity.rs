@@ -129,7 +129,7 @@ impl Script {
             // They would never come to rest.
             natures[1] = Nature::Quiet;
         }
-        if seed % 25 == 0 {
+        if seed.is_multiple_of(25) {
             // How much a buffer holds is not promised: nobody shows it by what it does.
             natures = [0, 1].map(|_| PATIENT[dice.below(PATIENT.len())]);
             steps.insert(0, (dice.below(2), vec![Action::WriteMuch]));
@@ -269,12 +269,16 @@ fn act(transport: &Transport<Teller>, diary: &Diary, action: Action) {
 /// Both diaries, after each step.
 type Course = Vec<[Vec<String>; 2]>;
 
+/// Waits until nothing is left to happen, where somebody says whether it has come to what it
+/// should.
+type Rest = Box<dyn Fn(&dyn Fn() -> bool)>;
+
 /// Where a script is played: the reactors of its two ends, and what lets them come to rest,
 /// where the diaries are to say this.
 struct World {
     reactors: [Reactor; 2],
     server: String,
-    come_to_rest: Box<dyn Fn(&dyn Fn() -> bool)>,
+    come_to_rest: Rest,
 }
 
 impl World {
@@ -424,9 +428,8 @@ fn what_is_told_of_a_connection_is_the_same_on_the_system_and_in_a_simulation() 
 
 /// What an attempt to connect comes to, without the addresses.
 fn outcome<T>(result: Result<T, Failure>) -> String {
-    let failure = match result {
-        Ok(_) => return "connected".to_owned(),
-        Err(failure) => failure,
+    let Err(failure) = result else {
+        return "connected".to_owned();
     };
     match failure.trap::<ConnectError>() {
         Ok(ConnectError::Refused { .. }) => "refused".to_owned(),

@@ -12,6 +12,7 @@ use std::time::Duration;
 use torsade::prelude::*;
 use torsade::reactor::testing::{FaultRates, Host, Simulation, Swarm};
 
+use crate::embedding::frame_loop;
 use crate::examples::{echo, handle_request, poetry_client, poetry_server};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -129,6 +130,26 @@ fn poems_are_fetched_from_many_hosts_and_one_that_is_down_is_reported() {
         printed.contains("boston:8009 failed after 30."),
         "{printed}"
     );
+}
+
+#[test]
+fn a_game_that_turns_the_loop_itself_has_players_on_other_hosts() {
+    let simulation = Simulation::new(4);
+    let (console, client) = (simulation.host("console"), simulation.host("client"));
+    let (mut ball, reactor) = (frame_loop::Ball::default(), console.reactor());
+    let port = ball.listen(&reactor, ":5").expect("the port is free");
+    let answer = ask(&client, "console:5", "\n\n\n");
+    let mut frames = 0;
+    let shown = frame_loop::play(&reactor, &mut ball, |_picture| {
+        frames += 1;
+        // The wait for the display.
+        simulation.run_for(Duration::from_millis(16));
+        !answer.is_fired() && frames < 100
+    });
+    shown.expect("it can wait");
+    let heard = client.reactor().run_until(answer);
+    assert_eq!(heard.expect("it ended in order"), "turned\n".repeat(3));
+    drop(port.stop_listening());
 }
 
 /// Whatever goes wrong on the way: a poem that is reported as complete is complete.
