@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use torsade_deferred::Failure;
 
 /// What is wrong with a message from a peer, and which rule says so.
@@ -177,6 +177,7 @@ pub struct BodyClosed;
 pub struct StatusError {
     status: StatusCode,
     message: Option<Box<str>>,
+    headers: Option<Box<HeaderMap>>,
 }
 
 impl StatusError {
@@ -186,6 +187,7 @@ impl StatusError {
         Self {
             status,
             message: None,
+            headers: None,
         }
     }
 
@@ -195,6 +197,7 @@ impl StatusError {
         Self {
             status,
             message: Some(message.into().into()),
+            headers: None,
         }
     }
 
@@ -202,6 +205,18 @@ impl StatusError {
     #[must_use]
     pub fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND)
+    }
+
+    /// With a header: `WWW-Authenticate` for 401, `Retry-After` for 503.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.get_or_insert_default().append(name, value);
+        self
+    }
+
+    /// The headers that its response has.
+    pub fn headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.headers.iter().flat_map(|headers| headers.iter())
     }
 
     /// The status.

@@ -52,7 +52,9 @@ mod recycled;
 mod request;
 mod response;
 pub mod router;
+mod routes;
 mod server;
+mod static_files;
 mod upgrade;
 mod values;
 
@@ -65,6 +67,10 @@ pub use self::body::{Body, BodySender};
 pub use self::error::{BadMessage, BodyClosed, BodyError, StatusError};
 pub use self::limits::{HEADERS_MAX, MessageLimits, ServerLimits};
 pub use self::request::Request;
-pub use self::response::{Answer, Handler, IntoAnswer, IntoResponse, Json, Response, redirect};
+pub use self::response::{
+    Answer, Handler, IntoAnswer, IntoResponse, Json, Response, answer_conditionally, redirect,
+};
+pub use self::routes::{Routes, wrap};
 pub use self::server::{Access, Server, ServerConnection, Site, serve};
+pub use self::static_files::StaticFiles;
 pub use self::upgrade::{Upgraded, accept_connect, switch_protocols};

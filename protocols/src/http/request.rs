@@ -11,6 +11,7 @@ use torsade_deferred::Deferred;
 use torsade_reactor::{Address, Reactor, Stream};
 
 use super::body::Body;
+use super::conditional::{Precondition, Validators, evaluate};
 use super::head::RequestHead;
 use super::recycled::Heads;
 
@@ -24,6 +25,8 @@ pub struct Request {
     body: Body,
     stream: Rc<dyn Stream>,
     parameters: Parameters,
+    /// How many bytes of the path stand before what a nested handler takes for it.
+    above: usize,
     extension: Option<Box<dyn Any>>,
     body_max: usize,
 }
@@ -45,6 +48,7 @@ impl Request {
             body,
             stream,
             parameters: Vec::new(),
+            above: 0,
             extension: None,
             body_max,
         }
@@ -111,16 +115,41 @@ impl Request {
         str::from_utf8(self.header(name)?).ok()
     }
 
-    /// A part of the path that a router took for a parameter, decoded.
+    /// A part of the path that a router took for a parameter, decoded. Of two with that name, the one of
+    /// the innermost router.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        let found = self.parameters.iter().find(|(known, _)| **known == *name)?;
+        let mut parameters = self.parameters.iter().rev();
+        let found = parameters.find(|(known, _)| **known == *name)?;
         Some(&found.1)
     }
 
-    #[expect(dead_code, reason = "the router's, which comes next")]
-    pub(super) fn set_parameters(&mut self, parameters: Parameters) {
+    pub(super) fn add_parameters(&mut self, parameters: Parameters) {
         self.parameters.extend(parameters);
+    }
+
+    /// The path, as it came, from where the handler was nested: with [`Routes::nest`](super::Routes::nest)
+    /// below `/static` that is `/a` for `/static/a`, and `/` for `/static` itself. Elsewhere all of it.
+    #[must_use]
+    pub fn path_below(&self) -> &str {
+        match &self.path()[self.above..] {
+            "" => "/",
+            path => path,
+        }
+    }
+
+    /// What stands before [`path_below`](Self::path_below): `/static`, or nothing.
+    #[must_use]
+    pub fn path_above(&self) -> &str {
+        &self.path()[..self.above]
+    }
+
+    /// Goes so many segments down.
+    pub(super) fn descend(&mut self, segments: usize) {
+        let path = &self.path()[self.above..];
+        let slashes = path.match_indices('/').map(|(at, _)| at);
+        let length = slashes.skip(segments).next().unwrap_or(path.len());
+        self.above += length;
     }
 
     /// What somebody before the handler has left for it; see [`set_extension`](Self::set_extension).
@@ -170,6 +199,13 @@ impl Request {
                 .filter_map(|value| value.to_str().ok())
                 .flat_map(|value| value.split(','))
                 .any(|name| name.trim().eq_ignore_ascii_case(protocol))
+    }
+
+    /// What the conditions of the request say of what there is now; see
+    /// [`answer_conditionally`](super::answer_conditionally).
+    #[must_use]
+    pub fn precondition(&self, current: &Validators) -> Precondition {
+        evaluate(self.method(), self.headers(), Some(current))
     }
 
     /// The client's address: of the connection. Behind a proxy, that proxy's.

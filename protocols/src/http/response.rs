@@ -6,9 +6,12 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Response as HttpResponse, StatusCode};
 use serde::Serialize;
-use torsade_deferred::{Deferred, Failure};
+use torsade_deferred::{Deferred, Failure, fail, succeed};
 
 use super::body::Body;
+use super::conditional::{Precondition, Validators};
+use super::dates::date_value;
+use super::error::StatusError;
 use super::request::Request;
 
 /// A response, with the body of this crate.
@@ -90,6 +93,39 @@ impl<T: IntoResponse + 'static> IntoAnswer for Deferred<T> {
             Ok(result) => result.into_answer(),
             Err(waiting) => Answer::Later(waiting.map(T::into_response)),
         }
+    }
+}
+
+impl Answer {
+    /// Changes the response, when it is there. A failure stays one: the server makes its response.
+    #[must_use]
+    pub fn map(self, change: impl FnOnce(Response) -> Response + 'static) -> Self {
+        match self {
+            Self::Now(response) => Self::Now(change(response)),
+            Self::Later(waiting) => Self::Later(waiting.map(change)),
+            Self::Failed(failure) => Self::Failed(failure),
+        }
+    }
+
+    /// The response, in time: what a test, or a layer with more to do, waits for.
+    pub fn into_deferred(self) -> Deferred<Response> {
+        match self {
+            Self::Now(response) => succeed(response),
+            Self::Later(waiting) => waiting,
+            Self::Failed(failure) => fail(failure),
+        }
+    }
+}
+
+impl From<StatusError> for Answer {
+    fn from(error: StatusError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl IntoAnswer for StatusError {
+    fn into_answer(self) -> Answer {
+        self.into()
     }
 }
 
@@ -187,6 +223,67 @@ pub fn redirect(status: StatusCode, location: &str) -> Response {
         Err(error) => {
             super::server::report(error.into());
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// Answers as the conditions of the request demand (RFC 9110 §13): 304 if the client has this state
+/// already, 412 if it wants to change another one, and otherwise `response`, with `ETag` and
+/// `Last-Modified`.
+///
+/// A response that is an error already is sent as it is. To know before the response is made, ask
+/// [`Request::precondition`].
+///
+/// # Examples
+///
+/// ```
+/// use torsade_protocols::http::conditional::{ETag, Validators};
+/// use torsade_protocols::http::{Body, Request, Response, answer_conditionally};
+///
+/// fn page(request: Request) -> Response {
+///     let current = Validators { etag: ETag::strong("version-7").ok(), last_modified: None };
+///     answer_conditionally(&request, &current, Body::html("<p>the seventh"))
+/// }
+/// # drop(page);
+/// ```
+#[must_use]
+pub fn answer_conditionally(
+    request: &Request,
+    current: &Validators,
+    response: impl IntoResponse,
+) -> Response {
+    let mut response = response.into_response();
+    // RFC 9110 §13.2.1: only if it would be a success. 416 comes from a precondition of its own.
+    let is_range_error = response.status() == StatusCode::RANGE_NOT_SATISFIABLE;
+    if !response.status().is_success() && !is_range_error {
+        return response;
+    }
+    let headers = response.headers_mut();
+    if let (Some(etag), false) = (&current.etag, headers.contains_key(header::ETAG)) {
+        headers.insert(header::ETAG, etag.to_value());
+    }
+    if let (Some(at), false) = (
+        current.last_modified,
+        headers.contains_key(header::LAST_MODIFIED),
+    ) {
+        headers.insert(header::LAST_MODIFIED, date_value(at));
+    }
+    match request.precondition(current) {
+        Precondition::Proceed => response,
+        Precondition::PreconditionFailed => StatusCode::PRECONDITION_FAILED.into_response(),
+        Precondition::NotModified => {
+            // §15.4.5: without what tells of the content.
+            for name in [
+                header::CONTENT_TYPE,
+                header::CONTENT_ENCODING,
+                header::CONTENT_LENGTH,
+                header::CONTENT_RANGE,
+            ] {
+                headers.remove(name);
+            }
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.body_mut() = Body::empty();
+            response
         }
     }
 }

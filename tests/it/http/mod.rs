@@ -3,14 +3,17 @@
 mod bodies;
 mod limits;
 mod programs;
+mod routes;
 mod server;
 mod simulated;
+mod static_files;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use torsade::protocols::http::{Handler, Site};
 use torsade::reactor::testing::{MemoryStream, virtual_time_reactor};
-use torsade::reactor::{Factory, Reactor, Transport};
+use torsade::reactor::{Factory, Reactor, Transport, task};
 
 /// A client that is made of a test: it sends bytes and sees bytes.
 struct Client {
@@ -56,9 +59,15 @@ impl Client {
     /// Turns the reactor until everything that was asked for soon has happened.
     fn turn(&self) {
         for _ in 0..5 {
-            let turned = self.reactor.turn(Some(std::time::Duration::ZERO));
+            let turned = self.reactor.turn(Some(Duration::ZERO));
             turned.expect("it can be turned");
         }
+    }
+
+    /// Lets time pass.
+    fn wait(&self, seconds: u64) {
+        let slept = task::sleep(&self.reactor, Duration::from_secs(seconds));
+        self.reactor.run_until(slept).expect("time passes");
     }
 
     fn is_closed(&self) -> bool {

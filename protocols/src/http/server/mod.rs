@@ -341,18 +341,19 @@ impl SiteCore {
 
     /// A response of our own.
     fn error_response(&self, status: StatusCode, failure: Option<&Failure>) -> Response {
+        let told = failure.and_then(|failure| failure.downcast_ref::<super::StatusError>());
         let body = match &self.error_page {
             Some(page) => page(status, failure),
-            None => {
-                let told = failure.and_then(|failure| failure.downcast_ref::<super::StatusError>());
-                match told.and_then(super::StatusError::message) {
-                    Some(message) => Body::from(format!("{status}: {message}\n")),
-                    None => Body::from(format!("{status}\n")),
-                }
-            }
+            None => match told.and_then(super::StatusError::message) {
+                Some(message) => Body::from(format!("{status}: {message}\n")),
+                None => Body::from(format!("{status}\n")),
+            },
         };
         let mut response = Response::new(body);
         *response.status_mut() = status;
+        for (name, value) in told.into_iter().flat_map(super::StatusError::headers) {
+            response.headers_mut().append(name, value.clone());
+        }
         response
     }
 

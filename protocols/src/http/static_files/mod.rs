@@ -1,0 +1,388 @@
+//! Files of a folder, served.
+//!
+//! # Not here
+//!
+//! What may stand in a path is `paths.rs`; that nothing outside the root is opened is
+//! [`RootFolder`]'s, whatever links there are.
+
+mod listing;
+mod shelf;
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::header::{
+    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE,
+    HeaderMap, HeaderValue,
+};
+use http::{Method, StatusCode};
+use torsade_deferred::{Deferred, Failure};
+use torsade_reactor::{FilePart, FollowLinks, RootFolder};
+
+use super::body::{Body, BodySender};
+use super::conditional::{ETag, Validators, range_applies};
+use super::error::StatusError;
+use super::media_types;
+use super::negotiate::{Coding, add_vary, choose_coding};
+use super::paths::{BadPath, DotFiles, SafePath};
+use super::ranges::{self, ByteRange, ContentRange, MultipartRanges, Selection};
+use super::request::Request;
+use super::response::{Answer, Handler, Response, answer_conditionally, redirect};
+use super::routes::not_allowed;
+
+use self::shelf::{Found, FoundFile, Shelf};
+
+/// Serves the files of a folder: to be nested below a prefix, or to be a whole site.
+///
+/// Types by the ends of names; `ETag`, `Last-Modified` and what clients ask with them; one part or
+/// several (`Range`, `If-Range`), so that downloads can be resumed and films be wound; `index.html`; a folder
+/// without its slash is redirected. Sent by the system itself where it can (`sendfile`). Methods other
+/// than GET and HEAD get 405.
+///
+/// Nothing outside the folder is opened, whatever the path says and wherever links lead; see
+/// [`follow_links`](Self::follow_links). Names that begin with a dot are not there, `.well-known` except; see
+/// [`dot_files`](Self::dot_files).
+///
+/// Files are opened on the reactor's thread, which takes some microseconds where the folder is on a disk of
+/// this machine. Where it may take longer, a network's folder for instance, say
+/// [`open_on_threads`](Self::open_on_threads).
+///
+/// # Examples
+///
+/// ```
+/// use torsade_protocols::http::{HeaderValue, Request, Routes, StaticFiles};
+///
+/// let files = StaticFiles::new("public")
+///     .cache_control(HeaderValue::from_static("public, max-age=3600"))
+///     .precompressed();
+/// let routes = Routes::new()
+///     .get("/", |_: Request| "hello")?
+///     .nest("/static", files)?;
+/// # drop(routes);
+/// # Ok::<(), torsade_protocols::http::router::BadRoute>(())
+/// ```
+#[derive(Clone)]
+pub struct StaticFiles {
+    /// Where files are found; on threads, too.
+    shelf: Arc<Shelf>,
+    options: Rc<Options>,
+}
+
+#[derive(Clone, Default)]
+struct Options {
+    dot_files: DotFiles,
+    on_threads: bool,
+    cache_control: Option<HeaderValue>,
+    /// By ending, before the table.
+    media_types: Vec<(String, HeaderValue)>,
+    not_found: Option<Rc<dyn Handler>>,
+}
+
+impl StaticFiles {
+    /// The files below `root`, which is looked up for each request.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self {
+            shelf: Arc::new(Shelf::new(RootFolder::new(root))),
+            options: Rc::default(),
+        }
+    }
+
+    fn shelved(mut self, change: impl FnOnce(&mut Shelf)) -> Self {
+        change(Arc::make_mut(&mut self.shelf));
+        self
+    }
+
+    fn optional(mut self, change: impl FnOnce(&mut Options)) -> Self {
+        change(Rc::make_mut(&mut self.options));
+        self
+    }
+
+    /// Which files stand for a folder, the first one that is there: `index.html`, unless this says
+    /// otherwise.
+    #[must_use]
+    pub fn index<I: IntoIterator<Item: Into<String>>>(self, names: I) -> Self {
+        let names = names.into_iter().map(Into::into).collect();
+        self.shelved(|shelf| shelf.index = names)
+    }
+
+    /// Shows what is in a folder without an index, with 10,000 names at most. Otherwise that is 404.
+    #[must_use]
+    pub fn listing(self) -> Self {
+        self.shelved(|shelf| shelf.listing = true)
+    }
+
+    /// Which symbolic links are followed: those that stay inside, unless this says otherwise.
+    #[must_use]
+    pub fn follow_links(self, links: FollowLinks) -> Self {
+        self.shelved(|shelf| shelf.root = shelf.root.clone().follow_links(links))
+    }
+
+    /// Sends `page.html.gz` for `page.html` to who takes gzip, if it is there. It is up to you that
+    /// both say the same.
+    #[must_use]
+    pub fn precompressed(self) -> Self {
+        self.shelved(|shelf| shelf.precompressed = true)
+    }
+
+    /// Whether files that begin with a dot are there: they are not, unless this says otherwise.
+    #[must_use]
+    pub fn dot_files(self, dot_files: DotFiles) -> Self {
+        self.optional(|options| options.dot_files = dot_files)
+    }
+
+    /// Looks for files and opens them on the reactor's [thread pool](torsade_reactor::Reactor::defer_to_thread).
+    #[must_use]
+    pub fn open_on_threads(self) -> Self {
+        self.optional(|options| options.on_threads = true)
+    }
+
+    /// The `Cache-Control` of every file: none, unless this says it, so that clients guess.
+    #[must_use]
+    pub fn cache_control(self, value: HeaderValue) -> Self {
+        self.optional(|options| options.cache_control = Some(value))
+    }
+
+    /// The type of files whose names end in `.extension`, in any case, where the
+    /// [table](media_types) does not know it or says something else.
+    #[must_use]
+    pub fn media_type(self, extension: impl Into<String>, media_type: HeaderValue) -> Self {
+        let extension = extension.into();
+        self.optional(|options| options.media_types.push((extension, media_type)))
+    }
+
+    /// Answers requests for what is not there. Without it that is 404.
+    #[must_use]
+    pub fn not_found(self, handler: impl Handler) -> Self {
+        self.optional(|options| options.not_found = Some(Rc::new(handler)))
+    }
+
+    fn answer(&self, request: Request, path: &SafePath, found: Found) -> Answer {
+        match found {
+            Found::Nothing => self.nothing(request),
+            Found::Forbidden => StatusError::new(StatusCode::FORBIDDEN).into(),
+            Found::Folder => {
+                let mut location = request.path_above().to_owned();
+                location.push_str(&path.to_url_path(true));
+                if let Some(query) = request.query() {
+                    location.push('?');
+                    location.push_str(query);
+                }
+                Answer::Now(redirect(StatusCode::MOVED_PERMANENTLY, &location))
+            }
+            Found::Listing(entries) => {
+                let folder = format!("{}{}", request.path_above(), path.to_url_path(true));
+                let page = listing::page(&folder, &entries, self.options.dot_files);
+                Answer::Now(Response::new(Body::html(page)))
+            }
+            Found::File(file) => Answer::Now(self.response(&request, file)),
+        }
+    }
+
+    fn nothing(&self, request: Request) -> Answer {
+        match &self.options.not_found {
+            Some(handler) => handler.handle(request),
+            None => StatusError::not_found().into(),
+        }
+    }
+
+    fn response(&self, request: &Request, found: FoundFile) -> Response {
+        let now = request.reactor().system_time();
+        let (file, length) = (Rc::new(found.file), found.length);
+        let validators = Validators {
+            etag: found.modified.map(|at| ETag::of_file(length, at)),
+            // RFC 9110 §8.8.2.1: never later than the response.
+            last_modified: found.modified.map(|at| at.min(now)),
+        };
+        let media_type = self.type_of(&found.name);
+        let part = |range: ByteRange| FilePart {
+            file: Rc::clone(&file),
+            offset: range.first,
+            length: range.len(),
+        };
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(CONTENT_TYPE, media_type.clone());
+        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        let selection = if range_applies(request.method(), request.headers(), &validators, now) {
+            ranges::select(request.headers(), length)
+        } else {
+            Selection::Whole
+        };
+        let (status, body) = match selection {
+            Selection::Whole => {
+                let part = FilePart {
+                    file: Rc::clone(&file),
+                    offset: 0,
+                    length,
+                };
+                (StatusCode::OK, Body::file_part(part))
+            }
+            Selection::Parts(parts) if parts.len() == 1 => {
+                let range = ContentRange::part(parts[0], length);
+                headers.insert(CONTENT_RANGE, range.to_value());
+                (StatusCode::PARTIAL_CONTENT, Body::file_part(part(parts[0])))
+            }
+            Selection::Parts(parts) => {
+                let boundary = boundary(&validators, &parts, now);
+                let layout = MultipartRanges::new(&parts, length, Some(&media_type), boundary);
+                headers.insert(CONTENT_TYPE, layout.content_type());
+                (StatusCode::PARTIAL_CONTENT, body_of_parts(&layout, part))
+            }
+            Selection::NotSatisfiable => {
+                headers.remove(CONTENT_TYPE);
+                let range = ContentRange::unsatisfied(length);
+                headers.insert(CONTENT_RANGE, range.to_value());
+                (StatusCode::RANGE_NOT_SATISFIABLE, Body::empty())
+            }
+        };
+        if let Some(value) = &self.options.cache_control {
+            headers.insert(CACHE_CONTROL, value.clone());
+        }
+        if found.varies {
+            add_vary(&mut headers, &ACCEPT_ENCODING);
+        }
+        if found.is_gzip && status != StatusCode::RANGE_NOT_SATISFIABLE {
+            headers.insert(CONTENT_ENCODING, Coding::Gzip.to_value());
+        }
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        answer_conditionally(request, &validators, response)
+    }
+
+    fn type_of(&self, name: &str) -> HeaderValue {
+        let extension = name.rsplit_once('.').map(|(_, extension)| extension);
+        let own = self.options.media_types.iter().rev().find(|(known, _)| {
+            extension.is_some_and(|extension| extension.eq_ignore_ascii_case(known))
+        });
+        match own {
+            Some((_, media_type)) => media_type.clone(),
+            None => HeaderValue::from_static(media_types::media_type(name)),
+        }
+    }
+}
+
+impl Handler for StaticFiles {
+    fn handle(&self, request: Request) -> Answer {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let allow = HeaderValue::from_static("GET, HEAD");
+            return not_allowed(request.method(), allow);
+        }
+        let path = match SafePath::new(request.path_below(), self.options.dot_files) {
+            Ok(path) => path,
+            Err(BadPath::Hidden) => return self.nothing(request),
+            Err(_) => return StatusError::new(StatusCode::BAD_REQUEST).into(),
+        };
+        // `/static` itself is where the folder is nested, without its slash.
+        let is_folder = path.ends_with_slash() && request.path() != request.path_above();
+        let takes_gzip = choose_coding(request.headers(), &[Coding::Gzip]) == Coding::Gzip;
+        if !self.options.on_threads {
+            return match self.shelf.find(&path, is_folder, takes_gzip) {
+                Ok(found) => self.answer(request, &path, found),
+                Err(error) => Answer::Failed(error.into()),
+            };
+        }
+        let (shelf, wanted) = (Arc::clone(&self.shelf), path.clone());
+        let finding = request
+            .reactor()
+            .defer_to_thread(move || shelf.find(&wanted, is_folder, takes_gzip));
+        let this = self.clone();
+        Answer::Later(
+            finding.add_callback(move |found| this.answer(request, &path, found).into_deferred()),
+        )
+    }
+}
+
+impl fmt::Debug for StaticFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StaticFiles")
+            .field("shelf", &self.shelf)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A line that is not in the content, as far as anybody can know. No random number, so that a
+/// simulation that is run again gives the same bytes.
+fn boundary(validators: &Validators, parts: &[ByteRange], now: SystemTime) -> u128 {
+    let half = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        salt.hash(&mut hasher);
+        now.hash(&mut hasher);
+        validators.last_modified.hash(&mut hasher);
+        for part in parts {
+            (part.first, part.last).hash(&mut hasher);
+        }
+        u128::from(hasher.finish())
+    };
+    half(1) << 64 | half(2)
+}
+
+/// How much of a part is read at a time.
+const PIECE: usize = 64 * 1024;
+
+/// A body of several parts, which is read as it is sent.
+fn body_of_parts(layout: &MultipartRanges, part: impl Fn(ByteRange) -> FilePart) -> Body {
+    let (sender, body) = Body::sized_channel(layout.content_length());
+    let parts = layout
+        .parts()
+        .map(|(range, head)| (head.to_vec(), part(range)));
+    let mut parts: Vec<_> = parts.collect();
+    parts.reverse();
+    let writing = Writing {
+        sender,
+        parts,
+        end: layout.end().to_vec(),
+    };
+    // Whoever does not take it is no failure of ours, and the sender says so itself.
+    drop(writing.go_on());
+    body
+}
+
+struct Writing {
+    sender: BodySender,
+    /// What is still to come, the last first.
+    parts: Vec<(Vec<u8>, FilePart)>,
+    end: Vec<u8>,
+}
+
+impl Writing {
+    fn go_on(mut self) -> Deferred<()> {
+        while !self.sender.is_full() {
+            match self.write() {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.sender.finish();
+                    return torsade_deferred::succeed(());
+                }
+                Err(failure) => {
+                    self.sender.fail(failure);
+                    return torsade_deferred::succeed(());
+                }
+            }
+        }
+        let ready = self.sender.ready();
+        ready.add_callbacks(move |()| self.go_on(), |_gone: Failure| Ok(()))
+    }
+
+    /// Writes a piece; `false` if it was the last.
+    fn write(&mut self) -> Result<bool, Failure> {
+        let Some((head, part)) = self.parts.last_mut() else {
+            self.sender.write(std::mem::take(&mut self.end))?;
+            return Ok(false);
+        };
+        if !head.is_empty() {
+            self.sender.write(std::mem::take(head))?;
+        }
+        let piece = part.take_piece(PIECE)?;
+        let is_over = part.length == 0;
+        self.sender.write(piece)?;
+        if is_over {
+            self.parts.pop();
+        }
+        Ok(true)
+    }
+}

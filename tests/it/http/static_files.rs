@@ -1,0 +1,406 @@
+//! Files of a folder, and nothing else.
+
+use std::fs::{self, File};
+use std::time::{Duration, UNIX_EPOCH};
+
+use tempfile::TempDir;
+use torsade::prelude::*;
+use torsade::protocols::http::paths::DotFiles;
+use torsade::protocols::http::router::BadRoute;
+use torsade::protocols::http::{HeaderValue, Request, Routes, StaticFiles, StatusCode};
+use torsade::reactor::FollowLinks;
+use torsade::reactor::testing::virtual_time_reactor;
+
+use super::Client;
+
+/// When every file here was changed: before the year 2000, when virtual time begins.
+const CHANGED: &str = "Fri, 31 Dec 1999 00:00:00 GMT";
+const CHANGED_AT: Duration = Duration::from_secs(946_598_400);
+
+fn put(folder: &TempDir, name: &str, content: impl AsRef<[u8]>) {
+    let path = folder.path().join(name);
+    fs::create_dir_all(path.parent().expect("it is in the folder")).expect("there is room");
+    fs::write(&path, content).expect("there is room");
+    let file = File::options()
+        .append(true)
+        .open(&path)
+        .expect("it was written");
+    file.set_modified(UNIX_EPOCH + CHANGED_AT)
+        .expect("it is ours");
+}
+
+/// A folder with the letters in `letters.txt`.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().expect("there is room");
+    put(&folder, "letters.txt", "abcdefghijklmnopqrstuvwxyz");
+    put(&folder, "sub/index.html", "<p>index");
+    put(&folder, "sub/a b&c.html", "<p>");
+    put(&folder, ".secret", "secret");
+    folder
+}
+
+fn files(folder: &TempDir) -> StaticFiles {
+    StaticFiles::new(folder.path())
+}
+
+/// Asks for a target with these fields; the status line, the fields in order of names, and the body.
+#[track_caller]
+fn ask(client: &Client, request: &str, fields: &[&str]) -> (String, Vec<String>, String) {
+    let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+    client.send(format!("{request} HTTP/1.1\r\nHost: here\r\n{fields}\r\n"));
+    client.turn();
+    let answers = client.answers();
+    let (head, body) = answers.split_once("\r\n\r\n").expect("it is answered");
+    let mut lines = head.split("\r\n").map(str::to_owned);
+    let status = lines.next().expect("there is a first line");
+    let status = status["HTTP/1.1 ".len()..].to_owned();
+    let mut fields: Vec<_> = lines.collect();
+    fields.sort_unstable();
+    (status, fields, body.to_owned())
+}
+
+#[track_caller]
+fn status(client: &Client, request: &str) -> String {
+    ask(client, request, &[]).0
+}
+
+#[test]
+fn a_file_is_sent_with_what_there_is_to_say_of_it() {
+    let folder = folder();
+    let client = Client::asking(files(&folder));
+    let (status, fields, body) = ask(&client, "GET /letters.txt?x", &[]);
+    assert_eq!((&*status, &*body), ("200 OK", "abcdefghijklmnopqrstuvwxyz"));
+    let etag = fields
+        .iter()
+        .find(|field| field.starts_with("etag: \""))
+        .expect("it has a tag");
+    let modified = format!("last-modified: {CHANGED}");
+    let expected = [
+        "accept-ranges: bytes",
+        "content-length: 26",
+        "content-type: text/plain; charset=utf-8",
+        etag,
+        &modified,
+    ];
+    assert_eq!(fields, expected);
+    let (status, head_fields, body) = ask(&client, "HEAD /letters.txt", &[]);
+    assert_eq!((&*status, head_fields, &*body), ("200 OK", fields, ""));
+}
+
+#[test]
+fn other_methods_are_refused() {
+    let folder = folder();
+    let client = Client::asking(files(&folder));
+    let (status, fields, _) = ask(&client, "POST /letters.txt", &["Content-Length: 0"]);
+    assert_eq!(status, "405 Method Not Allowed");
+    assert!(
+        fields.contains(&"allow: GET, HEAD".to_owned()),
+        "{fields:?}"
+    );
+    assert_eq!(
+        ask(&client, "OPTIONS /letters.txt", &[]).0,
+        "204 No Content"
+    );
+}
+
+#[test]
+fn a_client_that_has_it_already_is_told_so() {
+    let folder = folder();
+    let files = files(&folder).cache_control(HeaderValue::from_static("no-cache"));
+    let client = Client::asking(files);
+    let (_, fields, _) = ask(&client, "GET /letters.txt", &[]);
+    let etag = fields.iter().find_map(|field| field.strip_prefix("etag: "));
+    let etag = etag.expect("it has a tag").to_owned();
+    for field in [
+        format!("If-None-Match: {etag}"),
+        format!("If-Modified-Since: {CHANGED}"),
+    ] {
+        let (status, fields, body) = ask(&client, "GET /letters.txt", &[&field]);
+        assert_eq!((&*status, &*body), ("304 Not Modified", ""), "{field}");
+        let (tag, modified) = (format!("etag: {etag}"), format!("last-modified: {CHANGED}"));
+        let expected = [
+            "accept-ranges: bytes",
+            "cache-control: no-cache",
+            &tag,
+            &modified,
+        ];
+        assert_eq!(fields, expected, "{field}");
+    }
+    let (status, ..) = ask(&client, "GET /letters.txt", &["If-Match: \"other\""]);
+    assert_eq!(status, "412 Precondition Failed");
+    put(&folder, "letters.txt", "abc");
+    let (status, _, body) = ask(
+        &client,
+        "GET /letters.txt",
+        &[&format!("If-None-Match: {etag}")],
+    );
+    assert_eq!((&*status, &*body), ("200 OK", "abc"));
+}
+
+#[test]
+fn one_part_is_sent_if_one_is_asked_for() {
+    let folder = folder();
+    let client = Client::asking(files(&folder));
+    let part = |fields: &[&str]| {
+        let (status, fields, body) = ask(&client, "GET /letters.txt", fields);
+        let range = fields
+            .iter()
+            .find_map(|field| field.strip_prefix("content-range: "));
+        (status, range.map(str::to_owned), body)
+    };
+    let expected = |range: &str, body: &str| {
+        (
+            "206 Partial Content".to_owned(),
+            Some(range.to_owned()),
+            body.to_owned(),
+        )
+    };
+    assert_eq!(part(&["Range: bytes=0-2"]), expected("bytes 0-2/26", "abc"));
+    assert_eq!(
+        part(&["Range: bytes=23-"]),
+        expected("bytes 23-25/26", "xyz")
+    );
+    assert_eq!(part(&["Range: bytes=-2"]), expected("bytes 24-25/26", "yz"));
+    let if_range = format!("If-Range: {CHANGED}");
+    assert_eq!(
+        part(&["Range: bytes=0-0", &if_range]),
+        expected("bytes 0-0/26", "a")
+    );
+    let (status, range, _) = part(&["Range: bytes=26-"]);
+    assert_eq!(status, "416 Range Not Satisfiable");
+    assert_eq!(range.as_deref(), Some("bytes */26"));
+    let (status, range, body) = part(&["Range: bytes=0-2", "If-Range: \"other\""]);
+    assert_eq!((&*status, range, body.len()), ("200 OK", None, 26));
+    let (status, _, body) = part(&["Range: bytes=0-2", &format!("If-Modified-Since: {CHANGED}")]);
+    assert_eq!((&*status, &*body), ("304 Not Modified", ""));
+}
+
+#[test]
+fn several_parts_are_sent_as_one_message() {
+    let folder = folder();
+    let content: String = (0..200_000_u32)
+        .map(|at| char::from(b'a' + (at % 26) as u8))
+        .collect();
+    put(&folder, "large.txt", &content);
+    let client = Client::asking(files(&folder));
+    let range = "Range: bytes=0-2, 1000-150000, -3";
+    let (status, fields, body) = ask(&client, "GET /large.txt", &[range]);
+    assert_eq!(status, "206 Partial Content");
+    let find = |name: &str| fields.iter().find_map(|field| field.strip_prefix(name));
+    let boundary = find("content-type: multipart/byteranges; boundary=").expect("it has parts");
+    let length = find("content-length: ").expect("it is known");
+    assert_eq!(length, body.len().to_string());
+    let parts: Vec<_> = body.split(&format!("--{boundary}")).collect();
+    let part = |first: usize, last: usize| {
+        format!(
+            "\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Range: bytes {first}-{last}/200000\r\n\r\n{}\r\n",
+            &content[first..=last]
+        )
+    };
+    let expected = [
+        String::new(),
+        part(0, 2),
+        part(1000, 150_000),
+        part(199_997, 199_999),
+        "--\r\n".to_owned(),
+    ];
+    assert!(parts == expected, "parts differ: {} of them", parts.len());
+}
+
+#[test]
+fn a_folder_is_its_index_with_a_slash_at_its_end() -> Result<(), BadRoute> {
+    let folder = folder();
+    let client = Client::asking(Routes::new().nest("/static", files(&folder))?);
+    let location = |request: &str| {
+        let (status, fields, _) = ask(&client, request, &[]);
+        assert_eq!(status, "301 Moved Permanently", "{request}");
+        let found = fields
+            .iter()
+            .find_map(|field| field.strip_prefix("location: "));
+        found.expect("it leads somewhere").to_owned()
+    };
+    assert_eq!(location("GET /static/sub?a=b"), "/static/sub/?a=b");
+    assert_eq!(location("GET /static"), "/static/");
+    assert_eq!(location("GET /static/.//sub"), "/static/sub/");
+    let (status, fields, body) = ask(&client, "GET /static/sub/", &[]);
+    assert_eq!((&*status, &*body), ("200 OK", "<p>index"));
+    assert!(
+        fields.contains(&"content-type: text/html; charset=utf-8".to_owned()),
+        "{fields:?}"
+    );
+    assert_eq!(self::status(&client, "GET /static/"), "404 Not Found");
+    assert_eq!(
+        self::status(&client, "GET /static/letters.txt/"),
+        "404 Not Found"
+    );
+    assert_eq!(
+        self::status(&client, "GET /static/letters.txt/x"),
+        "404 Not Found"
+    );
+    let root = Client::asking(files(&folder));
+    let (_, fields, _) = ask(&root, "GET //evil.example/..//sub", &[]);
+    assert!(
+        !fields.iter().any(|field| field.contains("evil")),
+        "{fields:?}"
+    );
+    put(&folder, "evil.example/index.html", "<p>");
+    let (_, fields, _) = ask(&root, "GET //evil.example", &[]);
+    assert!(
+        fields.contains(&"location: /evil.example/".to_owned()),
+        "{fields:?}"
+    );
+    let own = Client::asking(files(&folder).index(["none.html", "letters.txt"]));
+    assert_eq!(ask(&own, "GET /", &[]).2, "abcdefghijklmnopqrstuvwxyz");
+    Ok(())
+}
+
+#[test]
+fn nothing_outside_of_the_folder_is_sent_and_no_file_with_a_dot() {
+    let folder = folder();
+    let inside = folder.path().join("sub");
+    put(&folder, "sub/.git/config", "secret");
+    put(&folder, "sub/.well-known/x", "known");
+    let link = |target: &str, name: &str| {
+        std::os::unix::fs::symlink(target, inside.join(name)).expect("it can be made");
+    };
+    link("../letters.txt", "outside");
+    link("..", "up");
+    link("index.html", "inside");
+    link("/etc/passwd", "passwd");
+    let root = StaticFiles::new(&inside);
+    let client = Client::asking(root.clone());
+    for (path, expected) in [
+        ("/../letters.txt", "400 Bad Request"),
+        ("/%2e%2e/letters.txt", "400 Bad Request"),
+        ("/..%2fletters.txt", "400 Bad Request"),
+        ("/x/../../letters.txt", "400 Bad Request"),
+        ("/a%00", "400 Bad Request"),
+        ("/outside", "404 Not Found"),
+        ("/up/letters.txt", "404 Not Found"),
+        ("/passwd", "404 Not Found"),
+        ("/.git/config", "404 Not Found"),
+        ("/inside", "200 OK"),
+        ("/.well-known/x", "200 OK"),
+    ] {
+        assert_eq!(status(&client, &format!("GET {path}")), expected, "{path}");
+    }
+    let shown = Client::asking(root.clone().dot_files(DotFiles::Show));
+    assert_eq!(status(&shown, "GET /.git/config"), "200 OK");
+    let anywhere = Client::asking(root.clone().follow_links(FollowLinks::Anywhere));
+    assert_eq!(status(&anywhere, "GET /up/letters.txt"), "200 OK");
+    let nowhere = Client::asking(root.follow_links(FollowLinks::Never));
+    assert_eq!(status(&nowhere, "GET /inside"), "404 Not Found");
+}
+
+#[test]
+fn a_listing_shows_names_as_text() {
+    let folder = folder();
+    put(&folder, "list/<b>\"&'.txt", "x");
+    put(&folder, "list/javascript:alert(1)", "x");
+    put(&folder, "list/sub/x", "x");
+    put(&folder, "list/.hidden", "x");
+    let client = Client::asking(files(&folder).listing());
+    let (status, fields, page) = ask(&client, "GET /list/", &[]);
+    assert_eq!(status, "200 OK");
+    assert!(
+        fields.contains(&"content-type: text/html; charset=utf-8".to_owned()),
+        "{fields:?}"
+    );
+    for expected in [
+        "<a href=\"./%3Cb%3E%22%26%27.txt\">&lt;b&gt;&quot;&amp;&#39;.txt</a>",
+        "<a href=\"./javascript%3Aalert%281%29\">",
+        "<a href=\"./sub/\">sub/</a>",
+        "<a href=\"../\">",
+        "<h1>/list/</h1>",
+        CHANGED,
+    ] {
+        assert!(page.contains(expected), "{expected}: {page}");
+    }
+    assert!(!page.contains("hidden"), "{page}");
+    assert_eq!(self::status(&client, "GET /nothing/"), "404 Not Found");
+    assert_eq!(ask(&client, "GET /sub/", &[]).2, "<p>index");
+}
+
+#[test]
+fn what_was_compressed_before_is_sent_to_who_takes_it() {
+    let folder = folder();
+    put(&folder, "letters.txt.gz", "packed");
+    let client = Client::asking(files(&folder).precompressed());
+    let (_, fields, body) = ask(&client, "GET /letters.txt", &["Accept-Encoding: br, gzip"]);
+    assert_eq!(body, "packed");
+    for expected in [
+        "content-encoding: gzip",
+        "content-type: text/plain; charset=utf-8",
+        "vary: accept-encoding",
+    ] {
+        assert!(fields.contains(&expected.to_owned()), "{fields:?}");
+    }
+    let packed_tag = fields
+        .iter()
+        .find(|field| field.starts_with("etag"))
+        .cloned();
+    let (_, fields, body) = ask(&client, "GET /letters.txt", &["Accept-Encoding: gzip;q=0"]);
+    assert_eq!(body.len(), 26);
+    assert!(
+        fields.contains(&"vary: accept-encoding".to_owned()),
+        "{fields:?}"
+    );
+    assert!(
+        !fields.contains(&packed_tag.expect("it has one")),
+        "another representation"
+    );
+    let (_, fields, body) = ask(&client, "GET /sub/", &["Accept-Encoding: gzip"]);
+    assert_eq!(body, "<p>index");
+    assert!(
+        !fields.contains(&"content-encoding: gzip".to_owned()),
+        "{fields:?}"
+    );
+}
+
+#[test]
+fn types_and_the_page_for_what_is_missing_can_be_given() {
+    let folder = folder();
+    put(&folder, "a.UNUSUAL", "x");
+    let files = files(&folder)
+        .media_type("unusual", HeaderValue::from_static("application/unusual"))
+        .not_found(|request: Request| (StatusCode::NOT_FOUND, format!("no {}", request.path())));
+    let client = Client::asking(files);
+    let (_, fields, _) = ask(&client, "GET /a.UNUSUAL", &[]);
+    assert!(
+        fields.contains(&"content-type: application/unusual".to_owned()),
+        "{fields:?}"
+    );
+    for path in ["/missing", "/.secret", "/sub/missing/"] {
+        let (status, _, body) = ask(&client, &format!("GET {path}"), &[]);
+        assert_eq!((&*status, body), ("404 Not Found", format!("no {path}")));
+    }
+}
+
+#[test]
+fn files_are_opened_on_threads_if_that_is_asked_for() {
+    let folder = folder();
+    let reactor = virtual_time_reactor();
+    let site = http::Site::new(files(&folder).open_on_threads());
+    let client = Client::at(&reactor, &site);
+    client.get("/letters.txt");
+    client.get("/missing");
+    client.wait(1);
+    let answers = client.answers();
+    assert!(answers.starts_with("HTTP/1.1 200 OK\r\n"), "{answers}");
+    assert!(
+        answers.contains("wxyzHTTP/1.1 404 Not Found\r\n"),
+        "{answers}"
+    );
+}
+
+#[test]
+fn a_file_that_we_may_not_read_is_forbidden() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder();
+    let path = folder.path().join("letters.txt");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).expect("it is ours");
+    let client = Client::asking(files(&folder));
+    let may_read = File::open(&path).is_ok();
+    let expected = if may_read { "200 OK" } else { "403 Forbidden" };
+    assert_eq!(status(&client, "GET /letters.txt"), expected);
+}
