@@ -27,6 +27,9 @@ mod handle_request;
 #[path = "poetry_server.rs"]
 #[allow(dead_code, reason = "its main, and its options")]
 mod poetry_server;
+#[path = "web.rs"]
+#[allow(dead_code, reason = "its main")]
+mod web;
 
 /// One of the servers.
 struct Server {
@@ -38,7 +41,7 @@ struct Server {
     invitation: &'static [&'static str],
 }
 
-const SERVERS: [Server; 4] = [
+const SERVERS: [Server; 5] = [
     Server {
         name: "echo",
         address: "127.0.0.1:8007",
@@ -67,6 +70,16 @@ const SERVERS: [Server; 4] = [
         address: "127.0.0.1:8010",
         listen: handle_request::listen,
         invitation: &["nc 127.0.0.1 PORT                   (then: ann, bob, or somebody else)"],
+    },
+    Server {
+        name: "web",
+        address: "127.0.0.1:8080",
+        listen: |reactor, address| Ok(web::listen(reactor, address)?.port().clone()),
+        invitation: &[
+            "curl http://127.0.0.1:PORT/         (or a browser)",
+            "curl -d message=hello http://127.0.0.1:PORT/sign",
+            "curl -N http://127.0.0.1:PORT/countdown/3",
+        ],
     },
 ];
 

@@ -119,6 +119,10 @@ mod documents {
     #[doc = include_str!("../docs/tls.md")]
     struct TlsChapter;
 
+    #[cfg(all(feature = "http", feature = "tls"))]
+    #[doc = include_str!("../docs/http.md")]
+    struct HttpChapter;
+
     #[doc = include_str!("../docs/testing.md")]
     struct Testing;
 

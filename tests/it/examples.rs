@@ -36,7 +36,9 @@ examples! {
     repeat = "../../examples/repeat.rs"
     udp_announce = "../../examples/udp_announce.rs"
     udp_echo = "../../examples/udp_echo.rs"
+    static_files = "../../examples/static_files.rs"
     unix_echo = "../../examples/unix_echo.rs"
+    web = "../../examples/web.rs"
 }
 
 #[test]

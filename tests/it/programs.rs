@@ -109,8 +109,14 @@ fn the_demo_starts_every_server_and_ends_with_status_0_and_all_connections_close
     let Some(mut demo) = Running::start("demo", &[]) else {
         return;
     };
-    let servers = ["echo on ", "chat on ", "poetry on ", "requests on "];
-    let [echo, chat, poetry, requests] = servers.map(|name| demo.address_after(name));
+    let servers = [
+        "echo on ",
+        "chat on ",
+        "poetry on ",
+        "requests on ",
+        "web on ",
+    ];
+    let [echo, chat, poetry, requests, web] = servers.map(|name| demo.address_after(name));
     let mut echoing = connect(echo);
     check_exchange(&mut echoing, "hello\r\n", "hello\r\n");
     let mut chatting = connect(chat);
@@ -123,6 +129,12 @@ fn the_demo_starts_every_server_and_ends_with_status_0_and_all_connections_close
     check_exchange(&mut listening, "", "I'm Nobody!");
     let mut asking = connect(requests);
     check_exchange(&mut asking, "ann\n", "200 ann is 36 years old\n");
+    let mut browsing = connect(web);
+    check_exchange(
+        &mut browsing,
+        "GET /api/messages HTTP/1.1\r\nHost: a\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n",
+    );
 
     // A second one takes other ports where these are taken, and says so.
     if let Some(mut second) = Running::start("demo", &[]) {
@@ -140,7 +152,7 @@ fn the_demo_starts_every_server_and_ends_with_status_0_and_all_connections_close
     }
 
     demo.signal(Signal::TERM);
-    for mut connection in [echoing, chatting, listening, asking] {
+    for mut connection in [echoing, chatting, listening, asking, browsing] {
         read_to_end(&mut connection);
     }
     assert_eq!(demo.wait(), Some(0));

@@ -211,7 +211,7 @@ pub fn client_by_forwarded(headers: &HeaderMap, trusted: usize) -> Option<IpAddr
 }
 
 /// An address, perhaps in brackets, perhaps with a port.
-fn address(text: &str) -> Option<IpAddr> {
+pub(super) fn address(text: &str) -> Option<IpAddr> {
     if let Ok(address) = text.parse() {
         return Some(address);
     }

@@ -30,6 +30,7 @@ mod body;
 pub mod cache_store;
 mod chunked;
 pub mod coding;
+mod compression;
 pub mod conditional;
 pub mod cookie_jar;
 pub mod cookies;
@@ -41,6 +42,7 @@ pub mod forwarding;
 pub mod freshness;
 mod head;
 mod limits;
+mod log_file;
 pub mod media_types;
 pub mod multipart;
 pub mod negotiate;
@@ -64,11 +66,14 @@ pub use ::http::{
 pub use bytes::Bytes;
 
 pub use self::body::{Body, BodySender};
+pub use self::compression::{Compression, compress};
 pub use self::error::{BadMessage, BodyClosed, BodyError, StatusError};
 pub use self::limits::{HEADERS_MAX, MessageLimits, ServerLimits};
+pub use self::log_file::AccessLog;
 pub use self::request::Request;
 pub use self::response::{
     Answer, Handler, IntoAnswer, IntoResponse, Json, Response, answer_conditionally, redirect,
+    set_cookie,
 };
 pub use self::routes::{Routes, wrap};
 pub use self::server::{Access, Server, ServerConnection, Site, serve};

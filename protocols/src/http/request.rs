@@ -5,13 +5,16 @@ use std::fmt;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Uri, Version};
+use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use serde::de::DeserializeOwned;
-use torsade_deferred::Deferred;
+use torsade_deferred::{Deferred, fail};
 use torsade_reactor::{Address, Reactor, Stream};
 
 use super::body::Body;
 use super::conditional::{Precondition, Validators, evaluate};
+use super::cookies::request_cookies;
+use super::error::StatusError;
+use super::forms::Form;
 use super::head::RequestHead;
 use super::recycled::Heads;
 
@@ -84,6 +87,14 @@ impl Request {
         self.uri().query()
     }
 
+    /// The fields of the query, decoded: `?name=Ada+Lovelace&tag=a&tag=b`.
+    #[must_use]
+    pub fn query_pairs(&self) -> Form {
+        // As many as there is room for in a target, which has a limit.
+        let query = self.query().unwrap_or_default();
+        Form::parse_with_limit(query.as_bytes(), usize::MAX).unwrap_or_default()
+    }
+
     /// The target, as it came.
     #[must_use]
     pub fn target(&self) -> &str {
@@ -113,6 +124,18 @@ impl Request {
     #[must_use]
     pub fn header_text(&self, name: &str) -> Option<&str> {
         str::from_utf8(self.header(name)?).ok()
+    }
+
+    /// The value of the first cookie of that name, as it was sent.
+    #[must_use]
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        self.cookies()
+            .find_map(|(found, value)| (found == name).then_some(value))
+    }
+
+    /// All cookies, name and value; see [`request_cookies`].
+    pub fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
+        request_cookies(self.headers())
     }
 
     /// A part of the path that a router took for a parameter, decoded. Of two with that name, the one of
@@ -147,8 +170,8 @@ impl Request {
     /// Goes so many segments down.
     pub(super) fn descend(&mut self, segments: usize) {
         let path = &self.path()[self.above..];
-        let slashes = path.match_indices('/').map(|(at, _)| at);
-        let length = slashes.skip(segments).next().unwrap_or(path.len());
+        let mut slashes = path.match_indices('/').map(|(at, _)| at);
+        let length = slashes.nth(segments).unwrap_or(path.len());
         self.above += length;
     }
 
@@ -180,10 +203,34 @@ impl Request {
         self.take_body().read(limit)
     }
 
-    /// Reads the whole body as JSON: [`Body::read_json`], up to the server's limit.
+    /// Reads the whole body as JSON, up to the server's limit.
+    ///
+    /// Fails as [`Body::read`] does. What is no JSON, or none of this type, is the client's fault: a
+    /// [`StatusError`] of 400, which says what is wrong.
     pub fn read_json<T: DeserializeOwned + 'static>(&mut self) -> Deferred<T> {
-        let limit = self.body_max;
-        self.take_body().read_json(limit)
+        self.read_body().add_callback(|bytes| {
+            serde_json::from_slice(&bytes).map_err(|error| {
+                StatusError::because(StatusCode::BAD_REQUEST, error.to_string()).into()
+            })
+        })
+    }
+
+    /// Reads the whole body as a form, `application/x-www-form-urlencoded`, up to the server's limit and
+    /// [`FIELDS_MAX`](super::forms::FIELDS_MAX) fields.
+    ///
+    /// Fails as [`Body::read`] does, and with a [`StatusError`]: 415 for a body that says that it is
+    /// something else, 413 for too many fields.
+    pub fn read_form(&mut self) -> Deferred<Form> {
+        let media_type = self.header_text("content-type").unwrap_or_default();
+        let media_type = media_type.split(';').next().unwrap_or_default().trim();
+        if !media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            return fail(StatusError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        }
+        self.read_body().add_callback(|bytes| {
+            Form::parse(&bytes).map_err(|error| {
+                StatusError::because(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()).into()
+            })
+        })
     }
 
     /// Whether the client asks to go on in this protocol, `"websocket"` for instance; see

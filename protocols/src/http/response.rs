@@ -10,6 +10,7 @@ use torsade_deferred::{Deferred, Failure, fail, succeed};
 
 use super::body::Body;
 use super::conditional::{Precondition, Validators};
+use super::cookies::Cookie;
 use super::dates::date_value;
 use super::error::StatusError;
 use super::request::Request;
@@ -208,6 +209,26 @@ impl<T: Serialize> IntoResponse for Json<T> {
             }
         }
     }
+}
+
+/// Has the client keep a cookie, or throw it away ([`Cookie::removal`]).
+///
+/// ```
+/// use torsade_protocols::http::cookies::{BadCookie, Cookie, SameSite};
+/// use torsade_protocols::http::{Request, Response, StatusCode, redirect, set_cookie};
+///
+/// fn log_in(_: Request) -> Result<Response, BadCookie> {
+///     let cookie = Cookie::new("session", "31d4d96e407aad42")?;
+///     let cookie = cookie.path("/")?.http_only().same_site(SameSite::Lax);
+///     let mut response = redirect(StatusCode::SEE_OTHER, "/");
+///     set_cookie(&mut response, &cookie);
+///     Ok(response)
+/// }
+/// # drop(log_in);
+/// ```
+pub fn set_cookie(response: &mut Response, cookie: &Cookie) {
+    let headers = response.headers_mut();
+    headers.append(header::SET_COOKIE, cookie.to_value());
 }
 
 /// Sends the client elsewhere, with 303 (after a form), 307 (the same request there) or another of

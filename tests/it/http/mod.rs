@@ -1,11 +1,13 @@
 //! HTTP, over streams made of memory.
 
 mod bodies;
+mod layers;
 mod limits;
 mod programs;
 mod routes;
 mod server;
 mod simulated;
+mod sites;
 mod static_files;
 
 use std::rc::Rc;

@@ -13,7 +13,7 @@ use torsade::prelude::*;
 use torsade::reactor::testing::{FaultRates, Host, Simulation, Swarm};
 
 use crate::embedding::frame_loop;
-use crate::examples::{echo, handle_request, poetry_client, poetry_server};
+use crate::examples::{echo, handle_request, poetry_client, poetry_server, web};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -94,6 +94,34 @@ fn requests_are_answered_from_one_host_to_another() {
     assert_eq!(*heard.borrow(), expected.as_bytes());
     // One at a time, and then the way there and back.
     assert!(simulation.now() - begin >= handle_request::LOOKUP * 2);
+}
+
+#[test]
+fn the_web_site_is_visited_from_another_host() {
+    let simulation = Simulation::new(4);
+    let (server, client) = (simulation.host("server"), simulation.host("client"));
+    server.start(|reactor| {
+        web::listen(reactor, ":8080").expect("the port is free");
+    });
+    let visit = |request| {
+        let answer = ask(&client, "server:8080", request);
+        client.reactor().run_until(answer).expect("it is answered")
+    };
+    let signed = visit(
+        "POST /sign HTTP/1.1\r\nHost: server\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: 13\r\nConnection: close\r\n\r\nmessage=hello",
+    );
+    assert!(signed.starts_with("HTTP/1.1 303 See Other\r\n"), "{signed}");
+    let listed = "GET /api/messages HTTP/1.1\r\nHost: server\r\nConnection: close\r\n\r\n";
+    let listed = visit(listed);
+    assert!(listed.ends_with("\r\n\r\n[\"hello\"]"), "{listed}");
+    let begin = simulation.now();
+    let counted = visit("GET /countdown/9 HTTP/1.0\r\n\r\n");
+    assert!(
+        counted.ends_with("\r\n\r\n9\n8\n7\n6\n5\n4\n3\n2\n1\n0\n"),
+        "{counted}"
+    );
+    assert!(simulation.now() - begin >= SECOND * 9);
 }
 
 struct Ear(Rc<RefCell<Vec<u8>>>);

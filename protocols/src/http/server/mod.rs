@@ -136,6 +136,8 @@ pub struct Access {
     pub referer: Option<String>,
     /// The client's program, in its own words.
     pub user_agent: Option<String>,
+    /// `X-Forwarded-For`, all of it: whatever the client, or proxies before us, wrote there.
+    pub forwarded_for: Option<String>,
 }
 
 impl Site {

@@ -49,6 +49,7 @@ pub(super) struct AccessDraft {
     at: Instant,
     referer: Option<String>,
     user_agent: Option<String>,
+    forwarded_for: Option<String>,
 }
 
 impl AccessDraft {
@@ -65,6 +66,12 @@ impl AccessDraft {
             at,
             referer: text("referer"),
             user_agent: text("user-agent"),
+            // The last proxy may have added a field of its own.
+            forwarded_for: text("x-forwarded-for").map(|_| {
+                let fields = head.headers().get_all("x-forwarded-for").iter();
+                let fields = fields.filter_map(|value| value.to_str().ok());
+                fields.collect::<Vec<_>>().join(", ")
+            }),
         }
     }
 }
@@ -91,6 +98,7 @@ impl SiteCore {
                 took: now.saturating_duration_since(draft.at),
                 referer: draft.referer,
                 user_agent: draft.user_agent,
+                forwarded_for: draft.forwarded_for,
             });
         }
     }

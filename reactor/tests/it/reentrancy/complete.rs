@@ -18,6 +18,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("driver/", "private"),
     ("simulation/", "a world that the test moves: simulation.rs"),
     ("service/", "what a reactor's functions make: service.rs"),
+    ("root_folder.rs", "values: they reach no reactor"),
     ("slab.rs", "private"),
     ("sockets/options.rs", "values: they reach no reactor"),
     ("udp/options.rs", "values: they reach no reactor"),
