@@ -108,6 +108,7 @@ impl<P: Protocol> ClientService<P> {
             endpoint: Box::new(endpoint),
             build: Cell::new(Some(build)),
             policy: Cell::new(Some(Box::new(Backoff::new(seed)))),
+            failed_attempt: Cell::new(None),
             prepare: Cell::new(None),
             state: Cell::new(ServiceState::Stopped),
             events: RefCell::default(),
@@ -130,6 +131,17 @@ impl<P: Protocol> ClientService<P> {
     /// panic in it counts as 60 s.
     pub fn retry_policy(self, policy: impl RetryPolicy + 'static) -> Self {
         let replaced = self.service().policy.replace(Some(Box::new(policy)));
+        drop(replaced);
+        self
+    }
+
+    /// Has `hook` called when an attempt has failed and another will be made: with what it has
+    /// failed with, and how long the service waits now. For logs, or to look elsewhere and
+    /// [`stop`](Self::stop). Not called for the loss of a connection that was ready: that is
+    /// told to the protocol.
+    pub fn on_failed_attempt(self, hook: impl FnMut(&Failure, Duration) + 'static) -> Self {
+        let hook: FailedAttempt = Box::new(hook);
+        let replaced = self.service().failed_attempt.replace(Some(hook));
         drop(replaced);
         self
     }
@@ -294,6 +306,7 @@ impl<P: Protocol> Drop for Owner<P> {
 }
 
 type Build<P> = Box<dyn FnMut(&Address) -> Option<P>>;
+type FailedAttempt = Box<dyn FnMut(&Failure, Duration)>;
 type Prepare<P> = Box<dyn FnMut(&Transport<P>) -> Deferred<()>>;
 
 /// How long to wait if the policy panics: as long as Twisted's waits at most.
@@ -307,6 +320,7 @@ struct Service<P: Protocol> {
     // User code, each taken out while it runs.
     build: Cell<Option<Build<P>>>,
     policy: Cell<Option<Box<dyn RetryPolicy>>>,
+    failed_attempt: Cell<Option<FailedAttempt>>,
     prepare: Cell<Option<Prepare<P>>>,
     state: Cell<ServiceState>,
     /// What has happened and is not dealt with yet.
@@ -592,6 +606,18 @@ impl<P: Protocol> Service<P> {
         });
         let retry = core.call_at(core.later(delay), Call { run, origin });
         self.retry.set(Some(retry));
+        self.tell_of_failed_attempt(delay);
+    }
+
+    fn tell_of_failed_attempt(&self, delay: Duration) {
+        let failure = self.last_failure.borrow().clone();
+        // Detach, then call.
+        if let (Some(failure), Some(mut hook)) = (failure, self.failed_attempt.take()) {
+            let _ = panics::catch_of(self.origin, || hook(&failure, delay));
+            // Unless it has set another one.
+            let another = self.failed_attempt.take();
+            self.failed_attempt.set(Some(another.unwrap_or(hook)));
+        }
     }
 
     fn tell_connected(&self) {

@@ -661,3 +661,58 @@ fn the_end_is_noticed_though_the_connection_was_handed_on() {
     assert_eq!(successor.lines().len(), 2);
     world.check_state(ServiceState::Waiting);
 }
+
+/// Notes what it is told.
+fn noting_failures(log: &Log) -> impl FnOnce(ClientService<End>) -> ClientService<End> {
+    let log = log.clone();
+    move |service| {
+        service.on_failed_attempt(move |failure, delay| log.add(format!("{failure}, {delay:?}")))
+    }
+}
+
+#[test]
+fn each_failed_attempt_is_told_with_the_wait_that_follows() {
+    let failures = Log::default();
+    let world = World::new().with(noting_failures(&failures)).started();
+    world.fail();
+    failures.check(["nobody there, 1s"]);
+    world.next_attempt();
+    world.fail();
+    failures.check(["nobody there, 1s", "nobody there, 2s"]);
+    world.next_attempt();
+    world.connect();
+    // The protocol hears of this one.
+    world.lose();
+    world.check_state(ServiceState::Waiting);
+    assert_eq!(failures.lines().len(), 2);
+}
+
+#[test]
+fn an_attempt_that_the_stop_ends_is_not_told_as_a_failure() {
+    let failures = Log::default();
+    let world = World::new().with(noting_failures(&failures)).started();
+    drop(world.service.stop());
+    world.settle();
+    world.check_state(ServiceState::Stopped);
+    failures.check([]);
+}
+
+#[test]
+fn whoever_is_told_of_a_failed_attempt_may_stop_the_service_and_may_panic() {
+    let (_count, _silence) = count_unhandled();
+    let place: Rc<RefCell<Option<ClientService<End>>>> = Rc::default();
+    let service = Rc::clone(&place);
+    let world = World::new().with(move |world| {
+        world.on_failed_attempt(move |_, _| {
+            let stopped = service.take().expect("it is put there below").stop();
+            drop(stopped);
+            panic!("after that");
+        })
+    });
+    place.replace(Some(world.service.clone()));
+    world.service.start();
+    world.fail();
+    world.check_state(ServiceState::Stopped);
+    world.settle();
+    assert_eq!(world.fake.begun.get(), 1, "there is no other attempt");
+}
