@@ -10,12 +10,15 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::io::{Read, Write};
+use std::env;
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use torsade_reactor::{Address, Protocol, Reactor, Transport, testing};
 
 struct Counting;
@@ -182,36 +185,88 @@ impl Protocol for Idle {
     fn data_received(&mut self, _: &Transport<Self>, _: &[u8]) {}
 }
 
+/// How many idle connections to hold: as many as this says, else [`CONNECTIONS`].
+const CONNECTIONS_WANTED: &str = "TORSADE_TEST_IDLE_CONNECTIONS";
+const CONNECTIONS: usize = 2_000;
+
+/// Set in a second process of this binary: where to connect, and how often.
+const CONNECTS: &str = "TORSADE_TEST_CONNECTS";
+
+/// As many descriptors as the system lets this process have.
+fn raise_the_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).expect("up to the maximum, anybody may");
+}
+
+/// The program of the next test. As a test of this process there is nothing to do.
+#[test]
+fn a_second_process_holds_connections_until_its_input_ends() {
+    let Ok(asked) = env::var(CONNECTS) else {
+        return;
+    };
+    raise_the_limit();
+    let (address, count) = asked.split_once(' ').expect("an address and a number");
+    let count: usize = count.parse().expect("a number");
+    let connections: Vec<_> = (0..count)
+        .map(|_| TcpStream::connect(address).expect("it listens"))
+        .collect();
+    // Until its parent has seen enough, or is gone.
+    let read = io::stdin().read_to_end(&mut Vec::new());
+    read.expect("it is a pipe");
+    drop(connections);
+}
+
 #[test]
 fn an_idle_connection_holds_at_most_512_bytes_and_wakes_nobody() {
-    const CONNECTIONS: usize = 400;
+    raise_the_limit();
+    let count = env::var(CONNECTIONS_WANTED).map_or(CONNECTIONS, |text| {
+        text.parse().expect("it is a number of connections")
+    });
     let reactor = Reactor::new().expect("there are descriptors left");
+    let (accepted, counter) = counter();
+    let accepting = counter();
     let port = reactor
-        .listen_tcp("127.0.0.1:0", |_: &Address| Idle)
+        .listen_tcp("127.0.0.1:0", move |_: &Address| {
+            accepting.set(accepting.get() + 1);
+            Idle
+        })
         .expect("loopback can listen");
-    let Address::Tcp(address) = port.address() else {
-        unreachable!("it is TCP");
-    };
-    let connect = |count: usize| {
-        let clients: Vec<_> = (0..count)
-            .map(|_| TcpStream::connect(address).expect("it listens"))
-            .collect();
-        let expected = reactor.dump().sources.len() + count;
-        while reactor.dump().sources.len() < expected {
+    let accept = |count: usize| {
+        let peers = Command::new(env::current_exe().expect("a running program has a path"))
+            .env(CONNECTS, format!("{} {count}", port.address()))
+            .args([
+                "--exact",
+                "a_second_process_holds_connections_until_its_input_ends",
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("it runs already");
+        let expected = accepted.get() + count;
+        while accepted.get() < expected {
             reactor
                 .turn(Some(Duration::from_secs(10)))
                 .expect("the loop can wait");
         }
-        clients
+        peers
     };
-    let first = connect(1);
+    let first = accept(1);
     let before = HELD.get();
-    let clients = connect(CONNECTIONS);
+    let peers = accept(count);
     turn(&reactor);
-    let bytes = HELD.get() - before - clients.capacity() * size_of::<TcpStream>();
-    let each = bytes / CONNECTIONS;
+    let each = (HELD.get() - before) / count;
     assert!(each <= 512, "{each} bytes each");
+    let turns = reactor.statistics().events;
     turn(&reactor);
+    assert_eq!(reactor.statistics().events, turns, "somebody was woken");
     assert_eq!(reactor.next_deadline(), None, "somebody wants a turn");
-    drop((first, clients));
+    if env::var_os(CONNECTIONS_WANTED).is_some() {
+        let said = writeln!(io::stderr(), "{count} connections, {each} bytes each");
+        said.expect("somebody reads");
+    }
+    for mut peers in [first, peers] {
+        drop(peers.stdin.take());
+        assert!(peers.wait().expect("it is ours").success());
+    }
 }

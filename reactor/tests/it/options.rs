@@ -1,9 +1,17 @@
 //! Options of sockets: set on one connection, or inherited from a port.
 
-use std::io;
+use std::cell::Cell;
+use std::io::{self, Write};
+use std::net::{TcpListener, TcpStream};
+use std::rc::Rc;
 use std::time::Duration;
 
-use torsade_reactor::{KeepAlive, SocketOption};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, socket_with};
+use torsade_reactor::{
+    Address, KeepAlive, ListenError, ListenOptions, Port, Reactor, SocketOption, TcpClientEndpoint,
+    TcpServerEndpoint,
+};
 
 use crate::common::{End, Log, connect, reactor, run_while};
 
@@ -96,4 +104,130 @@ fn reset_on_close_makes_every_end_a_reset() {
         lines[2..],
         ["client lost: Done", "server lost: ConnectionReset"]
     );
+}
+
+/// A port on `address` that refuses every connection, unless the address is in use.
+fn listen(reactor: &Reactor, address: &str, options: &ListenOptions) -> Result<Port, ()> {
+    let endpoint = TcpServerEndpoint::new(address).options(options.clone());
+    let listening = reactor.listen(&endpoint, |_: &Address| None::<End>);
+    let listening = reactor.run_until(listening);
+    listening.map_err(|failure| {
+        let refused = failure.downcast_ref::<ListenError>();
+        let in_use = matches!(refused, Some(ListenError::InUse { .. }));
+        assert!(in_use, "{failure}");
+    })
+}
+
+fn number(port: &Port) -> u16 {
+    let Address::Tcp(address) = port.address() else {
+        unreachable!("it is TCP");
+    };
+    address.port()
+}
+
+#[test]
+fn several_ports_share_an_address_if_all_of_them_say_so() {
+    let reactor = reactor();
+    let shared = ListenOptions::new().reuse_port(true);
+    let first = listen(&reactor, "127.0.0.1:0", &shared).unwrap();
+    let same = first.address().to_string();
+    assert!(listen(&reactor, &same, &ListenOptions::new()).is_err());
+    let second = listen(&reactor, &same, &shared).unwrap();
+    assert_eq!(first.address(), second.address());
+    drop((first.stop_listening(), second.stop_listening()));
+    let alone = listen(&reactor, &same, &ListenOptions::new()).unwrap();
+    assert!(listen(&reactor, &same, &shared).is_err());
+    drop(alone.stop_listening());
+}
+
+#[test]
+fn a_port_on_every_ipv6_address_takes_ipv4_unless_it_is_told_not_to() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        let said = writeln!(io::stderr(), "SKIPPED: this machine has no IPv6");
+        return said.expect("somebody reads");
+    }
+    let reactor = reactor();
+    for only_v6 in [false, true] {
+        let options = ListenOptions::new().only_v6(only_v6);
+        let port = listen(&reactor, "[::]:0", &options).expect("this machine has IPv6");
+        let v4 = TcpStream::connect(("127.0.0.1", number(&port)));
+        assert_eq!(v4.is_err(), only_v6, "{v4:?}");
+        assert!(TcpStream::connect(("::1", number(&port))).is_ok());
+        drop(port.stop_listening());
+    }
+}
+
+#[test]
+fn no_more_connections_wait_to_be_accepted_than_the_backlog_says() {
+    const PEERS: usize = 8;
+    let reactor = reactor();
+    for (backlog, at_most) in [(2, PEERS - 1), (1024, PEERS)] {
+        let options = ListenOptions::new().backlog(backlog);
+        let port = listen(&reactor, "127.0.0.1:0", &options).unwrap();
+        let Address::Tcp(address) = port.address() else {
+            unreachable!("it is TCP");
+        };
+        // Nobody accepts: the loop does not turn. On loopback a connection is made at once,
+        // or is still being made.
+        let peers: Vec<_> = (0..PEERS)
+            .map(|_| {
+                let flags = SocketFlags::NONBLOCK;
+                let peer = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None);
+                let peer = peer.unwrap();
+                let begun = net::connect(&peer, &address);
+                assert_eq!(begun, Err(Errno::INPROGRESS));
+                peer
+            })
+            .collect();
+        let made = peers.iter().filter(|peer| net::getpeername(peer).is_ok());
+        let made = made.count();
+        if at_most == PEERS {
+            assert_eq!(made, PEERS);
+        } else {
+            assert!((1..=at_most).contains(&made), "{made} of {PEERS}");
+        }
+        drop(port.stop_listening());
+    }
+}
+
+#[test]
+fn what_a_port_accepts_has_the_options_of_the_port() {
+    let (reactor, log) = (reactor(), Log::default());
+    let options = ListenOptions::new()
+        .option(SocketOption::KeepAlive(Some(KEEP_ALIVE)))
+        .option(SocketOption::NoDelay(false));
+    let endpoint = TcpServerEndpoint::new("127.0.0.1:0").options(options);
+    let (seen, note) = (Rc::new(Cell::new(None)), Log::default());
+    let slot = Rc::clone(&seen);
+    let listening = reactor.listen(&endpoint, move |_: &Address| {
+        let slot = Rc::clone(&slot);
+        End::new("server", &note).on_made(move |transport| {
+            let socket = transport.stream().socket();
+            slot.set(Some((
+                socket.nodelay().unwrap(),
+                socket.keep_alive().unwrap(),
+            )));
+        })
+    });
+    let port = reactor.run_until(listening).unwrap();
+    // And what connects has its own.
+    let slow = SocketOption::NoDelay(false);
+    let endpoint = TcpClientEndpoint::new(port.address()).option(slow);
+    let client = reactor.connect(&endpoint, move |_: &Address| End::new("client", &log));
+    let client = reactor.run_until(client).unwrap();
+    run_while(&reactor, || seen.get().is_none());
+    assert_eq!(seen.get(), Some((false, Some(KEEP_ALIVE))));
+    assert!(!client.stream().socket().nodelay().unwrap());
+    drop(port.stop_listening());
+}
+
+#[test]
+fn a_port_that_stopped_listens_again_on_the_same_number_while_its_connections_go_on() {
+    let (reactor, log) = (reactor(), Log::default());
+    let pair = connect(&reactor, End::new("client", &log), End::new("server", &log));
+    let same = pair.server.host().to_string();
+    let again = listen(&reactor, &same, &ListenOptions::new()).unwrap();
+    assert_eq!(again.address().to_string(), same);
+    assert!(pair.client.is_connected() && pair.server.is_connected());
+    drop(again.stop_listening());
 }
