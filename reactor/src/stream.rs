@@ -65,7 +65,8 @@ pub trait Stream: Any {
     fn lose_write_connection(&self);
 
     /// Delivers no data until `resume_reading`. The peer is slowed down when the
-    /// system's buffers are full.
+    /// system's buffers are full. A connection that the peer resets meanwhile is lost at
+    /// once, and what has come and was not delivered with it.
     fn pause_reading(&self);
 
     /// Delivers data again, not before it returns.

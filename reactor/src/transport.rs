@@ -143,7 +143,8 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     }
 
     /// Delivers no data until [`resume_reading`](Transport::resume_reading). To pause
-    /// twice is to pause.
+    /// twice is to pause. A connection that the peer resets meanwhile is lost at once, and what has
+    /// come and was not delivered with it.
     pub fn pause_reading(&self) {
         self.seat.stream.pause_reading();
     }

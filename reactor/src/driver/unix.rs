@@ -50,10 +50,10 @@ pub(super) fn listen(
             let _locked = lock_folder_of(path);
             bind_to_file(&fd, path, &name)?;
             let file = SocketFile::at(path)?;
-            if let Some(bits) = asked_for.mode {
-                fs::set_permissions(path, fs::Permissions::from_mode(bits))?;
+            if let Err(error) = open_up(&fd, path, asked_for.mode, backlog) {
+                file.remove_locked();
+                return Err(error);
             }
-            net::listen(&fd, backlog)?;
             Some(file)
         }
         _ => {
@@ -67,6 +67,13 @@ pub(super) fn listen(
         address: address.clone(),
         file,
     })
+}
+
+fn open_up(fd: &OwnedFd, path: &Path, mode: Option<u32>, backlog: i32) -> io::Result<()> {
+    if let Some(bits) = mode {
+        fs::set_permissions(path, fs::Permissions::from_mode(bits))?;
+    }
+    Ok(net::listen(fd, backlog)?)
 }
 
 pub(super) fn connect(
@@ -196,6 +203,11 @@ impl SocketFile {
     /// until it is closed, no other file gets its number.
     fn remove(&self) {
         let _locked = lock_folder_of(&self.path);
+        self.remove_locked();
+    }
+
+    /// The same, for who has locked the folder.
+    fn remove_locked(&self) {
         let is_ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode));
         if is_ours && let Err(error) = fs::remove_file(&self.path) {

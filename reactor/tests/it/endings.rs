@@ -289,3 +289,42 @@ fn a_half_close_that_comes_too_late_says_how_the_connection_broke() {
     ];
     assert!(reasons.contains(&reason.as_str()), "{reason}");
 }
+
+#[test]
+fn a_paused_reader_learns_of_a_reset_at_once_and_what_was_unread_is_lost() {
+    let (reactor, log) = (reactor(), Log::default());
+    let end = End::new("server", &log);
+    let received = Rc::clone(&end.received);
+    let (mut peer, transport) = with_plain_peer(&reactor, end);
+    transport.pause_reading();
+    peer.write_all(b"last words").unwrap();
+    reset(peer);
+    turns(&reactor, || log.lines().len() < 2);
+    log.check(["server made", "server lost: ConnectionReset"]);
+    transport.resume_reading();
+    turns(&reactor, || false);
+    assert!(received.borrow().is_empty());
+}
+
+#[test]
+fn what_came_before_a_reset_is_delivered_though_an_answer_can_no_longer_be_sent() {
+    let (reactor, log) = (reactor(), Log::default());
+    let end = End::new("server", &log);
+    let received = Rc::clone(&end.received);
+    let (mut peer, transport) = with_plain_peer(&reactor, end);
+    transport.set_limits(Limits {
+        unsent_high: usize::MAX,
+        ..Limits::default()
+    });
+    // More than the system takes for a peer that reads nothing.
+    transport.write(vec![0; 8 << 20]);
+    for _ in 0..5 {
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+    }
+    assert!(transport.unsent() > 0);
+    peer.write_all(b"request is too large").unwrap();
+    reset(peer);
+    turns(&reactor, || log.lines().len() < 2);
+    log.check(["server made", "server lost: ConnectionReset"]);
+    assert_eq!(*received.borrow(), b"request is too large");
+}

@@ -17,6 +17,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use torsade_reactor::{Address, ConnectError, ListenError, Port, Reactor, Transport, UnixAddress};
 
 use crate::common::{End, Log, connect, reactor, run_while};
+use crate::traced::{log_file, traced};
 
 /// A folder that goes with the test.
 pub(crate) struct Folder(PathBuf);
@@ -418,4 +419,43 @@ fn the_file_has_the_mode_that_was_asked_for() {
     let mode = fs::symlink_metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o606);
     drop(port.stop_listening());
+}
+
+/// Set in a second process of this binary, in which no mode can be set.
+const NO_MODES: &str = "TORSADE_TEST_NO_MODES";
+
+/// The program of the next test. As a test of this process there is nothing to do.
+#[test]
+fn a_second_process_listens_where_no_mode_can_be_set() {
+    if std::env::var_os(NO_MODES).is_none() {
+        return;
+    }
+    let (reactor, folder) = (reactor(), Folder::new());
+    let path = folder.path("socket");
+    let options = torsade_reactor::ListenOptions::new().mode(0o606);
+    let outcome = reactor.listen_unix_with(&path, &options, |_: &Address| None::<End>);
+    assert!(outcome.is_err(), "{outcome:?}");
+    assert!(!path.exists(), "a port that does not listen leaves no file");
+    drop(listen(&reactor, &path).expect("the place is free"));
+}
+
+#[test]
+fn a_port_whose_mode_cannot_be_set_leaves_no_file() {
+    let log = log_file();
+    let refused = ["-e", "trace=/chmod", "-e", "inject=/chmod:error=EPERM"];
+    let Some(mut program) = traced(&refused, &log) else {
+        return;
+    };
+    let output = program
+        .env(NO_MODES, "1")
+        .args([
+            "--exact",
+            "unix::a_second_process_listens_where_no_mode_can_be_set",
+        ])
+        .output()
+        .expect("it is installed");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    let calls = fs::read_to_string(&log).expect("the tracer writes text");
+    assert!(calls.contains("EPERM"), "no mode was refused: {calls}");
 }

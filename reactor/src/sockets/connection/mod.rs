@@ -26,11 +26,11 @@
 
 mod attachments;
 mod sending;
+mod socket;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use torsade_deferred::{Deferred, Trigger, fail, succeed};
@@ -44,12 +44,10 @@ use crate::driver::{Received, StreamSocket};
 use crate::error::{ConnectionLost, NotFlushed};
 use crate::flow::{Limits, Outgoing};
 use crate::panics;
-use crate::reactor::Reactor;
 use crate::slab::Token;
 use crate::sockets::connection::attachments::Attachments;
-use crate::sockets::{KeepAlive, SocketOption, linger};
+use crate::sockets::linger;
 use crate::stream::{FilePart, Receiver, Socket, Stream};
-use crate::unix::PeerCredentials;
 
 /// Reads of one connection in one turn, so that a fast peer starves nobody.
 const READS_PER_TURN: usize = 4;
@@ -112,7 +110,7 @@ struct Flags {
     readable: Cell<bool>,
     /// The system took everything it was given, as far as we know.
     writable: Cell<bool>,
-    /// The peer's end has been announced, or a read may have stopped in front of urgent data:
+    /// The peer's end has been announced, or an error, or a read may have stopped in front of urgent data:
     /// a short read is not the last one.
     wary: Cell<bool>,
     /// The peer's stream has ended.
@@ -369,8 +367,17 @@ impl Connection {
         }
     }
 
+    /// The system takes more.
+    fn send_on(&self) {
+        if !self.flags.writable.replace(true) {
+            self.mark_dirty();
+            self.core.settle();
+        }
+    }
+
     /// Asks what has become of a connection of which the system says that it is broken,
-    /// where no read will find out.
+    /// where no read will find out. Who is paused learns of it at once, and what was unread is
+    /// lost: to wait for a reader would be to keep what its peer has given up, perhaps for ever.
     fn look_for_error(&self) {
         let error = match self.socket.borrow().as_ref() {
             Some(socket) => socket.take_error(),
@@ -505,16 +512,20 @@ impl Connection {
 
 impl Source for Connection {
     fn ready(self: Rc<Self>, readiness: Readiness) {
-        if readiness.hangup || readiness.urgent {
+        if readiness.hangup || readiness.urgent || readiness.broken {
             self.flags.wary.set(true);
         }
-        if readiness.writable && !self.flags.writable.replace(true) {
-            self.mark_dirty();
-            self.core.settle();
+        // Order: what can be sent goes before what has come. But nothing can be sent on a
+        // connection that is broken, and to find that out would lose what came before.
+        if readiness.writable && !readiness.broken {
+            self.send_on();
         }
         if readiness.readable {
             self.flags.readable.set(true);
             self.take_in();
+        }
+        if readiness.writable && readiness.broken {
+            self.send_on();
         }
         if readiness.broken && !self.is_reading() {
             self.look_for_error();
@@ -712,82 +723,6 @@ impl Stream for Connection {
 
     fn socket(&self) -> &dyn Socket {
         self
-    }
-}
-
-impl Socket for Connection {
-    fn peer(&self) -> Address {
-        self.peer.clone()
-    }
-
-    fn host(&self) -> Address {
-        Address::clone(self.local_address())
-    }
-
-    fn reactor(&self) -> Reactor {
-        Reactor::of(&self.core)
-    }
-
-    fn set_nodelay(&self, on: bool) {
-        let outcome = self
-            .socket
-            .borrow()
-            .as_ref()
-            .map(|socket| socket.set_option(&SocketOption::NoDelay(on)));
-        match outcome {
-            Some(Err(error)) if error.kind() != io::ErrorKind::Unsupported => {
-                self.doom(ConnectionLost::Io(error));
-            }
-            _ => {}
-        }
-    }
-
-    fn set_option(&self, option: SocketOption) -> io::Result<()> {
-        self.ask(|socket| socket.set_option(&option))
-    }
-
-    fn nodelay(&self) -> io::Result<bool> {
-        self.ask(|socket| socket.nodelay())
-    }
-
-    fn keep_alive(&self) -> io::Result<Option<KeepAlive>> {
-        self.ask(|socket| socket.keep_alive())
-    }
-
-    fn buffer_sizes(&self) -> io::Result<(usize, usize)> {
-        self.ask(|socket| socket.buffer_sizes())
-    }
-
-    fn peer_credentials(&self) -> io::Result<PeerCredentials> {
-        self.ask(|socket| socket.peer_credentials())
-    }
-
-    fn accept_descriptors(&self, unclaimed_max: usize) -> io::Result<()> {
-        self.ask(|socket| socket.accept_descriptors(unclaimed_max))
-    }
-
-    fn take_descriptor(&self) -> Option<OwnedFd> {
-        self.socket.borrow().as_ref()?.take_descriptor()
-    }
-
-    fn send_descriptor(&self, fd: OwnedFd) -> Result<(), OwnedFd> {
-        let can_be_sent = match self.socket.borrow().as_ref() {
-            Some(socket) => socket.takes_descriptors(),
-            None => false,
-        };
-        if !can_be_sent || self.ending.get() != Ending::Open || self.flags.write_ending.get() {
-            return Err(fd);
-        }
-        let buffered = self.outgoing.borrow().len();
-        let mut rarities = self.rarities.borrow_mut();
-        let attachments = &mut rarities.get_or_insert_default().attachments;
-        attachments.push_descriptor(buffered, fd)?;
-        self.flags.attached.set(true);
-        Ok(())
-    }
-
-    fn duplicate(&self) -> io::Result<OwnedFd> {
-        self.ask(|socket| socket.duplicate())
     }
 }
 
