@@ -5,6 +5,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use torsade_deferred::Failure;
 
+use super::multipart::MultipartError;
+
 /// What is wrong with a message from a peer, and which rule says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -240,6 +242,9 @@ impl StatusError {
         }
         if let Some(bad) = failure.downcast_ref::<BadMessage>() {
             return bad.status();
+        }
+        if failure.check::<MultipartError>() {
+            return StatusCode::BAD_REQUEST;
         }
         match failure.downcast_ref::<BodyError>() {
             Some(BodyError::Malformed(bad)) => bad.status(),

@@ -58,6 +58,7 @@ mod routes;
 mod server;
 mod static_files;
 mod upgrade;
+mod uploads;
 mod values;
 
 pub use ::http::{
@@ -79,3 +80,4 @@ pub use self::routes::{Routes, wrap};
 pub use self::server::{Access, Server, ServerConnection, Site, serve};
 pub use self::static_files::StaticFiles;
 pub use self::upgrade::{Upgraded, accept_connect, switch_protocols};
+pub use self::uploads::{FormPiece, FormStream, Upload, UploadLimits, UploadedFile};

@@ -9,6 +9,7 @@ mod server;
 mod simulated;
 mod sites;
 mod static_files;
+mod uploads;
 
 use std::rc::Rc;
 use std::time::Duration;
