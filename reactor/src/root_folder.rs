@@ -1,6 +1,6 @@
 //! A folder, and what is in it: nothing outside.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -93,6 +93,16 @@ impl RootFolder {
     /// What the system says. [`NotFound`](io::ErrorKind::NotFound) also for a path that is not
     /// relative, goes up or leads out, and for what is no file.
     pub fn open(&self, relative: &Path) -> io::Result<File> {
+        let (file, _) = self.open_with_metadata(relative)?;
+        Ok(file)
+    }
+
+    /// As [`open`](Self::open), with what the system says of it, which had to be asked anyway.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open).
+    pub fn open_with_metadata(&self, relative: &Path) -> io::Result<(File, Metadata)> {
         let below = |component| matches!(component, Component::Normal(_));
         if !relative.components().all(below) {
             return Err(not_found());
@@ -101,9 +111,9 @@ impl RootFolder {
             FollowLinks::Anywhere => open_path(&self.path.join(relative), OFlags::empty()),
             links => open_below(&self.path, relative, links),
         }?;
-        let kind = file.metadata()?.file_type();
-        if kind.is_file() || kind.is_dir() {
-            Ok(file)
+        let metadata = file.metadata()?;
+        if metadata.is_file() || metadata.is_dir() {
+            Ok((file, metadata))
         } else {
             Err(not_found())
         }
@@ -141,7 +151,7 @@ impl RootFolder {
         let found = rustix::fs::statat(folder, &*name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
         let (is_folder, length, modified) = match FileType::from_raw_mode(found.st_mode) {
             FileType::Symlink => {
-                let target = self.open(&relative.join(&name)).ok()?.metadata().ok()?;
+                let (_, target) = self.open_with_metadata(&relative.join(&name)).ok()?;
                 (target.is_dir(), target.len(), target.modified().ok())
             }
             kind @ (FileType::RegularFile | FileType::Directory) => {

@@ -1,6 +1,6 @@
 //! Where files are found: what blocks, and may be done on a thread.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;
 use std::time::SystemTime;
@@ -98,8 +98,8 @@ impl Shelf {
             self.precompressed && media_types::is_compressible(media_types::media_type(&name));
         if varies && takes_gzip {
             let packed = relative.with_file_name(format!("{name}.gz"));
-            let opened = self.root.open(&packed);
-            if let Ok(Found::File(found)) = opened.and_then(|file| found(file, name.clone())) {
+            let opened = self.root.open_with_metadata(&packed);
+            if let Ok(Found::File(found)) = opened.map(|opened| found(opened, name.clone())) {
                 return Ok(Found::File(FoundFile {
                     is_gzip: true,
                     varies,
@@ -107,7 +107,7 @@ impl Shelf {
                 }));
             }
         }
-        let found = found(self.root.open(relative)?, name)?;
+        let found = found(self.root.open_with_metadata(relative)?, name);
         Ok(match found {
             Found::File(file) => Found::File(FoundFile { varies, ..file }),
             other => other,
@@ -115,19 +115,18 @@ impl Shelf {
     }
 }
 
-fn found(file: File, name: String) -> io::Result<Found> {
-    let metadata = file.metadata()?;
+fn found((file, metadata): (File, Metadata), name: String) -> Found {
     if metadata.is_dir() {
-        return Ok(Found::Folder);
+        return Found::Folder;
     }
-    Ok(Found::File(FoundFile {
+    Found::File(FoundFile {
         file,
         name,
         length: metadata.len(),
         modified: metadata.modified().ok(),
         is_gzip: false,
         varies: false,
-    }))
+    })
 }
 
 /// What says that there is no such file, in one way or another.
