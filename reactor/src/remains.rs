@@ -17,12 +17,13 @@ use crate::timers::Timers;
 impl Core {
     /// The machine has crashed: what it drove is taken out without a word. Nothing of it is
     /// called any more, also not in the turn at hand.
-    pub(crate) fn perish(&self) -> Remains {
+    pub(crate) fn perish(self: &Rc<Self>) -> Remains {
         let sources = mem::replace(&mut *self.sources.borrow_mut(), Slab::new());
         for (_, registered) in sources.iter() {
             registered.source.halt();
         }
         Remains {
+            core: Rc::clone(self),
             timers: [&self.timers, &self.boot_timers].map(|timers| timers.replace(Timers::new())),
             soon: mem::replace(&mut *self.soon.borrow_mut(), Calls::new()),
             starting: self.when_running.take(),
@@ -36,6 +37,8 @@ impl Core {
 
 /// What a reactor drove when its machine crashed. To drop it is to drop user code.
 pub(crate) struct Remains {
+    /// Its hooks are still in it: nothing runs them any more. They go with the rest.
+    core: Rc<Core>,
     timers: [Timers<Call>; 2],
     soon: Calls<Call>,
     starting: Vec<Call>,
@@ -60,5 +63,7 @@ impl Drop for Remains {
             mem::take(&mut self.layers),
         );
         let _ = panics::catch(|| drop(rest));
+        // Who was dropped may have begun something new: a service, its next attempt.
+        let _ = panics::catch(|| self.core.wind_up());
     }
 }

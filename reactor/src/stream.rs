@@ -348,6 +348,10 @@ pub trait Receiver {
     /// nothing: a protocol hears of it in `connection_lost`.
     fn about_to_be_lost(self: Rc<Self>) {}
 
+    /// The simulated machine has crashed, and its simulation ends: lets go of whoever receives above,
+    /// and calls nobody. A protocol may keep its own transport, and so itself.
+    fn vanish(self: Rc<Self>) {}
+
     /// The end.
     fn connection_lost(self: Rc<Self>, reason: ConnectionLost);
 }

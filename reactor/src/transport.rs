@@ -532,6 +532,10 @@ impl<P: Protocol> Receiver for Seat<P, dyn Stream> {
         Transport { seat: self }.write_resumed(P::write_resumed);
     }
 
+    fn vanish(self: Rc<Self>) {
+        Transport { seat: self }.leave(|_| {});
+    }
+
     fn connection_lost(self: Rc<Self>, reason: ConnectionLost) {
         Transport { seat: self }.leave(|protocol| protocol.connection_lost(reason));
     }

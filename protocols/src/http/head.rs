@@ -126,6 +126,8 @@ impl RequestHead {
         let mut fields = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; HEADERS_MAX];
         let allowed = limits.headers.min(HEADERS_MAX);
         let mut parsed = httparse::Request::new(&mut []);
+        // What lies beyond the limit is not looked at, in whatever pieces it comes.
+        let data = &data[..data.len().min(limits.head + 1)];
         let outcome = parsed.parse_with_uninit_headers(data, &mut fields[..allowed]);
         let length = match outcome {
             Ok(httparse::Status::Complete(length)) if length <= limits.head => length,
@@ -134,7 +136,10 @@ impl RequestHead {
                 return Ok(None);
             }
             Ok(_) => return Err(too_long(data, limits)),
-            Err(error) => return Err(judged(error, data, allowed)),
+            Err(error) => {
+                check_unfinished_target(data, limits)?;
+                return Err(judged(error, data, allowed));
+            }
         };
         let (Some(method), Some(target), Some(minor)) =
             (parsed.method, parsed.path, parsed.version)

@@ -214,6 +214,16 @@ impl<H: LineReceiver> Protocol for Lines<H> {
     }
 }
 
+/// A line receiver may keep its own transport, and so itself: where no end has come (the machine has
+/// crashed), it is let go here.
+impl<H: LineReceiver> Drop for Lines<H> {
+    fn drop(&mut self) {
+        if let Stage::Connected(delivery) = &self.stage {
+            delivery.transport.leave(|_| {});
+        }
+    }
+}
+
 impl<H: LineReceiver> fmt::Debug for Lines<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.stage {

@@ -224,6 +224,12 @@ impl<P: Policy> Receiver for PolicyStream<P> {
         }
     }
 
+    fn vanish(self: Rc<Self>) {
+        if let Some(receiver) = self.receiver() {
+            receiver.vanish();
+        }
+    }
+
     fn about_to_be_lost(self: Rc<Self>) {
         if let Some(receiver) = self.receiver() {
             receiver.about_to_be_lost();

@@ -122,6 +122,12 @@ impl Receiver for Watch {
         Rc::clone(&self.receiver).write_resumed();
     }
 
+    fn vanish(self: Rc<Self>) {
+        let gone = self.gone.take();
+        drop(gone);
+        Rc::clone(&self.receiver).vanish();
+    }
+
     fn about_to_be_lost(self: Rc<Self>) {
         Rc::clone(&self.receiver).about_to_be_lost();
     }

@@ -408,7 +408,11 @@ impl World {
         let machines = self.machines.take();
         for machine in &machines {
             drop(machine.program.take());
-            drop(machine.life.take());
+            // A program may keep its reactor from inside of it, in a factory or a timer: the
+            // drop of this handle alone would end nothing.
+            if let Some(life) = machine.life.take() {
+                life.reactor.core().wind_up();
+            }
         }
         let _silence = unhandled::set_hook(|_| {});
         drop(self.graveyard.take());

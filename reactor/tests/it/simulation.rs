@@ -11,7 +11,9 @@ use torsade_deferred::Failure;
 use torsade_reactor::testing::{
     Chunking, Fault, FaultKind, FaultRates, Host, Latency, Link, Simulation, Swarm, Trace,
 };
-use torsade_reactor::{Address, ConnectError, ConnectionLost, Protocol, Reactor, Transport};
+use torsade_reactor::{
+    Address, ConnectError, ConnectionLost, Phase, Place, Protocol, Reactor, Transport,
+};
 
 use crate::common::{End, Log};
 
@@ -731,4 +733,53 @@ fn the_calendar_begins_with_the_year_2000_and_shows_what_has_passed() {
     assert_eq!(calendar(), 946_684_800);
     simulation.run_for(Duration::from_secs(86_400));
     assert_eq!(calendar(), 946_684_800 + 86_400);
+}
+
+/// Keeps its reactor, and so itself, from everywhere where a program may keep something.
+fn keep_everywhere(reactor: &Reactor, token: &Rc<()>) {
+    struct Sitting(
+        #[expect(dead_code, reason = "it is kept, and that is all")] (Reactor, Rc<()>),
+        Option<Transport<Self>>,
+    );
+    impl Protocol for Sitting {
+        fn connection_made(&mut self, transport: &Transport<Self>) {
+            self.1 = Some(transport.clone());
+        }
+
+        fn data_received(&mut self, _: &Transport<Self>, _: &[u8]) {}
+    }
+    let kept = || (reactor.clone(), Rc::clone(token));
+    let for_factory = kept();
+    let port = reactor.listen_tcp(":1", move |_: &Address| Sitting(for_factory.clone(), None));
+    port.expect("the port is free");
+    let for_timer = kept();
+    reactor.call_later(Duration::from_secs(1_000_000), move || drop(for_timer));
+    let for_stop = kept();
+    reactor.on_shutdown(Phase::Before, move || drop(for_stop));
+    let for_turns = kept();
+    reactor.add_hook(Place::Prepare, move || {
+        let _ = &for_turns;
+    });
+    let sitting = Sitting(kept(), None);
+    let connecting = reactor.connect_tcp("127.0.0.1:1", move |_: &Address| sitting);
+    drop(connecting.map(drop).add_errback(|_| ()));
+}
+
+#[test]
+fn a_simulation_that_goes_lets_go_of_everything_that_its_programs_kept() {
+    for crash in [false, true] {
+        let token = Rc::new(());
+        let simulation = Simulation::new(1);
+        let host = simulation.host("host");
+        let for_program = Rc::clone(&token);
+        host.start(move |reactor| keep_everywhere(reactor, &for_program));
+        simulation.run_for(Duration::from_secs(5));
+        if crash {
+            host.crash();
+            simulation.run_for(Duration::from_secs(5));
+        }
+        assert!(Rc::strong_count(&token) > 1);
+        drop((host, simulation));
+        assert_eq!(Rc::strong_count(&token), 1, "crash: {crash}");
+    }
 }

@@ -66,14 +66,15 @@ impl Client {
     }
 
     fn start(self: &Rc<Self>, reactor: &Reactor) {
-        let client = Rc::clone(self);
+        // What the client keeps must not keep the client.
+        let weak = Rc::downgrade(self);
         let conversation = move |_: &Address| {
             let conversation = Conversation {
-                client: Rc::clone(&client),
+                client: weak.upgrade()?,
                 asked: Asked::Nothing,
                 patience: None,
             };
-            Lines::new(conversation).delimiter(Delimiter::LineFeed)
+            Some(Lines::new(conversation).delimiter(Delimiter::LineFeed))
         };
         let service =
             ClientService::new(reactor, TcpClientEndpoint::new("primary:1"), conversation)

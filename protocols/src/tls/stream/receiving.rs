@@ -129,6 +129,13 @@ impl Receiver for TlsStream {
         self.mind_the_marks();
     }
 
+    fn vanish(self: Rc<Self>) {
+        let receiver = self.receiver.take();
+        if let Some(receiver) = receiver {
+            receiver.vanish();
+        }
+    }
+
     fn about_to_be_lost(self: Rc<Self>) {
         // What is above may be TLS, too.
         self.tell(|receiver| receiver.about_to_be_lost());

@@ -564,8 +564,10 @@ impl Source for Connection {
 
     fn vanish(self: Rc<Self>) {
         self.ending.set(Ending::Lost);
-        let receiver = self.receiver.take();
-        drop((self.socket.take(), receiver));
+        if let Some(receiver) = self.receiver.take() {
+            receiver.vanish();
+        }
+        drop(self.socket.take());
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
