@@ -226,6 +226,12 @@ pub trait Socket {
     /// nothing, where that means nothing.
     fn set_nodelay(&self, on: bool);
 
+    /// Whether [`Reactor::run_until_idle`](crate::Reactor::run_until_idle) goes on for this
+    /// connection: not, if it is in the background. Nothing, where there is no connection.
+    fn set_background(&self, on: bool) {
+        let _ = on;
+    }
+
     /// Sets an option.
     ///
     /// # Errors

@@ -208,6 +208,13 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         self.seat.stream.socket().set_nodelay(on);
     }
 
+    /// Whether [`Reactor::run_until_idle`](crate::Reactor::run_until_idle) goes on for this
+    /// connection: not, if it is in the background, as one that only waits in a pool. To say so
+    /// twice is to say it once. libuv's `unref`.
+    pub fn set_background(&self, on: bool) {
+        self.seat.stream.socket().set_background(on);
+    }
+
     /// Sets an option of the socket below.
     ///
     /// # Errors

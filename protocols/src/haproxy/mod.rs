@@ -425,6 +425,10 @@ impl Socket for ProxiedStream {
         self.below.socket().set_nodelay(on);
     }
 
+    fn set_background(&self, on: bool) {
+        self.below.socket().set_background(on);
+    }
+
     fn set_option(&self, option: SocketOption) -> io::Result<()> {
         self.below.socket().set_option(option)
     }

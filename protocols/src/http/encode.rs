@@ -160,22 +160,25 @@ pub(super) fn write_number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// Writes the head of a request.
-///
-/// `target` is what stands in the first line; `host` the value of `Host`, unless `headers` has one.
-#[expect(dead_code, reason = "the client's half, which comes next")]
-pub(super) fn write_request(
-    out: &mut Vec<u8>,
-    method: &Method,
-    target: &str,
-    host: &str,
-    headers: &HeaderMap,
-    framing: Framing,
-) {
+/// Writes the first line of a request. `target` is in whatever form is right.
+pub(super) fn write_request_line(out: &mut Vec<u8>, method: &Method, target: &str) {
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
+}
+
+/// Writes the fields of a request; the empty line behind them is for the caller, who may have more.
+///
+/// `host` is the value of `Host`, unless `headers` has one. What says where the body ends is decided
+/// by `framing` alone.
+pub(super) fn write_request_fields(
+    out: &mut Vec<u8>,
+    method: &Method,
+    host: &str,
+    headers: &HeaderMap,
+    framing: Framing,
+) {
     // RFC 9110 §7.2: first.
     match headers.get(header::HOST) {
         Some(host) => write_field(out, "host", host.as_bytes()),
@@ -199,5 +202,4 @@ pub(super) fn write_request(
             }
         }
     }
-    out.extend_from_slice(b"\r\n");
 }

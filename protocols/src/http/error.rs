@@ -48,6 +48,9 @@ pub enum BadMessage {
     /// An expectation other than `100-continue`.
     #[error("an expectation other than 100-continue (RFC 9110 §10.1.1)")]
     Expectation,
+    /// A response with 101, to a request that did not ask for it.
+    #[error("a switch of protocols that nobody asked for (RFC 9110 §15.2.2)")]
+    UnaskedSwitch,
     /// The size of a chunk is no number, or what follows it is malformed.
     #[error("a chunk is malformed (RFC 9112 §7.1)")]
     Chunk,

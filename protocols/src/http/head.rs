@@ -267,7 +267,6 @@ impl RequestHead {
 
 /// The head of a response.
 #[derive(Debug)]
-#[allow(dead_code, reason = "the client's half, which comes next")]
 pub(super) struct ResponseHead {
     /// The status.
     pub(super) status: StatusCode,
@@ -278,7 +277,6 @@ pub(super) struct ResponseHead {
     facts: Facts,
 }
 
-#[allow(dead_code, reason = "the client's half, which comes next")]
 impl ResponseHead {
     /// The head at the beginning of `data`, with its length; `None` if it is not complete.
     pub(super) fn parse(
@@ -306,13 +304,12 @@ impl ResponseHead {
         check_line_ends(text, false, &[])?;
         let status = StatusCode::from_u16(code).or(Err(BadMessage::NotHttp))?;
         let mut facts = Facts::NONE;
-        let mut spans = Vec::with_capacity(parsed.headers.len());
+        let kept = Bytes::copy_from_slice(text);
+        let mut headers = HeaderMap::with_capacity(parsed.headers.len());
         for field in parsed.headers.iter() {
             facts.note(field.name, field.value)?;
-            spans.push((
-                Span::of(field.name.as_bytes(), text),
-                Span::of(field.value, text),
-            ));
+            let name = Span::of(field.name.as_bytes(), text);
+            append(&mut headers, &kept, name, Span::of(field.value, text));
         }
         if facts.length.is_some() && (facts.chunked || facts.strange_coding) {
             return Err(BadMessage::TwoLengths);
@@ -320,7 +317,7 @@ impl ResponseHead {
         let head = Self {
             status,
             is_1_0: minor == 0,
-            headers: header_map(text, &spans),
+            headers,
             facts,
         };
         Ok(Some((head, length)))
@@ -473,16 +470,20 @@ fn header_map(text: &[u8], fields: &[(Span, Span)]) -> HeaderMap {
     let text = Bytes::copy_from_slice(text);
     let mut headers = HeaderMap::with_capacity(fields.len());
     for (name, value) in fields {
-        let name = HeaderName::from_bytes(&text[name.range()]);
-        let value = HeaderValue::from_maybe_shared(text.slice(value.range()));
-        // The parser has passed both, by the same rules.
-        if let (Ok(name), Ok(value)) = (name, value) {
-            headers.append(name, value);
-        } else {
-            debug_assert!(false, "a field that was parsed is a field");
-        }
+        append(&mut headers, &text, *name, *value);
     }
     headers
+}
+
+fn append(headers: &mut HeaderMap, text: &Bytes, name: Span, value: Span) {
+    let name = HeaderName::from_bytes(&text[name.range()]);
+    let value = HeaderValue::from_maybe_shared(text.slice(value.range()));
+    // The parser has passed both, by the same rules.
+    if let (Ok(name), Ok(value)) = (name, value) {
+        headers.append(name, value);
+    } else {
+        debug_assert!(false, "a field that was parsed is a field");
+    }
 }
 
 /// What `httparse` did not like.

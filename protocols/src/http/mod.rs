@@ -22,13 +22,14 @@
 //! # Files
 //!
 //! Pure, bytes in and values out: `head.rs` (the first line, the fields, and what RFC 9112 demands of
-//! them), `chunked.rs`, `reader.rs`, `encode.rs`. `pipe.rs` carries a body from who has it to who wants
-//! it; `body.rs` is its face. `server/` is the rim.
+//! them), `chunked.rs`, `reader.rs`, `response_reader.rs`, `encode.rs`. `pipe.rs` carries a body
+//! from who has it to who wants it; `body.rs` is its face. `server/` and `client/` are the rims.
 
 pub mod access_log;
 mod body;
 pub mod cache_store;
 mod chunked;
+mod client;
 pub mod coding;
 mod compression;
 pub mod conditional;
@@ -53,6 +54,7 @@ mod reader;
 mod recycled;
 mod request;
 mod response;
+mod response_reader;
 pub mod router;
 mod routes;
 mod server;
@@ -67,6 +69,10 @@ pub use ::http::{
 pub use bytes::Bytes;
 
 pub use self::body::{Body, BodySender};
+pub use self::client::{
+    BadUrl, Client, ClientError, ClientErrorKind, ClientLimits, ClientRequest, Origin, PoolCounts,
+    Proxies, Proxy, RedirectedTo, Redirects, Stage, ToUrl,
+};
 pub use self::compression::{Compression, compress};
 pub use self::error::{BadMessage, BodyClosed, BodyError, StatusError};
 pub use self::limits::{HEADERS_MAX, MessageLimits, ServerLimits};

@@ -173,6 +173,18 @@ fn a_run_waits_for_connections_and_for_work_on_threads() {
 }
 
 #[test]
+fn connections_in_the_background_do_not_keep_the_loop() {
+    let (reactor, log) = (reactor(), Log::default());
+    let pair = connect(&reactor, End::new("client", &log), End::new("server", &log));
+    pair.client.set_background(true);
+    pair.server.set_background(true);
+    check_idle(&reactor);
+    pair.server.set_background(false);
+    let server = pair.server.clone();
+    check_waits(&reactor, move || server.lose_connection());
+}
+
+#[test]
 fn hooks_and_deferreds_do_not_keep_the_loop() {
     let reactor = reactor();
     reactor.add_hook(Place::Idle, || ());

@@ -1,6 +1,6 @@
 //! TLS: what every stream promises, and what only TLS does.
 
-mod authority;
+pub mod authority;
 mod certificates;
 mod contract;
 mod endings;

@@ -139,6 +139,8 @@ struct Flags {
     /// no more. So it is for accepted connections, and not for those made from here: two
     /// ends that both stop reading while they write would wait for each other for ever.
     throttles: Cell<bool>,
+    /// The loop may come to its end though this is there.
+    background: Cell<bool>,
     /// In the reactor's list of connections to settle.
     dirty: Cell<bool>,
     /// In the reactor's list of sources with something left to do.
@@ -560,6 +562,10 @@ impl Source for Connection {
 
     fn halt(&self) {
         self.ending.set(Ending::Lost);
+    }
+
+    fn is_background(&self) -> bool {
+        self.flags.background.get()
     }
 
     fn vanish(self: Rc<Self>) {

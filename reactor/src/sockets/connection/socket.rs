@@ -38,6 +38,10 @@ impl Socket for Connection {
         }
     }
 
+    fn set_background(&self, on: bool) {
+        self.flags.background.set(on);
+    }
+
     fn set_option(&self, option: SocketOption) -> io::Result<()> {
         self.ask(|socket| socket.set_option(&option))
     }

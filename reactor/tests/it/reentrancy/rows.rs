@@ -1268,6 +1268,11 @@ pub(super) const ROWS: &[Row] = &[
         ["()", "()", "()"],
     ),
     row(
+        "Transport::set_background",
+        Act::Transport(|_, transport| say(transport.set_background(false))),
+        ["()", "()", "()"],
+    ),
+    row(
         "Transport::peer",
         Act::Transport(|_, transport| say(transport.peer().port().is_some())),
         ["true", "true", "true"],

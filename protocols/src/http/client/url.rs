@@ -1,0 +1,365 @@
+//! Where a request goes: URLs, their origins, and references to others (RFC 3986).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use http::uri::Authority;
+use http::{HeaderValue, Uri};
+use percent_encoding::percent_decode_str;
+
+use super::super::values::ascii_value;
+use super::base64::base64;
+
+/// Why a URL cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadUrl {
+    /// It is none.
+    #[error("it is malformed")]
+    Malformed,
+    /// It has no scheme and no host.
+    #[error("it is not absolute")]
+    Relative,
+    /// A scheme other than `http` and `https`.
+    #[error("its scheme is {scheme:?}, and only http and https are spoken here")]
+    Scheme {
+        /// Its scheme.
+        scheme: String,
+    },
+}
+
+/// A scheme, a host and a port: whom a request is for.
+///
+/// Requests for the same origin share connections.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    host: Box<str>,
+    port: u16,
+    is_https: bool,
+}
+
+impl Origin {
+    pub(super) fn of(uri: &Uri) -> Result<Self, BadUrl> {
+        let (is_https, host, port) = parts(uri)?;
+        Ok(Self {
+            host: host.to_ascii_lowercase().into(),
+            port,
+            is_https,
+        })
+    }
+
+    /// The host: a name in lower case, or a number; an IPv6 address stands in brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether its scheme is `https`.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.is_https
+    }
+
+    /// Host and port, as a TCP address in text.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.is_https { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.host)?;
+        if self.port == default_port(self.is_https) {
+            return Ok(());
+        }
+        write!(f, ":{}", self.port)
+    }
+}
+
+/// What an origin consists of.
+fn parts(uri: &Uri) -> Result<(bool, &str, u16), BadUrl> {
+    let Some(scheme) = uri.scheme_str() else {
+        return Err(BadUrl::Relative);
+    };
+    let is_https = match scheme {
+        "http" => false,
+        "https" => true,
+        other => {
+            return Err(BadUrl::Scheme {
+                scheme: other.into(),
+            });
+        }
+    };
+    let authority = uri.authority().ok_or(BadUrl::Relative)?;
+    let host = authority.host();
+    if host.is_empty() {
+        return Err(BadUrl::Malformed);
+    }
+    let text = authority.as_str();
+    let text = text.rsplit_once('@').map_or(text, |(_, text)| text);
+    let behind = text.strip_prefix(host).unwrap_or_default();
+    let port = match behind.strip_prefix(':') {
+        // An empty one is none: RFC 3986 §3.2.3.
+        None | Some("") => default_port(is_https),
+        Some(port) => port.parse().or(Err(BadUrl::Malformed))?,
+    };
+    Ok((is_https, host, port))
+}
+
+fn default_port(is_https: bool) -> u16 {
+    if is_https { 443 } else { 80 }
+}
+
+/// An absolute URL of `http` or `https`.
+#[derive(Clone, Debug)]
+pub(super) struct Url {
+    uri: Uri,
+    pub(super) is_https: bool,
+}
+
+impl Url {
+    pub(super) fn new(uri: Uri) -> Result<Self, BadUrl> {
+        let (is_https, ..) = parts(&uri)?;
+        Ok(Self { uri, is_https })
+    }
+
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        Origin::of(&self.uri).expect("a Url is checked when it is made")
+    }
+
+    pub(super) fn authority(&self) -> &Authority {
+        let authority = self.uri.authority();
+        authority.expect("a Url is checked when it is made")
+    }
+
+    /// Path and query: the target in the origin form (RFC 9112 §3.2.1).
+    pub(super) fn target(&self) -> Cow<'_, str> {
+        let target = self.uri.path_and_query().map_or("/", |it| it.as_str());
+        if target.starts_with('/') {
+            Cow::Borrowed(target)
+        } else {
+            Cow::Owned(format!("/{target}"))
+        }
+    }
+
+    /// What `Host` says: RFC 9110 §7.2. Neither credentials nor a port that goes without saying.
+    pub(super) fn host(&self) -> &str {
+        let authority = self.authority();
+        let all = authority.as_str();
+        let host = all.rsplit_once('@').map_or(all, |(_, host)| host);
+        let default = if self.is_https { ":443" } else { ":80" };
+        host.strip_suffix(default)
+            .or_else(|| host.strip_suffix(':'))
+            .unwrap_or(host)
+    }
+
+    /// Scheme, host, path and query, without credentials: the target in the absolute form (RFC 9112
+    /// §3.2.2), and what errors and logs show.
+    pub(super) fn without_credentials(&self) -> String {
+        let scheme = if self.is_https { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.host(), self.target())
+    }
+
+    /// The credentials, as `Authorization` wants them.
+    pub(super) fn authorization(&self) -> Option<HeaderValue> {
+        let (credentials, _) = self.authority().as_str().rsplit_once('@')?;
+        let mut value = ascii_value(&basic(credentials));
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// What a reference that was found here refers to: RFC 3986 §5.2.
+    pub(super) fn join(&self, reference: &[u8]) -> Result<Self, BadUrl> {
+        let reference = escaped(reference);
+        let reference = reference.split('#').next().unwrap_or_default();
+        let scheme = if self.is_https { "https" } else { "http" };
+        let host = self.authority();
+        let joined = if has_scheme(reference) {
+            reference.to_owned()
+        } else if reference.starts_with("//") {
+            format!("{scheme}:{reference}")
+        } else {
+            // Credentials are for what they were given for; a relative reference is the same.
+            let (path, query) = match reference.split_once('?') {
+                Some((path, query)) => (path, Some(query)),
+                None => (reference, None),
+            };
+            let (path, query) = if path.is_empty() {
+                (self.uri.path().to_owned(), query.or(self.uri.query()))
+            } else if path.starts_with('/') {
+                (without_dots(path), query)
+            } else {
+                let base = self.uri.path();
+                let folder = base.rfind('/').map_or("/", |at| &base[..=at]);
+                (without_dots(&format!("{folder}{path}")), query)
+            };
+            match query {
+                Some(query) => format!("{scheme}://{host}{path}?{query}"),
+                None => format!("{scheme}://{host}{path}"),
+            }
+        };
+        Self::new(joined.parse::<Uri>().or(Err(BadUrl::Malformed))?)
+    }
+}
+
+/// RFC 7617, of what stands in a URL.
+fn basic(credentials: &str) -> String {
+    let decoded: Vec<u8> = percent_decode_str(credentials).collect();
+    let mut text = String::from("Basic ");
+    // Without a colon there is no password, which is written as an empty one.
+    if credentials.contains(':') {
+        base64(&decoded, &mut text);
+    } else {
+        base64(&[&decoded[..], b":"].concat(), &mut text);
+    }
+    text
+}
+
+/// Whether the reference begins with a scheme and a colon.
+fn has_scheme(reference: &str) -> bool {
+    let end = reference.find([':', '/', '?']);
+    let Some(end) = end.filter(|end| reference[*end..].starts_with(':')) else {
+        return false;
+    };
+    let scheme = &reference[..end];
+    scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+}
+
+/// What servers write though it may not stand in a URL, spaces and letters of all kinds, as browsers
+/// take it: percent-encoded.
+fn escaped(reference: &[u8]) -> String {
+    let mut text = String::with_capacity(reference.len());
+    for byte in reference {
+        if byte.is_ascii_graphic() && !b"\"<>`".contains(byte) {
+            text.push(char::from(*byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+/// RFC 3986 §5.2.4.
+fn without_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut parts = path.split('/').skip(1).peekable();
+    while let Some(part) = parts.next() {
+        let is_last = parts.peek().is_none();
+        match part {
+            "." | ".." => {
+                if part == ".." {
+                    kept.pop();
+                }
+                if is_last {
+                    kept.push("");
+                }
+            }
+            part => kept.push(part),
+        }
+    }
+    format!("/{}", kept.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::new(text.parse().expect("a URI")).expect("a URL")
+    }
+
+    #[test]
+    fn a_url_has_its_parts() {
+        let check = |text: &str, origin: &str, host: &str, target: &str| {
+            let url = url(text);
+            assert_eq!(url.origin().to_string(), origin);
+            assert_eq!((url.host(), &*url.target()), (host, target), "{text}");
+        };
+        check("http://Here/a?b", "http://here", "Here", "/a?b");
+        check("http://here", "http://here", "here", "/");
+        check("http://here:80/", "http://here", "here", "/");
+        check("https://here:80/", "https://here:80", "here:80", "/");
+        check("https://here:443/", "https://here", "here", "/");
+        check("http://here:/", "http://here", "here", "/");
+        check("http://[::1]:81/x", "http://[::1]:81", "[::1]:81", "/x");
+        check("http://me:secret@here/", "http://here", "here", "/");
+        check("http://80:8080/", "http://80:8080", "80:8080", "/");
+        check("http://80:80@80:81/", "http://80:81", "80:81", "/");
+        check("http://here?a=b", "http://here", "here", "/?a=b");
+        check("http://here/a#b", "http://here", "here", "/a");
+    }
+
+    #[test]
+    fn credentials_are_shown_to_nobody_but_the_server() {
+        let url = url("http://me:s%20t@here/x");
+        assert_eq!(url.without_credentials(), "http://here/x");
+        // printf 'me:s t' | base64
+        let value = url.authorization().expect("it has some");
+        assert_eq!(value, "Basic bWU6cyB0");
+        assert!(value.is_sensitive());
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused() {
+        let check = |text: &str, problem: BadUrl| {
+            let refused = Url::new(text.parse().expect("a URI")).map(|_| ());
+            assert_eq!(refused, Err(problem), "{text}");
+        };
+        check("/a", BadUrl::Relative);
+        check("here:80", BadUrl::Relative);
+        let scheme = String::from("ftp");
+        check("ftp://here/", BadUrl::Scheme { scheme });
+        check("http://here:99999/", BadUrl::Malformed);
+    }
+
+    /// RFC 3986 §5.4, as far as the schemes and hosts are spoken here.
+    #[test]
+    fn references_are_resolved() {
+        let base = url("http://a/b/c/d;p?q");
+        for (reference, expected) in [
+            ("http://g/h", "http://g/h"),
+            ("g", "http://a/b/c/g"),
+            ("./g", "http://a/b/c/g"),
+            ("g/", "http://a/b/c/g/"),
+            ("/g", "http://a/g"),
+            ("//g/x", "http://g/x"),
+            ("?y", "http://a/b/c/d;p?y"),
+            ("g?y", "http://a/b/c/g?y"),
+            ("#s", "http://a/b/c/d;p?q"),
+            ("g#s", "http://a/b/c/g"),
+            (";x", "http://a/b/c/;x"),
+            ("", "http://a/b/c/d;p?q"),
+            (".", "http://a/b/c/"),
+            ("..", "http://a/b/"),
+            ("../g", "http://a/b/g"),
+            ("../..", "http://a/"),
+            ("../../../g", "http://a/g"),
+            ("/../g", "http://a/g"),
+            ("g/./h", "http://a/b/c/g/h"),
+            ("g/../h", "http://a/b/c/h"),
+            ("g?y/../x", "http://a/b/c/g?y/../x"),
+            ("g:h/x/..", "g:"),
+            ("a b\u{e4}", "http://a/b/c/a%20b%C3%A4"),
+        ] {
+            match base.join(reference.as_bytes()) {
+                Ok(joined) => assert_eq!(joined.uri().to_string(), expected, "{reference}"),
+                Err(_) => assert_eq!(expected, "g:", "{reference}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! How long a server may take: one timer a connection, which is moved only when it has to fire earlier,
+//! so that an exchange costs no timer.
+
+use std::time::{Duration, Instant};
+
+use torsade_reactor::{DelayedCall, Transport};
+
+use super::connection::ClientConnection;
+use super::error::Stage;
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Wait {
+    /// For nothing of the server's.
+    #[default]
+    Nothing,
+    /// The next exchange, after so many.
+    Idle(u64),
+    /// The word to send the body.
+    Word(u64),
+    /// That the server takes the request.
+    Taken(u64),
+    /// The head of the response.
+    Head(u64),
+    /// More of its body.
+    Body(u64),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    wait: Wait,
+    since: Option<Instant>,
+    /// Something has come since then.
+    progress: bool,
+    /// What was unsent then.
+    unsent: usize,
+    timer: Option<DelayedCall>,
+    fires_at: Option<Instant>,
+}
+
+impl Watch {
+    pub(super) fn note_progress(&mut self) {
+        self.progress = true;
+    }
+
+    pub(super) fn stop(&mut self) {
+        if let Some(timer) = self.timer.take() {
+            timer.cancel();
+        }
+    }
+}
+
+impl ClientConnection {
+    /// Looks what is waited for now, and sees to it that somebody looks at the clock in time.
+    pub(super) fn keep_watch(&mut self, transport: &Transport<Self>, now: Instant) {
+        let number = self.exchanges();
+        let is_held_back = self.sending.as_ref().is_some_and(|it| it.is_held_back());
+        let wait = match self.awaited() {
+            None if self.is_free() => Wait::Idle(number),
+            None => Wait::Nothing,
+            Some(_) if is_held_back => Wait::Word(number),
+            // As long as its source has nothing, nobody is late.
+            Some(Stage::Send) if transport.unsent() == 0 => Wait::Nothing,
+            Some(Stage::Send) => Wait::Taken(number),
+            Some(Stage::Body) => Wait::Body(number),
+            Some(_) => Wait::Head(number),
+        };
+        if wait != self.watch.wait || self.watch.progress {
+            self.watch.wait = wait;
+            self.watch.progress = false;
+            self.watch.since = Some(now);
+            self.watch.unsent = transport.unsent();
+        }
+        if let (Some(since), Some(limit)) = (self.watch.since, self.limit_of(wait)) {
+            self.fire_at(transport, now, since + limit);
+        }
+    }
+
+    fn limit_of(&self, wait: Wait) -> Option<Duration> {
+        let limits = &self.settings.limits;
+        match wait {
+            Wait::Nothing => None,
+            Wait::Idle(_) => Some(limits.idle),
+            Wait::Word(_) => Some(limits.expect),
+            Wait::Taken(_) => Some(limits.send),
+            Wait::Head(_) => Some(limits.head),
+            Wait::Body(_) => Some(limits.body),
+        }
+    }
+
+    /// Has the clock looked at no later than at `deadline`.
+    fn fire_at(&mut self, transport: &Transport<Self>, now: Instant, deadline: Instant) {
+        if self.watch.fires_at.is_some_and(|at| at <= deadline) {
+            return;
+        }
+        self.watch.stop();
+        let weak = transport.downgrade();
+        let delay = deadline.saturating_duration_since(now);
+        let timer = transport.reactor().call_later(delay, move || {
+            if let Some(transport) = weak.upgrade() {
+                transport.call(Self::look_at_clock);
+            }
+        });
+        // The connection keeps the loop while something is under way, and only then.
+        timer.set_background(true);
+        self.watch.timer = Some(timer);
+        self.watch.fires_at = Some(deadline);
+    }
+
+    fn look_at_clock(&mut self, transport: &Transport<Self>) {
+        self.watch.timer = None;
+        self.watch.fires_at = None;
+        let now = transport.reactor().now();
+        let (Some(since), Some(limit)) = (self.watch.since, self.limit_of(self.watch.wait)) else {
+            return;
+        };
+        if now < since + limit {
+            return self.fire_at(transport, now, since + limit);
+        }
+        let unsent = transport.unsent();
+        let is_taking = unsent < self.watch.unsent;
+        match self.watch.wait {
+            Wait::Nothing => {}
+            Wait::Idle(_) => self.end(transport),
+            Wait::Word(_) => {
+                // RFC 9110 §10.1.1: it does not wait for ever.
+                self.may_continue(transport);
+                self.leave(transport);
+            }
+            Wait::Taken(_) | Wait::Head(_) if is_taking => {
+                self.watch.progress = true;
+                self.keep_watch(transport, now);
+            }
+            Wait::Head(_) if unsent == 0 => self.time_out(transport, Stage::Head),
+            Wait::Taken(_) | Wait::Head(_) => self.time_out(transport, Stage::Send),
+            Wait::Body(_) => self.time_out(transport, Stage::Body),
+        }
+    }
+}
