@@ -123,6 +123,10 @@ mod documents {
     #[doc = include_str!("../docs/http.md")]
     struct HttpChapter;
 
+    #[cfg(feature = "http")]
+    #[doc = include_str!("../docs/http-client.md")]
+    struct HttpClientChapter;
+
     #[doc = include_str!("../docs/testing.md")]
     struct Testing;
 
