@@ -57,6 +57,17 @@ fn converse<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>
     (asked, written, is_closed)
 }
 
+/// The answers, where one refusal is as good as another: with less of a bad request at hand, less can be
+/// said of it.
+fn answers(written: &[u8]) -> String {
+    let text = String::from_utf8_lossy(written).into_owned();
+    let refusals = ["HTTP/1.1 4", "HTTP/1.1 5"].map(|refusal| text.find(refusal));
+    match refusals.into_iter().flatten().min() {
+        Some(begin) => format!("{} refused", &text[..begin]),
+        None => text,
+    }
+}
+
 fuzz_target!(|input: (u8, &[u8])| {
     let (size, wire) = input;
     // So that a head that has begun is judged: one that comes in pieces is looked at when it may be
@@ -67,11 +78,7 @@ fuzz_target!(|input: (u8, &[u8])| {
     let pieces = converse(wire.chunks(size));
     assert_eq!(pieces.0, whole.0, "the same requests");
     assert_eq!(pieces.2, whole.2, "the same end");
-    assert_eq!(
-        String::from_utf8_lossy(&pieces.1),
-        String::from_utf8_lossy(&whole.1),
-        "the same answers"
-    );
+    assert_eq!(answers(&pieces.1), answers(&whole.1), "the same answers");
     let mut fields = [httparse::EMPTY_HEADER; 16];
     let mut response = httparse::Response::new(&mut fields);
     if !whole.1.is_empty() {

@@ -150,6 +150,9 @@ impl RequestHead {
         let line = method.len() + target.len() + " HTTP/1.1".len() + 1;
         let begins_well = text[line] == b'\r' && text.starts_with(method.as_bytes());
         check_line_ends(text, begins_well, parsed.headers)?;
+        if method.len() > METHOD_MAX {
+            return Err(BadMessage::Method);
+        }
         if target.len() > limits.target {
             return Err(BadMessage::TargetTooLong {
                 limit: limits.target,
@@ -515,10 +518,16 @@ fn too_long(data: &[u8], limits: &MessageLimits) -> BadMessage {
     }
 }
 
+/// No method that anybody has named is half as long.
+const METHOD_MAX: usize = 32;
+
+/// What a first line has beside its target, at most.
+pub(super) const LINE_EXTRA: usize = METHOD_MAX + "  HTTP/1.1\r\n".len();
+
 /// A target that is longer than its limit is found out before its end.
 fn check_unfinished_target(data: &[u8], limits: &MessageLimits) -> Result<(), BadMessage> {
-    // No method is longer than a hundred bytes.
-    if data.len() > limits.target + 100 && !data[..limits.target + 100].contains(&b'\n') {
+    let line = limits.target + LINE_EXTRA;
+    if data.len() > line && !data[..line].contains(&b'\n') {
         return Err(BadMessage::TargetTooLong {
             limit: limits.target,
         });
@@ -859,6 +868,11 @@ mod tests {
         check_refused("GET /\r\n\r\n", BadMessage::Target);
         check_refused("\x16\x03\x01\x02\r\n\r\n", BadMessage::NotHttp);
         check_refused("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", BadMessage::Target);
+        let method = "M".repeat(METHOD_MAX + 1);
+        check_refused(
+            &format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"),
+            BadMessage::Method,
+        );
         check_refused(
             "GET / HTTP/1.1\r\nHost: a\r\nExpect: a-miracle\r\n\r\n",
             BadMessage::Expectation,

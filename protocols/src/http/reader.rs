@@ -14,7 +14,7 @@ use http::HeaderMap;
 
 use super::chunked::{ChunkedReader, Piece};
 use super::error::BadMessage;
-use super::head::{Framing, RequestHead};
+use super::head::{Framing, LINE_EXTRA, RequestHead};
 use super::limits::MessageLimits;
 use super::recycled::Heads;
 
@@ -158,7 +158,7 @@ impl RequestReader {
         let known = self.unfinished.len();
         self.unfinished.extend_from_slice(data);
         // Parsed again only when the end may have come: bytes that come one by one cost no square.
-        let (now, target_max) = (self.unfinished.len(), self.limits.target + 100);
+        let (now, target_max) = (self.unfinished.len(), self.limits.target + LINE_EXTRA);
         let is_too_long = now > self.limits.head || (known <= target_max && now > target_max);
         if !self.may_be_complete() && !is_too_long {
             *data = &[];

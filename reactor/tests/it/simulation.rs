@@ -1,6 +1,7 @@
 //! The other world: what a program sees there, and that it is the same each time.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::env;
 use std::io::{self, Write as _};
 use std::process::Command;
@@ -332,6 +333,31 @@ fn a_seed_gives_the_same_trace_each_time_and_another_seed_another_one() {
         assert_ne!(first.fingerprint(), exchange(seed + 1000).fingerprint());
         assert!(first.find("-> ").count() > 20, "{first}");
     }
+}
+
+/// What the checks above and below would find: a program that takes something from the machine.
+#[test]
+fn a_program_that_follows_the_order_of_a_hash_gives_another_trace() {
+    let exchange = || {
+        let simulation = Simulation::new(1);
+        let (server, client) = (simulation.host("server"), simulation.host("client"));
+        server.start(|reactor| {
+            reactor
+                .listen_tcp(":9", |_: &Address| End::new("x", &Log::default()))
+                .expect("the port is free");
+        });
+        let reactor = client.reactor();
+        let connecting = reactor.connect_tcp("server:9", |_| End::new("x", &Log::default()));
+        let transport = reactor.run_until(connecting).expect("it listens");
+        // A thousand ways to begin.
+        let sizes: HashSet<usize> = (1..1000).collect();
+        for size in sizes.iter().take(5) {
+            transport.write(vec![b'x'; *size]);
+            simulation.run_for(SECOND);
+        }
+        simulation.trace().fingerprint()
+    };
+    assert_ne!(exchange(), exchange());
 }
 
 /// Set in a second process of this binary that prints fingerprints.

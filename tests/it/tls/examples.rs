@@ -1,8 +1,10 @@
 //! The examples that speak TLS.
 
+use std::time::Duration;
+
 use torsade::prelude::*;
 use torsade::protocols::tls::ServerConfig;
-use torsade::reactor::testing::{memory_pair, virtual_time_reactor};
+use torsade::reactor::testing::{Simulation, memory_pair, virtual_time_reactor};
 
 use super::authority::{Authority, localhost};
 use super::speaker::Seen;
@@ -52,7 +54,39 @@ struct Script {
     authority: Authority,
 }
 
+/// What a script of commands comes to.
+const ANSWERS: [&str; 11] = [
+    "220 a notice board",
+    "250-welcome",
+    "250 STARTTLS",
+    "530 STARTTLS first",
+    "220 go ahead",
+    "250 welcome",
+    "250 it is there",
+    "500 EHLO, READ, STARTTLS, WRITE or QUIT",
+    "250-hello",
+    "250 that is all",
+    "221 goodbye",
+];
+
 impl Script {
+    fn of(seen: &Seen, authority: Authority) -> Self {
+        Self {
+            lines: vec![
+                "EHLO me",
+                "WRITE in the clear",
+                "STARTTLS",
+                "EHLO me",
+                "WRITE hello",
+                "STARTTLS",
+                "READ",
+                "QUIT",
+            ],
+            seen: seen.clone(),
+            authority,
+        }
+    }
+
     fn go_on(&mut self, transport: &LineTransport<Self>) {
         if !self.lines.is_empty() {
             transport.send_line(self.lines.remove(0));
@@ -89,34 +123,43 @@ fn the_notice_board_is_written_to_over_tls_alone() {
     let pair = memory_pair(&reactor);
     Transport::connect(starttls::Visitor::new(&board, &config), pair.server);
     let seen = Seen::default();
-    let script = Script {
-        lines: vec![
-            "EHLO me",
-            "WRITE in the clear",
-            "STARTTLS",
-            "EHLO me",
-            "WRITE hello",
-            "STARTTLS",
-            "READ",
-            "QUIT",
-        ],
-        seen: seen.clone(),
-        authority,
-    };
+    let script = Script::of(&seen, authority);
     Transport::connect(StartTls::new(Lines::new(script)), pair.client);
     pair.pump.run().expect("it rests");
-    seen.check([
-        "220 a notice board",
-        "250-welcome",
-        "250 STARTTLS",
-        "530 STARTTLS first",
-        "220 go ahead",
-        "250 welcome",
-        "250 it is there",
-        "500 EHLO, READ, STARTTLS, WRITE or QUIT",
-        "250-hello",
-        "250 that is all",
-        "221 goodbye",
-    ]);
+    seen.check(ANSWERS);
     seen.is_lost_with("Done");
+}
+
+#[test]
+fn the_notice_board_hangs_on_one_host_and_is_written_to_from_another() {
+    let authority = Authority::new();
+    let config: ServerConfig = authority.server();
+    let simulation = Simulation::new(5);
+    let (server, client) = (simulation.host("server"), simulation.host("client"));
+    server.start(move |reactor| {
+        // As it is started, and with a certificate that somebody trusts.
+        starttls::listen(reactor, ":8025").expect("the port is free");
+        let (board, config) = (starttls::Board::default(), config.clone());
+        let accept = move |_: &Address| starttls::Visitor::new(&board, &config);
+        reactor
+            .listen_tcp(":8026", accept)
+            .expect("the port is free");
+    });
+    let visit = |address, authority| {
+        let seen = Seen::default();
+        let script = StartTls::new(Lines::new(Script::of(&seen, authority)));
+        let connecting = client.reactor().connect_tcp(address, |_: &Address| script);
+        let connected = client.reactor().run_until(connecting);
+        drop(connected.expect("it listens"));
+        simulation.run_for(Duration::from_secs(5));
+        seen
+    };
+    let seen = visit("server:8026", authority);
+    seen.check(ANSWERS);
+    seen.is_lost_with("Done");
+    let seen = visit("server:8025", Authority::new());
+    seen.check([ANSWERS[0], ANSWERS[1], ANSWERS[2], ANSWERS[3], ANSWERS[4]]);
+    let reason = seen.reason.borrow();
+    let reason = reason.as_ref().expect("nobody trusts its certificate");
+    assert_eq!(TlsError::of(reason), Some(&TlsError::UnknownAuthority));
 }
