@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use torsade::protocols::http::Request;
-use torsade::reactor::testing::virtual_time_reactor;
+use torsade::prelude::*;
+use torsade::protocols::http::{AccessLog, Request};
+use torsade::reactor::testing::{Simulation, virtual_time_reactor};
 
 use super::client_of;
 
@@ -110,4 +111,43 @@ fn what_is_left_of_top_posts_is_told_when_the_loop_stops() {
     assert_eq!(lines.len(), 3, "{lines:?}");
     assert!(lines[0].starts_with("3: All about python"));
     assert!(lines[2].starts_with("GET http://posts.example/rust: the connection ended"));
+}
+
+#[test]
+fn pages_and_posts_and_files_come_from_another_host() {
+    use crate::examples::static_files;
+    let simulation = Simulation::new(6);
+    let (server, client_host) = (simulation.host("server"), simulation.host("client"));
+    let folder = tempfile::tempdir().expect("there is room");
+    std::fs::write(folder.path().join("a.txt"), "hello").expect("there is room");
+    let path = folder.path().to_owned();
+    server.start(move |reactor| {
+        let slow = |request: Request| downloads_callbacks::slow_page(&request);
+        http::serve(reactor, ":80", slow).expect("the port is free");
+        let posts = |request: Request| top_posts::answer(&request);
+        http::serve(reactor, ":81", posts).expect("the port is free");
+        let log = AccessLog::to(reactor, std::io::sink());
+        let files = static_files::site(&path, log).listen(reactor, ":82");
+        files.expect("the port is free");
+    });
+    let reactor = client_host.reactor();
+    let client = http::Client::new(&reactor);
+    let urls = || downloads_async::DELAYS.map(|delay| format!("http://server/{delay}"));
+    let (called, awaited) = (Paper::default(), Paper::default());
+    let all = downloads_callbacks::downloads(&reactor, &client, urls().into(), print_on(&called));
+    reactor.run_until(all).expect("they all come");
+    let all = downloads_async::downloads(&reactor, &client, urls().into(), print_on(&awaited));
+    reactor.run_until(all).expect("they all come");
+    for paper in [called, awaited] {
+        let lines = paper.borrow();
+        assert_eq!(lines.len(), DOWNLOADS.len(), "{lines:?}");
+        assert!(lines[6].starts_with("all of it in 8"), "{lines:?}");
+    }
+    let paper = Paper::default();
+    let urls = top_posts::LISTS.map(|(name, _)| format!("http://server:81/{name}"));
+    let all = top_posts::top_posts(&client, urls.into(), print_on(&paper));
+    reactor.run_until(all).expect("they all come");
+    assert_eq!(paper.borrow().len(), 6, "{:?}", paper.borrow());
+    let file = reactor.run_until(client.get_text("http://server:82/a.txt", 100));
+    assert_eq!(file.expect("it is there"), "hello");
 }
