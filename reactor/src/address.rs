@@ -1,9 +1,13 @@
 //! Addresses: of peers and hosts, and as people write them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use idna::AsciiDenyList;
+use idna::uts46::{DnsLength, Hyphens, Uts46};
 
 /// The address of one end of a connection, or of who sends and gets datagrams.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -158,6 +162,8 @@ pub struct AddressError {
 enum Problem {
     #[error("expected HOST:PORT, {0}")]
     Tcp(&'static str),
+    #[error("no host has such a name, by the rules for internationalised ones (UTS 46)")]
+    HostName,
     #[error("expected IP:PORT, {0}")]
     Udp(&'static str),
     #[error("{0}")]
@@ -186,16 +192,53 @@ impl AddressError {
     }
 }
 
+/// Writes the name of a host as name servers and certificates have it: `bücher.example` as
+/// `xn--bcher-kva.example` (UTS 46, as browsers do). What is ASCII already is given back as it
+/// is.
+///
+/// Endpoints and [`Reactor::resolve`](crate::Reactor::resolve) do it themselves.
+///
+/// # Errors
+///
+/// The name is not ASCII, and breaks a rule: a character that no name holds, letters of both
+/// directions mixed, a label that is too long.
+///
+/// # Examples
+///
+/// ```
+/// use torsade_reactor::ascii_host_name;
+///
+/// # fn main() -> Result<(), torsade_reactor::AddressError> {
+/// assert_eq!(ascii_host_name("Bücher.example")?, "xn--bcher-kva.example");
+/// assert_eq!(ascii_host_name("Example.com")?, "Example.com");
+/// # Ok(())
+/// # }
+/// ```
+pub fn ascii_host_name(host: &str) -> Result<Cow<'_, str>, AddressError> {
+    if host.is_ascii() {
+        return Ok(Cow::Borrowed(host));
+    }
+    let (hyphens, length) = (Hyphens::Allow, DnsLength::VerifyAllowRootDot);
+    Uts46::new()
+        .to_ascii(host.as_bytes(), AsciiDenyList::URL, hyphens, length)
+        .ok()
+        .ok_or_else(|| AddressError {
+            text: host.to_owned(),
+            problem: Problem::HostName,
+        })
+}
+
 /// What can be written where a TCP address is wanted.
 ///
 /// `"127.0.0.1:8007"`, `"[::1]:8007"`, `"[fe80::1%eth0]:8007"`, `"localhost:8007"`, `":8007"`
 /// (every interface), a `SocketAddr`, `(host, port)`, or the [`Address`] of a port or peer.
+/// A name that is not ASCII becomes what [`ascii_host_name`] makes of it.
 pub trait ToTcpAddress {
     /// Reads it; looks nothing up.
     ///
     /// # Errors
     ///
-    /// The text has no host and port.
+    /// The text has no host and port, or no host has such a name.
     fn to_tcp_address(&self) -> Result<TcpAddress, AddressError>;
 }
 
@@ -270,6 +313,10 @@ impl ToTcpAddress for (&str, u16) {
             && let (Ok(ip), Ok(number)) = (ip.parse(), zone.parse())
         {
             return Ok(SocketAddr::from(SocketAddrV6::new(ip, port, 0, number)).into());
+        }
+        if !host.is_ascii() && !is_scoped(host) {
+            // Again: digits of another script are a number, too.
+            return (&*ascii_host_name(host)?, port).to_tcp_address();
         }
         Ok(TcpAddress {
             host: Host::Name(host.into()),
@@ -448,5 +495,57 @@ mod tests {
             "::1:8007",
             &format!("\"::1:8007\" is not an address: {host}"),
         );
+    }
+
+    #[test]
+    fn host_names_of_every_script_are_written_in_ascii() {
+        check("bücher.example:80", "xn--bcher-kva.example:80");
+        check("BÜCHER.example:80", "xn--bcher-kva.example:80");
+        check("bücher。example:80", "xn--bcher-kva.example:80");
+        check("例え.テスト:80", "xn--r8jz45g.xn--zckzah:80");
+        // What could be a name, and is a number.
+        check("１２７.０.０.１:80", "127.0.0.1:80");
+        // No host, but the name of an interface.
+        check("[fe80::1%netzü]:80", "[fe80::1%netzü]:80");
+    }
+
+    #[test]
+    fn host_names_in_ascii_are_left_alone() {
+        for host in [
+            "Example.COM",
+            "xn--invalid-\u{7f}",
+            "_under.score",
+            "a..b",
+            "-",
+        ] {
+            let name = ascii_host_name(host).expect("it is ASCII");
+            assert!(
+                matches!(name, Cow::Borrowed(same) if same == host),
+                "{host}"
+            );
+            let address = (host, 80).to_tcp_address().expect("a name");
+            assert_eq!(address.name(), host);
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_name_is_named_with_its_problem() {
+        let problem = "no host has such a name, by the rules for internationalised ones (UTS 46)";
+        let too_long = "ü".repeat(64);
+        for host in [
+            "\u{ad}",
+            "a\u{ad}..ü",
+            "ü b",
+            "ü%",
+            "٠a",
+            "\u{fffd}",
+            &*too_long,
+        ] {
+            let error = (host, 80).to_tcp_address().expect_err("no name");
+            assert_eq!(
+                error.to_string(),
+                format!("{host:?} is not an address: {problem}")
+            );
+        }
     }
 }

@@ -93,7 +93,7 @@ mod unix;
 mod weak_reactor;
 
 pub use crate::address::{
-    Address, AddressError, TcpAddress, ToTcpAddress, ToUnixAddress, UnixAddress,
+    Address, AddressError, TcpAddress, ToTcpAddress, ToUnixAddress, UnixAddress, ascii_host_name,
 };
 pub use crate::boot_clock::BootClock;
 pub use crate::capability::{Capability, Unsupported};

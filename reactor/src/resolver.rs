@@ -6,6 +6,7 @@
 //! lookups wait in line, each for at most [`LOOKUP_LIMIT`] with its answer. They share
 //! nothing with any other pool: a slow name server delays names and nothing else.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -31,7 +32,8 @@ pub(crate) const LOOKUP_LIMIT: Duration = Duration::from_secs(30);
 /// [`Reactor::set_resolver`].
 pub trait Resolve {
     /// The addresses of `host`, each with `port`, the best first; fails, or gives none, if there
-    /// are none. Never called for what is an IP address.
+    /// are none. Never called for what is an IP address, and always with a name in ASCII
+    /// ([`ascii_host_name`](crate::ascii_host_name)).
     ///
     /// An [`io::Error`] becomes [`ConnectError::UnknownHost`](crate::ConnectError::UnknownHost).
     /// After 30 s, or when who connects gives up, the Deferred is cancelled.
@@ -46,7 +48,8 @@ impl Reactor {
     /// # Errors
     ///
     /// As a rule the resolver's `io::Error`; [`Interrupted::TimedOut`](torsade_deferred::Interrupted::TimedOut)
-    /// after 30 s; a [`PoolError`](crate::PoolError) if the line of lookups is full.
+    /// after 30 s; a [`PoolError`](crate::PoolError) if the line of lookups is full; an
+    /// [`AddressError`](crate::AddressError) if no host can have such a name.
     ///
     /// # Cancellation
     ///
@@ -65,6 +68,13 @@ impl Reactor {
     /// ```
     #[track_caller]
     pub fn resolve(&self, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
+        let host = match address::ascii_host_name(host) {
+            Ok(host) => host,
+            // The name of an interface is the system's own affair.
+            Err(_) if address::is_scoped(host) => Cow::Borrowed(host),
+            Err(error) => return fail(error),
+        };
+        let host = &*host;
         if let Ok(address) = (host, port).to_tcp_address()
             && let Some(literal) = address.literal()
         {
@@ -141,14 +151,18 @@ impl Hosts {
         Self::default()
     }
 
-    /// Adds addresses to a name, the best first. Capital letters are small ones.
+    /// Adds addresses to a name, the best first. Capital letters are small ones, and a name
+    /// that is not ASCII is found as it is asked for.
     #[must_use]
     pub fn host<A: Into<IpAddr>>(
         mut self,
         name: &str,
         addresses: impl IntoIterator<Item = A>,
     ) -> Self {
-        let known = self.addresses.entry(name.to_ascii_lowercase()).or_default();
+        // What is no name is never asked for.
+        let ascii = address::ascii_host_name(name).unwrap_or(Cow::Borrowed(name));
+        let known = self.addresses.entry(ascii.to_ascii_lowercase());
+        let known = known.or_default();
         known.extend(addresses.into_iter().map(Into::into));
         self
     }

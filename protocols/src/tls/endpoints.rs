@@ -3,16 +3,41 @@
 use std::fmt;
 use std::rc::Rc;
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use torsade_deferred::Deferred;
 use torsade_reactor::{
     Acceptor, Address, ClientEndpoint, ConnectionLost, Port, Reactor, ServerEndpoint, Stream,
+    ascii_host_name,
 };
 
 use super::config::{ClientConfig, ServerConfig};
 use super::error::TlsError;
 use super::stream::TlsStream;
 use crate::threshold::Threshold;
+
+/// The name that a server's certificate must show, from the host that a client connects to: an IP
+/// address, or a name of any script, as [`ascii_host_name`] writes it.
+///
+/// # Errors
+///
+/// It is neither.
+///
+/// # Examples
+///
+/// ```
+/// use torsade_protocols::tls::{ServerName, server_name};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let name = server_name("bücher.example")?;
+/// assert_eq!(name, ServerName::try_from("xn--bcher-kva.example")?);
+/// assert!(server_name("no name").is_err());
+/// # Ok(())
+/// # }
+/// ```
+pub fn server_name(host: &str) -> Result<ServerName<'static>, InvalidDnsNameError> {
+    let name = ascii_host_name(host).ok().ok_or(InvalidDnsNameError)?;
+    ServerName::try_from(name.into_owned())
+}
 
 /// Connects to the endpoint below and does the handshake; whoever connects gets the stream when
 /// both have gone well.

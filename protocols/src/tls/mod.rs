@@ -52,7 +52,7 @@ pub use self::config::{
     ClientConfig, ClientConfigBuilder, ServerConfig, ServerConfigBuilder, TlsLimits, Versions,
     client_config, server_config,
 };
-pub use self::endpoints::{TlsClientEndpoint, TlsServerEndpoint};
+pub use self::endpoints::{TlsClientEndpoint, TlsServerEndpoint, server_name};
 pub use self::error::{ConfigError, StartTlsError, TlsError};
 pub use self::parsers::{add_endpoint_kinds, add_endpoint_kinds_with};
 pub use self::session::Session;

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::rc::Rc;
 use std::str::FromStr;
 
-use rustls::pki_types::ServerName;
 use torsade_reactor::{
     Address, ClientEndpoint, EndpointArguments, EndpointError, EndpointParsers, ServerEndpoint,
     quote_endpoint_argument,
@@ -13,7 +12,7 @@ use torsade_reactor::{
 
 use super::certificates::{Identity, Roots};
 use super::config::{client_config, server_config};
-use super::endpoints::{TlsClientEndpoint, TlsServerEndpoint};
+use super::endpoints::{TlsClientEndpoint, TlsServerEndpoint, server_name};
 use super::error::{ConfigError, TlsError};
 
 /// Adds the kinds of endpoint that speak TLS; the crate `torsade` has done it already.
@@ -147,7 +146,7 @@ fn client(
     let key = arguments.take("privateKey")?;
     let trusted = arguments.take("trustRoots")?;
     let endpoint = arguments.take("endpoint")?;
-    let name = ServerName::try_from(host.clone())
+    let name = server_name(&host)
         .ok()
         .ok_or_else(|| arguments.invalid("host", &*host, "a name or an IP address"))?;
     let kind = format!("tcp:{}", quote_endpoint_argument(&host));

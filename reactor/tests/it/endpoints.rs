@@ -1,6 +1,6 @@
 //! Endpoints as values and as text, names, and how connecting fails.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -330,6 +330,67 @@ fn whatever_a_resolver_fails_with_reaches_who_connects() {
     reactor.set_resolver(Broken);
     let error = refusal(&reactor, &endpoint);
     assert_eq!(error.to_string(), "cannot connect to name.test:1: broken");
+}
+
+/// Says which names it was asked for.
+struct Asked(Rc<RefCell<Vec<String>>>);
+
+impl Resolve for Asked {
+    fn resolve(&self, _: &Reactor, host: &str, _: u16) -> Deferred<Vec<SocketAddr>> {
+        self.0.borrow_mut().push(host.to_owned());
+        fail(io::Error::from(io::ErrorKind::NotFound))
+    }
+}
+
+#[test]
+fn names_of_every_script_reach_the_resolver_in_ascii() {
+    let reactor = reactor();
+    let names = Rc::new(RefCell::default());
+    reactor.set_resolver(Asked(Rc::clone(&names)));
+    let text = EndpointParsers::new().client("tcp:Bücher.test:1");
+    let connecting = text.expect("it is one").connect_stream(&reactor);
+    assert!(reactor.run_until(connecting).is_err());
+    refusal(&reactor, &TcpClientEndpoint::new("bücher.test:1"));
+    refusal(&reactor, &TcpClientEndpoint::new("Plain.test:1"));
+    let listening = reactor.listen(&TcpServerEndpoint::new(("例え.test", 0)), end);
+    assert!(reactor.run_until(listening).is_err());
+    assert!(
+        reactor
+            .run_until(reactor.resolve("bücher.test", 1))
+            .is_err()
+    );
+    let asked = names.take();
+    let bücher = "xn--bcher-kva.test";
+    let expected = [bücher, bücher, "Plain.test", "xn--r8jz45g.test", bücher];
+    assert_eq!(asked, expected);
+}
+
+#[test]
+fn a_table_of_hosts_finds_names_of_every_script() {
+    let reactor = reactor();
+    reactor.set_resolver(Hosts::new().host("BÜCHER.test", [LOOPBACK]));
+    let found = reactor.run_until(reactor.resolve("bücher.test", 7));
+    assert_eq!(found.expect("it is there"), [(LOOPBACK, 7).into()]);
+}
+
+#[test]
+fn what_no_host_is_called_is_told_through_the_deferred_and_asked_of_nobody() {
+    let reactor = reactor();
+    let names = Rc::new(RefCell::default());
+    reactor.set_resolver(Asked(Rc::clone(&names)));
+    let error = refusal(&reactor, &TcpClientEndpoint::new("ü%.test:1"));
+    assert!(matches!(error, ConnectError::Address(_)), "{error}");
+    let listening = reactor.listen(&TcpServerEndpoint::new(("\u{ad}", 0)), end);
+    let failure = reactor.run_until(listening).expect_err("no name");
+    assert!(matches!(
+        failure.downcast_ref(),
+        Some(ListenError::Address(_))
+    ));
+    let failure = reactor
+        .run_until(reactor.resolve("ü b", 1))
+        .expect_err("no name");
+    assert!(failure.check::<AddressError>());
+    assert!(names.take().is_empty());
 }
 
 #[test]
