@@ -234,6 +234,8 @@ impl Core {
 
     /// One turn of the loop; the module's page has the picture.
     pub(crate) fn turn(self: &Rc<Self>, pause: Pause) -> io::Result<()> {
+        // Who asked for it outside wants to hear of what came of it, as of a call.
+        let has_settled = self.unsettled.get();
         self.settle();
         let calls_before = self.calls_made.get();
         let posted = self.begin();
@@ -247,7 +249,9 @@ impl Core {
         }
         let mut events = self.events.take();
         let limit = match pause {
-            Pause::UnlessBusy(_) if self.calls_made.get() != calls_before => Some(Duration::ZERO),
+            Pause::UnlessBusy(_) if has_settled || self.calls_made.get() != calls_before => {
+                Some(Duration::ZERO)
+            }
             Pause::UnlessIdle if self.is_idle() => Some(Duration::ZERO),
             Pause::UnlessIdle => None,
             Pause::UnlessBusy(limit) | Pause::Wait(limit) => limit,

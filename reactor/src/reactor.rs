@@ -202,9 +202,9 @@ impl Reactor {
         }
     }
 
-    /// Runs one turn. If there was no call to make in it, it waits at most `limit` for
-    /// something to happen (`None`: for ever); otherwise it only looks. For programs that
-    /// have a loop of their own.
+    /// Runs one turn. If there was no call to make in it, and no write or close from outside
+    /// of callbacks to be done, it waits at most `limit` for something to happen (`None`: for
+    /// ever); otherwise it only looks. For programs that have a loop of their own.
     ///
     /// # Errors
     ///

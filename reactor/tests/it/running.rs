@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use torsade_deferred::{Deferred, Failure, Interrupted, succeed};
 use torsade_reactor::testing::virtual_time_reactor;
-use torsade_reactor::{Phase, Reactor, RunError};
+use torsade_reactor::{Phase, Reactor, RunError, Settle};
 
 use crate::common::{End, Log, connect, count_unhandled, reactor, run_while};
 
@@ -324,6 +324,27 @@ fn a_start_that_was_stopped_does_not_hold_up_the_next_one() {
     reactor.call_when_running(log.adds("running"));
     assert!(next_run_lasts(&reactor));
     log.check(["running"]);
+}
+
+/// Something written to or closed, that logs when that is done.
+struct Layer(Log);
+
+impl Settle for Layer {
+    fn settle(self: Rc<Self>) {
+        self.0.add("settled");
+    }
+}
+
+#[test]
+fn a_turn_that_does_what_was_asked_for_outside_does_not_wait_then() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let before = reactor.now();
+    reactor.settle_later(Rc::new(Layer(log.clone())));
+    reactor.turn(Some(10 * SECOND)).unwrap();
+    log.check(["settled"]);
+    assert_eq!(reactor.now(), before, "its caller hears of it late");
+    reactor.turn(Some(10 * SECOND)).unwrap();
+    assert_eq!(reactor.now(), before + 10 * SECOND);
 }
 
 #[test]
