@@ -21,6 +21,7 @@ use crate::reactor::Reactor;
 /// | `Network` | yes | yes | no | an error with [`Unsupported`] in it |
 /// | `UnixSockets` | yes | no | no | an error with [`Unsupported`] in it |
 /// | `Descriptors` | yes | no | no | an error with [`Unsupported`] in it |
+/// | `Processes` | yes | no | no | an error with [`Unsupported`] in it |
 /// | `Threads` | yes | no | yes | the loop does the work itself |
 /// | `Signals` | yes | no | no | watchers are taken, and nothing ever comes |
 /// | `Suspension` | on Linux | no | yes | the boot clock is the usual one |
@@ -37,6 +38,8 @@ pub enum Capability {
     /// Anything that has a descriptor can be watched and adopted, and a host can wait for
     /// the reactor's own.
     Descriptors,
+    /// Child processes can be waited for.
+    Processes,
     /// Blocking work is done on threads.
     Threads,
     /// The signals of the process come.
@@ -51,6 +54,7 @@ impl fmt::Display for Capability {
             Self::Network => "network",
             Self::UnixSockets => "UNIX sockets",
             Self::Descriptors => "descriptors",
+            Self::Processes => "processes",
             Self::Threads => "threads",
             Self::Signals => "signals",
             Self::Suspension => "suspension",

@@ -45,6 +45,7 @@ mod buffers;
 mod calls;
 mod capability;
 mod channel;
+mod children;
 mod connect_error;
 mod core;
 mod delayed_call;
@@ -98,6 +99,7 @@ pub use crate::address::{
 pub use crate::boot_clock::BootClock;
 pub use crate::capability::{Capability, Unsupported};
 pub use crate::channel::{Channel, ChannelEvent, Ping, SendError, Sender};
+pub use crate::children::WaitError;
 pub use crate::connect_error::ConnectError;
 pub use crate::delayed_call::{DelayedCall, SoonCall};
 pub use crate::descriptor::{Interest, Mode, Readiness, RemovedWatch, Watch, WatchError};

@@ -15,7 +15,7 @@
 //!
 //! # Not here
 //!
-//! No child is waited for: SIGCHLD is a signal like any other.
+//! No child is waited for: SIGCHLD is a signal like any other. See `children.rs`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -174,6 +174,13 @@ pub(crate) trait Driver {
     /// Ends the reports. To be called before the descriptor is closed.
     fn unwatch_fd(&self, fd: BorrowedFd<'_>);
 
+    /// Gives a descriptor that is readable when a child, which nobody has reaped yet, has
+    /// ended; `Unsupported` where there is no such thing.
+    fn process_descriptor(&self, id: u32) -> io::Result<OwnedFd> {
+        let _ = id;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// A descriptor that is readable while events are waiting to be fetched.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 

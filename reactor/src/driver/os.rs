@@ -9,6 +9,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::address::Address;
 use crate::capability::WorldKind;
@@ -175,6 +177,17 @@ impl Driver for OsDriver {
 
     fn unwatch_fd(&self, fd: BorrowedFd<'_>) {
         self.poller.delete_fd(fd);
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn process_descriptor(&self, id: u32) -> io::Result<OwnedFd> {
+        if !self.poller.is_epoll() {
+            // What waits as every system does knows of an end as every system does.
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let id = i32::try_from(id).ok().and_then(Pid::from_raw);
+        let id = id.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(pidfd_open(id, PidfdFlags::empty())?)
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {

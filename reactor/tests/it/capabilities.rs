@@ -17,10 +17,11 @@ use torsade_reactor::{
 
 use crate::common::{End, Log, count_unhandled, reactor};
 
-const ALL: [Capability; 6] = [
+const ALL: [Capability; 7] = [
     Capability::Network,
     Capability::UnixSockets,
     Capability::Descriptors,
+    Capability::Processes,
     Capability::Threads,
     Capability::Signals,
     Capability::Suspension,
@@ -63,13 +64,19 @@ fn check_unsupported(error: &(dyn Error + 'static), expected: Capability) {
 fn each_world_says_what_it_has() {
     let has = |reactor: &Reactor| ALL.map(|capability| reactor.supports(capability));
     let suspends = cfg!(any(target_os = "linux", target_os = "android"));
-    assert_eq!(has(&reactor()), [true, true, true, true, true, suspends]);
+    assert_eq!(
+        has(&reactor()),
+        [true, true, true, true, true, true, suspends]
+    );
     assert_eq!(
         has(&virtual_time_reactor()),
-        [false, false, false, true, false, true]
+        [false, false, false, false, true, false, true]
     );
     in_a_simulation(move |reactor| {
-        assert_eq!(has(reactor), [true, false, false, false, false, false]);
+        assert_eq!(
+            has(reactor),
+            [true, false, false, false, false, false, false]
+        );
     });
 }
 

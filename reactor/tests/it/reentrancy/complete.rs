@@ -9,6 +9,10 @@ use super::rows;
 /// Files whose functions are in no row, and why.
 const OTHERS: &[(&str, &str)] = &[
     ("address.rs", "values: they reach no reactor"),
+    (
+        "children.rs",
+        "it takes processes, which disturb other tests: tests/children",
+    ),
     ("connect_error.rs", "values: they reach no reactor"),
     ("endpoints/parsers.rs", "values: they reach no reactor"),
     ("endpoints/syntax.rs", "values: they reach no reactor"),
