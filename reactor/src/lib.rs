@@ -118,7 +118,8 @@ pub use crate::hooks::{Hook, Phase, Place};
 pub use crate::inspect::{SlowCallback, Statistics};
 pub use crate::panics::PanicPolicy;
 pub use crate::policies::{
-    ConnectionLimits, IdleTimeout, LimitedServerEndpoint, TimeoutServerEndpoint,
+    ConnectionLimits, IdleTimeout, LimitedServerEndpoint, RateLimit, RateLimitedServerEndpoint,
+    TimeoutServerEndpoint,
 };
 pub use crate::producer::{AlreadyProducing, Producer, Streaming};
 pub use crate::protocol::{Acceptor, Built, Factory, Protocol, Seating};

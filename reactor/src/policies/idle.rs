@@ -243,11 +243,11 @@ impl Acceptor for Timing {
 }
 
 impl Policy for Rc<Silence> {
-    fn received(&self) {
+    fn received(&self, _: usize) {
         self.interrupt();
     }
 
-    fn written(&self) {
+    fn written(&self, _: usize) {
         self.interrupt();
     }
 

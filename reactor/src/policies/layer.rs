@@ -16,11 +16,21 @@ use crate::stream::{FilePart, Receiver, Socket, Stream};
 
 /// What a port's rule wants to know of one connection. Runs no user code.
 pub(super) trait Policy: 'static {
-    /// Bytes came, or the peer's end.
-    fn received(&self) {}
+    /// So many bytes came; none with the peer's end.
+    fn received(&self, _bytes: usize) {}
 
-    /// Bytes were written, or our end.
-    fn written(&self) {}
+    /// So many bytes were written; none with our end.
+    fn written(&self, _bytes: usize) {}
+
+    /// Whether who writes had better wait, or will be told so soon.
+    fn is_choking(&self) -> bool {
+        false
+    }
+
+    /// Whether files may be sent by the system.
+    fn takes_files(&self) -> bool {
+        true
+    }
 
     /// The end, also of a connection that nobody has taken.
     fn connection_lost(&self);
@@ -37,8 +47,12 @@ pub(super) struct PolicyStream<P> {
     policy: P,
     /// The user paused reading.
     paused: Cell<bool>,
-    /// The writer was paused, and did not go on since.
+    /// The policy holds reading up.
+    reading_held: Cell<bool>,
+    /// The writer was paused by the stream below, and did not go on since.
     choked: Cell<bool>,
+    /// The same, by the policy.
+    writing_held: Cell<bool>,
     /// That was the receiver before this one.
     choke_untold: Cell<bool>,
     lost: Cell<bool>,
@@ -54,7 +68,9 @@ impl<P: Policy> PolicyStream<P> {
             above: RefCell::default(),
             policy,
             paused: Cell::default(),
+            reading_held: Cell::default(),
             choked: Cell::default(),
+            writing_held: Cell::default(),
             choke_untold: Cell::default(),
             lost: Cell::default(),
             untold: Cell::default(),
@@ -74,6 +90,53 @@ impl<P: Policy> PolicyStream<P> {
         self.below.lose_connection(reason);
     }
 
+    pub(super) fn policy(&self) -> &P {
+        &self.policy
+    }
+
+    /// Reads nothing, whatever the user says, until this is taken back.
+    pub(super) fn hold_reading(&self, on: bool) {
+        if self.reading_held.replace(on) == on {
+            return;
+        }
+        if on {
+            self.below.pause_reading();
+        } else {
+            self.go_on_reading();
+        }
+    }
+
+    /// Tells the writer to wait, or to go on unless the stream below has him wait, too. Calls
+    /// the receiver.
+    pub(super) fn hold_writing(&self, on: bool) {
+        self.set_choked(&self.writing_held, on);
+    }
+
+    fn go_on_reading(&self) {
+        if self.above.borrow().is_some() && !self.paused.get() && !self.reading_held.get() {
+            self.below.resume_reading();
+        }
+    }
+
+    fn is_choked(&self) -> bool {
+        self.choked.get() || self.writing_held.get()
+    }
+
+    /// Tells the receiver, if that makes a difference.
+    fn set_choked(&self, cause: &Cell<bool>, on: bool) {
+        let before = self.is_choked();
+        cause.set(on);
+        let now = self.is_choked();
+        if now == before || (!now && self.choke_untold.take()) {
+            return;
+        }
+        match self.receiver() {
+            Some(receiver) if now => receiver.write_paused(),
+            Some(receiver) => receiver.write_resumed(),
+            None => {}
+        }
+    }
+
     fn tell_of_choke(&self) {
         if self.choke_untold.take()
             && let Some(receiver) = self.receiver()
@@ -90,12 +153,16 @@ impl<P: Policy> PolicyStream<P> {
 impl<P: Policy> Stream for PolicyStream<P> {
     fn write(&self, data: &[u8]) {
         self.below.write(data);
-        self.policy.written();
+        self.policy.written(data.len());
     }
 
     fn write_file(&self, part: FilePart) -> Result<(), FilePart> {
+        if !self.policy.takes_files() {
+            return Err(part);
+        }
+        let length = usize::try_from(part.length).unwrap_or(usize::MAX);
         self.below.write_file(part)?;
-        self.policy.written();
+        self.policy.written(length);
         Ok(())
     }
 
@@ -109,7 +176,7 @@ impl<P: Policy> Stream for PolicyStream<P> {
 
     fn lose_write_connection(&self) {
         self.below.lose_write_connection();
-        self.policy.written();
+        self.policy.written(0);
     }
 
     fn pause_reading(&self) {
@@ -119,9 +186,7 @@ impl<P: Policy> Stream for PolicyStream<P> {
 
     fn resume_reading(&self) {
         self.paused.set(false);
-        if self.above.borrow().is_some() {
-            self.below.resume_reading();
-        }
+        self.go_on_reading();
     }
 
     fn is_connected(&self) -> bool {
@@ -133,7 +198,7 @@ impl<P: Policy> Stream for PolicyStream<P> {
     }
 
     fn is_congested(&self) -> bool {
-        self.below.is_congested()
+        self.below.is_congested() || self.policy.is_choking()
     }
 
     fn flush(&self) -> Deferred<()> {
@@ -161,10 +226,10 @@ impl<P: Policy> Stream for PolicyStream<P> {
         }
         let is_another = !self.receiver().is_some_and(|it| Rc::ptr_eq(&it, &receiver));
         let previous = self.above.replace(Some(receiver));
-        if previous.is_none() && !self.paused.get() {
-            self.below.resume_reading();
+        if previous.is_none() {
+            self.go_on_reading();
         }
-        if self.choked.get() && is_another {
+        if self.is_choked() && is_another {
             self.choke_untold.set(true);
             let this = Weak::clone(&self.this);
             self.socket().reactor().call_soon(move || {
@@ -187,41 +252,32 @@ impl<P: Policy> Stream for PolicyStream<P> {
 
 impl<P: Policy> Receiver for PolicyStream<P> {
     fn data_received(self: Rc<Self>, data: &[u8]) {
-        self.policy.received();
+        self.policy.received(data.len());
         if let Some(receiver) = self.receiver() {
             receiver.data_received(data);
         }
     }
 
     fn data_received_mut(self: Rc<Self>, data: &mut [u8]) {
-        self.policy.received();
+        self.policy.received(data.len());
         if let Some(receiver) = self.receiver() {
             receiver.data_received_mut(data);
         }
     }
 
     fn read_connection_lost(self: Rc<Self>) {
-        self.policy.received();
+        self.policy.received(0);
         if let Some(receiver) = self.receiver() {
             receiver.read_connection_lost();
         }
     }
 
     fn write_paused(self: Rc<Self>) {
-        self.choked.set(true);
-        if let Some(receiver) = self.receiver() {
-            receiver.write_paused();
-        }
+        self.set_choked(&self.choked, true);
     }
 
     fn write_resumed(self: Rc<Self>) {
-        self.choked.set(false);
-        if self.choke_untold.take() {
-            return;
-        }
-        if let Some(receiver) = self.receiver() {
-            receiver.write_resumed();
-        }
+        self.set_choked(&self.choked, false);
     }
 
     fn vanish(self: Rc<Self>) {

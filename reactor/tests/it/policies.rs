@@ -9,12 +9,12 @@ use torsade_deferred::{Deferred, fail};
 use torsade_reactor::task::sleep;
 use torsade_reactor::testing::contract::{Contract, Ends};
 use torsade_reactor::testing::{
-    MemoryPair, memory_pair, memory_pair_between, virtual_time_reactor,
+    Chunks, MemoryPair, memory_pair, memory_pair_between, virtual_time_reactor,
 };
 use torsade_reactor::{
     Acceptor, Address, ConnectionLimits, ConnectionLost, IdleTimeout, LimitedServerEndpoint,
-    Limits, Port, Protocol, Reactor, Seating, ServerEndpoint, Stream, TcpClientEndpoint,
-    TcpServerEndpoint, TimeoutServerEndpoint, Transport,
+    Limits, Port, Protocol, RateLimit, RateLimitedServerEndpoint, Reactor, Seating, ServerEndpoint,
+    Stream, TcpClientEndpoint, TcpServerEndpoint, TimeoutServerEndpoint, Transport,
 };
 
 use crate::common::{End, Log, count_unhandled, reactor, run_while};
@@ -60,10 +60,23 @@ impl Server {
     }
 
     fn idle(period: Duration) -> Self {
-        let (reactor, log) = (virtual_time_reactor(), Log::default());
+        Self::behind(|below| TimeoutServerEndpoint::new(below).timeout(period))
+    }
+
+    fn behind<E: ServerEndpoint>(endpoint: impl FnOnce(Taken) -> E) -> Self {
+        let log = Log::default();
+        Self::seated(endpoint, seating(&log), log)
+    }
+
+    fn seated<E: ServerEndpoint>(
+        endpoint: impl FnOnce(Taken) -> E,
+        above: Rc<dyn Acceptor>,
+        log: Log,
+    ) -> Self {
+        let reactor = virtual_time_reactor();
         let taken = Rc::new(RefCell::new(None));
-        let endpoint = TimeoutServerEndpoint::new(Taken(Rc::clone(&taken))).timeout(period);
-        let listening = endpoint.listen_streams(&reactor, seating(&log));
+        let endpoint = endpoint(Taken(Rc::clone(&taken)));
+        let listening = endpoint.listen_streams(&reactor, above);
         // There is no port.
         assert!(listening.into_result().is_ok_and(|port| port.is_err()));
         let acceptor = taken.take().expect("it was handed down");
@@ -500,4 +513,171 @@ fn a_timeout_ends_with_its_connection() {
         .run_until_idle()
         .expect("nothing is left that could call");
     assert_eq!(log.lines().len(), 1);
+}
+
+#[test]
+fn a_connection_whose_rate_is_limited_keeps_the_contract() {
+    Contract::new(|| {
+        // Every read is held up, for no time to speak of. The contract counts how often writers are
+        // paused, so writing is measured, but always within its limit.
+        let fast = RateLimit::new(1 << 30);
+        let endpoint = RateLimitedServerEndpoint::new(TcpServerEndpoint::new("127.0.0.1:0"))
+            .reading(fast.clone().burst(1))
+            .writing(fast);
+        Ends::between(&reactor(), &endpoint, TcpClientEndpoint::new)
+    })
+    .check();
+}
+
+/// A thousand bytes a second.
+const RATE: usize = 1000;
+
+/// What a read or a write has in the tests of rates.
+const PIECE: usize = 100;
+
+fn rate() -> RateLimit {
+    RateLimit::new(RATE as u64)
+}
+
+/// Whether this many bytes may have passed after so many seconds: all that there is, or what the limit
+/// allows, less the quarter of a burst that is waited for.
+#[track_caller]
+fn check_rate(passed: usize, seconds: usize, all: usize) {
+    let most = RATE + seconds * RATE + PIECE;
+    assert!(passed <= most, "{passed} in {seconds} s");
+    let least = (most - RATE / 4 - 2 * PIECE).min(all);
+    assert!(passed >= least, "{passed} in {seconds} s");
+}
+
+#[test]
+fn reading_takes_a_burst_and_then_goes_at_its_rate() {
+    const ALL: usize = 5 * RATE;
+    let server = Server::behind(|below| RateLimitedServerEndpoint::new(below).reading(rate()));
+    let client = server.connect();
+    client.pair.pump.set_chunks(Chunks::Of(PIECE));
+    client.transport.write(vec![b'x'; ALL]);
+    for second in 0..7 {
+        client.run();
+        // The server says back what it has read.
+        check_rate(client.received.borrow().len(), second, ALL);
+        server.wait(SECOND);
+    }
+    assert_eq!(client.received.borrow().len(), ALL);
+}
+
+/// Writes whenever it may.
+struct Source;
+
+impl Source {
+    fn write(transport: &Transport<Self>) {
+        while !transport.is_congested() {
+            transport.write([b'x'; PIECE]);
+        }
+    }
+}
+
+impl Protocol for Source {
+    fn connection_made(&mut self, transport: &Transport<Self>) {
+        Self::write(transport);
+    }
+
+    fn data_received(&mut self, _: &Transport<Self>, _: &[u8]) {}
+
+    fn write_resumed(&mut self, transport: &Transport<Self>) {
+        Self::write(transport);
+    }
+}
+
+#[test]
+fn who_heeds_the_word_to_wait_writes_a_burst_and_then_at_its_rate() {
+    let server = Server::seated(
+        |below| RateLimitedServerEndpoint::new(below).writing(rate()),
+        Rc::new(Seating::new(|_: &Address| Source)),
+        Log::default(),
+    );
+    let client = server.connect();
+    for second in 0..7 {
+        client.run();
+        check_rate(client.received.borrow().len(), second, usize::MAX);
+        server.wait(SECOND);
+    }
+}
+
+#[test]
+fn what_is_written_at_once_leaves_at_once_and_is_paid_for_before_the_writer_goes_on() {
+    let server = Server::behind(|below| RateLimitedServerEndpoint::new(below).writing(rate()));
+    let client = server.connect();
+    client.say(&"x".repeat(3 * RATE));
+    assert_eq!(client.received.borrow().len(), 3 * RATE);
+    server.wait(Duration::from_millis(2249));
+    server.log.check(["server made", "server paused"]);
+    server.wait(Duration::from_millis(1));
+    server
+        .log
+        .check(["server made", "server paused", "server resumed"]);
+}
+
+#[test]
+fn a_limit_in_all_is_one_for_all_connections() {
+    let server =
+        Server::behind(|below| RateLimitedServerEndpoint::new(below).reading(rate().in_all()));
+    let clients = [server.connect(), server.connect()];
+    for client in &clients {
+        client.pair.pump.set_chunks(Chunks::Of(PIECE));
+        client.transport.write(vec![b'x'; 3 * RATE]);
+    }
+    let received = || {
+        clients
+            .each_ref()
+            .map(|client| client.received.borrow().len())
+    };
+    for second in 0..7 {
+        clients.iter().for_each(Client::run);
+        let passed: usize = received().iter().sum();
+        // Each may have one read more than there is.
+        assert!(
+            passed <= RATE + second * RATE + 2 * PIECE,
+            "{passed} in {second} s"
+        );
+        server.wait(SECOND);
+    }
+    clients.iter().for_each(Client::run);
+    assert_eq!(received(), [3 * RATE; 2]);
+}
+
+#[test]
+fn who_is_within_the_rate_or_idle_or_gone_has_no_timer() {
+    let server = Server::behind(|below| {
+        RateLimitedServerEndpoint::new(below)
+            .reading(rate())
+            .writing(rate())
+    });
+    let client = server.connect();
+    client.say(&"x".repeat(RATE));
+    assert_eq!(server.reactor.next_deadline(), None, "within");
+    client.say(&"x".repeat(RATE));
+    assert!(server.reactor.next_deadline().is_some(), "held up");
+    server.wait(10 * SECOND);
+    assert_eq!(server.reactor.next_deadline(), None, "idle");
+    client.say(&"x".repeat(3 * RATE));
+    client.transport.abort_connection();
+    // The server does not read; its next word shows it the reset.
+    server.wait(10 * SECOND);
+    assert!(server.log.lines().iter().any(|line| line.contains("lost")));
+    assert_eq!(server.reactor.next_deadline(), None, "gone");
+}
+
+#[test]
+fn what_was_held_up_arrives_whole_before_the_end() {
+    let server = Server::behind(|below| RateLimitedServerEndpoint::new(below).reading(rate()));
+    let client = server.connect();
+    client.pair.pump.set_chunks(Chunks::Of(PIECE));
+    client.transport.write(vec![b'x'; 3 * RATE]);
+    client.transport.lose_write_connection();
+    client.run();
+    assert!(!client.is_lost());
+    server.wait(10 * SECOND);
+    client.run();
+    assert_eq!(client.received.borrow().len(), 3 * RATE);
+    client.log.check(["client made", "client lost: Done"]);
 }

@@ -47,6 +47,18 @@ const VALUES: &[(&str, &str)] = &[
     ("ConnectionLimits::overflow", "a value"),
     ("ConnectionLimits::per_peer", "a value"),
     ("LimitedServerEndpoint::new", "a value: Reactor::listen"),
+    ("RateLimit::burst", "a value"),
+    ("RateLimit::in_all", "a value"),
+    ("RateLimit::new", "a value"),
+    ("RateLimitedServerEndpoint::new", "a value: Reactor::listen"),
+    (
+        "RateLimitedServerEndpoint::reading",
+        "a value: Reactor::listen",
+    ),
+    (
+        "RateLimitedServerEndpoint::writing",
+        "a value: Reactor::listen",
+    ),
     ("TimeoutServerEndpoint::new", "a value: Reactor::listen"),
     ("TimeoutServerEndpoint::timeout", "a value: Reactor::listen"),
     ("MulticastGroup::address", "a value"),
