@@ -7,6 +7,7 @@ mod capabilities;
 mod channel;
 mod close_orders;
 mod common;
+mod connectors;
 mod contract;
 mod contract_mutants;
 mod descriptors;
