@@ -25,6 +25,7 @@ macro_rules! examples {
 
 examples! {
     chat = "../../examples/chat.rs"
+    demo = "../../examples/demo.rs"
     echo = "../../examples/echo.rs"
     handle_request = "../../examples/handle_request.rs"
     hello_loop = "../../examples/hello_loop.rs"

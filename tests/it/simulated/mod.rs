@@ -13,7 +13,7 @@ use torsade::prelude::*;
 use torsade::reactor::testing::{FaultRates, Host, Simulation, Swarm};
 
 use crate::embedding::frame_loop;
-use crate::examples::{echo, handle_request, poetry_client, poetry_server, web};
+use crate::examples::{demo, echo, handle_request, poetry_client, poetry_server, web};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -178,6 +178,26 @@ fn a_game_that_turns_the_loop_itself_has_players_on_other_hosts() {
     let heard = client.reactor().run_until(answer);
     assert_eq!(heard.expect("it ended in order"), "turned\n".repeat(3));
     drop(port.stop_listening());
+}
+
+#[test]
+fn the_demo_starts_on_a_host_and_answers_there() {
+    let simulation = Simulation::new(7);
+    let host = simulation.host("host");
+    let ports = demo::start(&host.reactor(), |_| ()).expect("the ports are free");
+    assert_eq!(ports.len(), 5);
+    for (address, says, answer) in [
+        ("127.0.0.1:8007", "hello", "hello"),
+        (
+            "127.0.0.1:8080",
+            "GET /nowhere HTTP/1.0\r\n\r\n",
+            "HTTP/1.1 404 Not Found",
+        ),
+    ] {
+        let heard = host.reactor().run_until(ask(&host, address, says));
+        let heard = heard.expect("it is answered");
+        assert!(heard.starts_with(answer), "{heard}");
+    }
 }
 
 /// Whatever goes wrong on the way: a poem that is reported as complete is complete.
