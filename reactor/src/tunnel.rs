@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
-use torsade_deferred::{Deferred, Trigger};
+use torsade_deferred::{Deferred, Failure, Trigger};
 
 use crate::error::ConnectionLost;
 use crate::stream::{Receiver, Stream};
@@ -25,7 +25,8 @@ pub struct Carried {
 /// other down: while more than [`Limits::unsent_high`](crate::Limits::unsent_high) waits for
 /// it, nothing is read from the other, so that neither direction holds more than that and one
 /// read. When one side ends its stream, the other's is ended behind the bytes before; when
-/// both have, or one is lost, the rest is sent and both are lost.
+/// both have, or one is lost in order, the rest is sent and both are lost. When one is cut off, the
+/// other is aborted behind what was read before: what came must not look like everything.
 ///
 /// The streams' receivers are replaced: a protocol that hands its
 /// [`stream`](crate::Transport::stream) over is told nothing more. Reading that was paused goes
@@ -131,6 +132,21 @@ impl Mouth {
     }
 }
 
+impl Mouth {
+    /// The near side was cut off: who is at the far one must not take what came for everything.
+    fn abort_far(&self) {
+        let far = Rc::clone(&self.passage.streams[1 - self.near]);
+        far.pause_reading();
+        let flushed = far.flush();
+        let flushed = flushed.add_timeout(far.limits().flush, &far.socket().reactor());
+        // Dropped: whether all of it could be sent or not, it ends here.
+        drop(flushed.add_both(move |_| {
+            far.abort_connection(ConnectionLost::Aborted);
+            Ok::<_, Failure>(())
+        }));
+    }
+}
+
 impl Receiver for Mouth {
     fn data_received(self: Rc<Self>, data: &[u8]) {
         self.far().write(data);
@@ -156,11 +172,14 @@ impl Receiver for Mouth {
         self.far().resume_reading();
     }
 
-    fn connection_lost(self: Rc<Self>, _reason: ConnectionLost) {
+    fn connection_lost(self: Rc<Self>, reason: ConnectionLost) {
         self.passage.lost[self.near].set(true);
         if !self.passage.lost[1 - self.near].get() {
             // What was read from here before is still to be sent there.
-            return self.passage.lose_both();
+            if reason.is_clean() {
+                return self.passage.lose_both();
+            }
+            return self.abort_far();
         }
         // Detach, then call.
         let trigger = self.passage.trigger.take();

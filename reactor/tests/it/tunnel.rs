@@ -85,7 +85,7 @@ fn a_half_close_is_carried_over_and_the_other_direction_goes_on() {
 }
 
 #[test]
-fn an_abort_ends_the_other_side_behind_what_was_carried() {
+fn an_abort_is_carried_over_behind_what_was_sent_before() {
     let wired = forwarded(|end| end);
     wired.server.write("before");
     wired.run();
@@ -96,7 +96,7 @@ fn an_abort_ends_the_other_side_behind_what_was_carried() {
     assert_eq!(*wired.at_server.borrow(), b"last");
     assert_eq!(
         wired.log.lines()[2..],
-        ["client lost: Aborted", "server lost: Done"]
+        ["client lost: Aborted", "server lost: ConnectionReset"]
     );
     assert_eq!(wired.carried().back, 6);
 }
