@@ -38,6 +38,7 @@ pub mod cookies;
 pub mod dates;
 mod encode;
 mod error;
+mod fetch;
 pub mod forms;
 pub mod forwarding;
 pub mod freshness;
@@ -75,6 +76,7 @@ pub use self::client::{
 };
 pub use self::compression::{Compression, compress};
 pub use self::error::{BadMessage, BodyClosed, BodyError, StatusError};
+pub use self::fetch::Fetch;
 pub use self::limits::{HEADERS_MAX, MessageLimits, ServerLimits};
 pub use self::log_file::AccessLog;
 pub use self::request::Request;
