@@ -1,4 +1,4 @@
-//! Names to addresses: on threads of their own, or as the program says.
+//! Names to addresses and back: on threads of their own, or as the program says.
 //!
 //! # Bounds
 //!
@@ -38,6 +38,15 @@ pub trait Resolve {
     /// An [`io::Error`] becomes [`ConnectError::UnknownHost`](crate::ConnectError::UnknownHost).
     /// After 30 s, or when who connects gives up, the Deferred is cancelled.
     fn resolve(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>>;
+
+    /// The name of an address; fails with an [`io::Error`] of kind
+    /// [`NotFound`](io::ErrorKind::NotFound) if it has none. Never called for an IPv4 address in
+    /// the shape of an IPv6 one. After 30 s, or when who asks gives up, the Deferred is cancelled.
+    ///
+    /// Unless it is implemented, the system is asked.
+    fn reverse_lookup(&self, reactor: &Reactor, ip: IpAddr) -> Deferred<String> {
+        SystemResolver.reverse_lookup(reactor, ip)
+    }
 }
 
 impl Reactor {
@@ -85,17 +94,58 @@ impl Reactor {
             let names = self.core().driver().names();
             return names.resolve(host, port).into_deferred().err_into();
         }
-        let custom = self.core().lookups().borrow().resolver.clone();
-        // Detach, then call.
-        let answer = match custom {
-            Some(resolver) => resolver.resolve(self, host, port),
-            None => SystemResolver.resolve(self, host, port),
-        };
+        let answer = self.resolver().resolve(self, host, port);
         answer.add_timeout(LOOKUP_LIMIT, self)
     }
 
-    /// Has `resolver` look up names from now on, for whoever connects and listens through an
-    /// endpoint. Twisted's `installNameResolver`.
+    /// The name of an address, without blocking the loop: of a peer, for a log. What libuv and
+    /// asyncio call `getnameinfo`; Twisted has it as `names.client.lookupPointer`.
+    ///
+    /// Who owns an address says what it is called, so the name proves nothing: whoever lets peers
+    /// in by their names [`resolve`](Self::resolve)s it again and looks whether `ip` is among
+    /// the addresses. It is in ASCII, as name servers have it. (The number alone is
+    /// `ip.to_string()`; `::ffff:192.0.2.1` is asked for as `192.0.2.1`.)
+    ///
+    /// # Errors
+    ///
+    /// As a rule the resolver's `io::Error`, of kind [`NotFound`](io::ErrorKind::NotFound) if the
+    /// address has no name; [`Interrupted::TimedOut`](torsade_deferred::Interrupted::TimedOut)
+    /// after 30 s; a [`PoolError`](crate::PoolError) if the line of lookups is full.
+    ///
+    /// # Cancellation
+    ///
+    /// Gives the answer up. A thread that asks already cannot be interrupted: its answer is
+    /// thrown away.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade_reactor::{Hosts, Reactor};
+    ///
+    /// # fn main() -> Result<(), torsade_deferred::Failure> {
+    /// let reactor = Reactor::new()?;
+    /// reactor.set_resolver(Hosts::new().host("db.test", [[192, 0, 2, 1]]));
+    /// let name = reactor.run_until(reactor.reverse_lookup([192, 0, 2, 1]))?;
+    /// assert_eq!(name, "db.test");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn reverse_lookup(&self, ip: impl Into<IpAddr>) -> Deferred<String> {
+        // A port for both families has peers of the one in the shape of the other.
+        let ip = ip.into().to_canonical();
+        let answer = self.resolver().reverse_lookup(self, ip);
+        answer.add_timeout(LOOKUP_LIMIT, self)
+    }
+
+    /// Who looks names up: detached, to be called.
+    fn resolver(&self) -> Rc<dyn Resolve> {
+        let custom = self.core().lookups().borrow().resolver.clone();
+        custom.unwrap_or_else(|| Rc::new(SystemResolver))
+    }
+
+    /// Has `resolver` look up names and addresses from now on, also for whoever connects and
+    /// listens through an endpoint. Twisted's `installNameResolver`.
     pub fn set_resolver(&self, resolver: impl Resolve + 'static) {
         let resolver: Rc<dyn Resolve> = Rc::new(resolver);
         let replaced = self
@@ -108,8 +158,8 @@ impl Reactor {
     }
 }
 
-/// Asks the system, as every program does (`getaddrinfo`): `/etc/hosts`, name servers, and
-/// whatever else it is set up for. On threads that do nothing else.
+/// Asks the system, as every program does (`getaddrinfo`, `getnameinfo`): `/etc/hosts`, name
+/// servers, and whatever else it is set up for. On threads that do nothing else.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemResolver;
 
@@ -119,6 +169,13 @@ impl Resolve for SystemResolver {
         let pool = core.lookups().borrow_mut().pool();
         let (names, host) = (core.driver().names(), host.to_owned());
         reactor.defer_to_thread_pool(&pool, move || names.resolve(&host, port))
+    }
+
+    fn reverse_lookup(&self, reactor: &Reactor, ip: IpAddr) -> Deferred<String> {
+        let core = reactor.core();
+        let pool = core.lookups().borrow_mut().pool();
+        let names = core.driver().names();
+        reactor.defer_to_thread_pool(&pool, move || names.reverse_lookup(ip))
     }
 }
 
@@ -141,6 +198,7 @@ impl Resolve for SystemResolver {
 #[derive(Clone, Default)]
 pub struct Hosts {
     addresses: BTreeMap<String, Vec<IpAddr>>,
+    names: BTreeMap<IpAddr, String>,
     next: Option<Rc<dyn Resolve>>,
 }
 
@@ -152,7 +210,8 @@ impl Hosts {
     }
 
     /// Adds addresses to a name, the best first. Capital letters are small ones, and a name
-    /// that is not ASCII is found as it is asked for.
+    /// that is not ASCII is found as it is asked for. An address is called as the first name that
+    /// it was added to.
     #[must_use]
     pub fn host<A: Into<IpAddr>>(
         mut self,
@@ -161,13 +220,17 @@ impl Hosts {
     ) -> Self {
         // What is no name is never asked for.
         let ascii = address::ascii_host_name(name).unwrap_or(Cow::Borrowed(name));
-        let known = self.addresses.entry(ascii.to_ascii_lowercase());
-        let known = known.or_default();
-        known.extend(addresses.into_iter().map(Into::into));
+        let name = ascii.to_ascii_lowercase();
+        let known = self.addresses.entry(name.clone()).or_default();
+        for ip in addresses.into_iter().map(Into::into) {
+            known.push(ip);
+            let called = self.names.entry(ip.to_canonical());
+            called.or_insert_with(|| name.clone());
+        }
         self
     }
 
-    /// Has `next` asked for the names that are not in the table.
+    /// Has `next` asked for the names and addresses that are not in the table.
     #[must_use]
     pub fn or_else(mut self, next: impl Resolve + 'static) -> Self {
         self.next = Some(Rc::new(next));
@@ -183,12 +246,21 @@ impl Resolve for Hosts {
                 succeed(addresses.iter().map(with_port).collect())
             }
             (None, Some(next)) => next.resolve(reactor, host, port),
-            (None, None) => fail(io::Error::new(
-                io::ErrorKind::NotFound,
-                "the name is not in the table of hosts",
-            )),
+            (None, None) => fail(unknown("the name is not in the table of hosts")),
         }
     }
+
+    fn reverse_lookup(&self, reactor: &Reactor, ip: IpAddr) -> Deferred<String> {
+        match (self.names.get(&ip), &self.next) {
+            (Some(name), _) => succeed(name.clone()),
+            (None, Some(next)) => next.reverse_lookup(reactor, ip),
+            (None, None) => fail(unknown("the address is not in the table of hosts")),
+        }
+    }
+}
+
+fn unknown(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, what)
 }
 
 impl fmt::Debug for Hosts {
@@ -234,9 +306,18 @@ mod tests {
 
     use super::*;
 
-    /// Looks a name up with a pool that never comes to it, and room for so many.
+    /// Looks up with a pool that never comes to it, and room for so many.
     #[track_caller]
     fn check_unanswered<E: Error + 'static>(queued_max: usize) {
+        check_unanswered_by::<E, _>(queued_max, |reactor| reactor.resolve("host", 7));
+        check_unanswered_by::<E, _>(queued_max, |reactor| reactor.reverse_lookup([192, 0, 2, 1]));
+    }
+
+    #[track_caller]
+    fn check_unanswered_by<E: Error + 'static, T: 'static>(
+        queued_max: usize,
+        look_up: impl Fn(&Reactor) -> Deferred<T>,
+    ) {
         let reactor = testing::virtual_time_reactor();
         let limits = PoolLimits {
             threads_max: 0,
@@ -246,12 +327,29 @@ mod tests {
         let pool = ThreadPool::with_limits("never", limits);
         reactor.core().lookups().borrow_mut().pool = Some(pool.clone());
         let begun = reactor.now();
-        let answer = reactor.run_until(reactor.resolve("host", 7));
+        let answer = reactor.run_until(look_up(&reactor).map(drop));
         let failure = answer.expect_err("nobody answers");
         assert!(failure.check::<E>(), "{failure}");
         let passed = reactor.now() - begun;
         assert_eq!(passed >= LOOKUP_LIMIT, queued_max > 0);
         assert_eq!(pool.statistics().queued, 0, "it is not left in line");
+    }
+
+    #[test]
+    fn a_lookup_that_is_given_up_leaves_the_line() {
+        let reactor = testing::virtual_time_reactor();
+        let limits = PoolLimits {
+            threads_max: 0,
+            ..PoolLimits::default()
+        };
+        let pool = ThreadPool::with_limits("never", limits);
+        reactor.core().lookups().borrow_mut().pool = Some(pool.clone());
+        let answer = reactor.reverse_lookup([192, 0, 2, 1]);
+        assert_eq!(pool.statistics().queued, 1);
+        answer.cancel();
+        assert_eq!(pool.statistics().queued, 0);
+        let failure = answer.into_result().expect("it has fired");
+        assert!(failure.expect_err("given up").check::<Interrupted>());
     }
 
     #[test]

@@ -611,6 +611,20 @@ fn names_have_addresses_with_the_port_that_was_asked_for() {
 }
 
 #[test]
+fn addresses_have_names_and_who_has_none_is_told_so() {
+    on_every_driver(|bench| {
+        let names = bench.driver.names();
+        let name = names.reverse_lookup([127, 0, 0, 1].into());
+        assert!(!name.expect("it is known everywhere").is_empty());
+        // Real name servers are not asked by tests: what they answer is no rule of ours.
+        if bench.driver.world() == WorldKind::Simulation {
+            let nobody = names.reverse_lookup([192, 0, 2, 1].into());
+            check_kind(nobody.map(drop), &[ErrorKind::NotFound]);
+        }
+    });
+}
+
+#[test]
 fn small_writes_leave_at_once_unless_the_program_says_otherwise() {
     on_every_driver(|bench| {
         let [client, server] = bench.connected();

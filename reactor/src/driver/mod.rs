@@ -37,7 +37,7 @@ pub(crate) mod virtual_time;
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -368,9 +368,12 @@ pub(crate) trait WakeUp: fmt::Debug + Send + Sync {
     fn wake_up(&self);
 }
 
-/// Looks names up. May block, and may be called on any thread.
+/// Looks names and addresses up. May block, and may be called on any thread.
 pub(crate) trait Names: Send {
     fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
+
+    /// The name of an address; `NotFound` if it has none.
+    fn reverse_lookup(&self, ip: IpAddr) -> io::Result<String>;
 }
 
 /// Notes signals while it lives.

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -22,6 +22,7 @@ use crate::driver::{
 };
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, ListenOptions};
+use crate::sys::names;
 use crate::sys::poller::Poller;
 use crate::sys::signals::{self, SignalWatch};
 use crate::sys::wake::WakeFd;
@@ -253,5 +254,9 @@ struct SystemNames;
 impl Names for SystemNames {
     fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         Ok((host, port).to_socket_addrs()?.collect())
+    }
+
+    fn reverse_lookup(&self, ip: IpAddr) -> io::Result<String> {
+        names::of_address(ip)
     }
 }

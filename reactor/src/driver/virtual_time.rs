@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -216,6 +216,10 @@ struct Nameless;
 
 impl Names for Nameless {
     fn resolve(&self, _host: &str, _port: u16) -> io::Result<Vec<SocketAddr>> {
+        Err(no_network())
+    }
+
+    fn reverse_lookup(&self, _ip: IpAddr) -> io::Result<String> {
         Err(no_network())
     }
 }

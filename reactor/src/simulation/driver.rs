@@ -1,5 +1,6 @@
 //! One host of a simulation as the world below a reactor.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::address::Address;
+use crate::address::{Address, ascii_host_name};
 use crate::capability::{Capability, WorldKind};
 use crate::descriptor::{Interest, Mode};
 use crate::driver::{
@@ -285,23 +286,39 @@ impl WakeUp for WakesHost {
     }
 }
 
-/// The names of the hosts.
+/// The names of the hosts, as [`known_name`] writes them.
 pub(super) struct KnownNames(pub(super) BTreeMap<String, IpAddr>);
+
+/// A name as it is looked up: in ASCII, without capital letters.
+pub(super) fn known_name(name: &str) -> String {
+    // What is no name is never asked for.
+    let ascii = ascii_host_name(name).unwrap_or(Cow::Borrowed(name));
+    ascii.to_ascii_lowercase()
+}
 
 impl Names for KnownNames {
     fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let ip = match host {
+        let ip = match &*known_name(host) {
             "localhost" => Some(IpAddr::from([127, 0, 0, 1])),
-            _ => self.0.get(host).copied().or_else(|| host.parse().ok()),
+            host => self.0.get(host).copied().or_else(|| host.parse().ok()),
         };
-        let ip = ip.ok_or_else(|| {
-            io::Error::new(
-                ErrorKind::NotFound,
-                "no host of the simulation has this name",
-            )
-        })?;
+        let ip = ip.ok_or_else(|| unknown("no host of the simulation has this name"))?;
         Ok(vec![SocketAddr::new(ip, port)])
     }
+
+    fn reverse_lookup(&self, ip: IpAddr) -> io::Result<String> {
+        if ip.is_loopback() {
+            return Ok("localhost".to_owned());
+        }
+        let found = self.0.iter().find(|(_, known)| **known == ip);
+        found
+            .map(|(name, _)| name.clone())
+            .ok_or_else(|| unknown("no host of the simulation has this address"))
+    }
+}
+
+fn unknown(what: &'static str) -> io::Error {
+    io::Error::new(ErrorKind::NotFound, what)
 }
 
 /// Sets on a socket what was asked for.

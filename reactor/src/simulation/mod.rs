@@ -131,7 +131,8 @@ impl Simulation {
         self.seed
     }
 
-    /// Adds a host, with a name that the others can connect to and an address of its own.
+    /// Adds a host, with a name that the others can connect to and an address of its own. Capital
+    /// letters are small ones, and a name that is not ASCII is found as it is asked for.
     ///
     /// # Panics
     ///

@@ -21,7 +21,7 @@ use crate::reactor::Reactor;
 use crate::remains::Remains;
 
 use super::clock::HostClock;
-use super::driver::{HostDriver, Woken};
+use super::driver::{HostDriver, Woken, known_name};
 use super::link::StopBy;
 use super::network::{HostId, Network};
 use super::outage::Outage;
@@ -103,7 +103,7 @@ impl World {
 
     pub(super) fn add_machine(self: &Rc<Self>, name: &str) -> Rc<Machine> {
         let (id, ip) = self.network.borrow_mut().add_host();
-        let previous = self.names.borrow_mut().insert(name.to_owned(), ip);
+        let previous = self.names.borrow_mut().insert(known_name(name), ip);
         assert!(previous.is_none(), "two hosts are called {name:?}");
         let machine = Rc::new(Machine {
             id,

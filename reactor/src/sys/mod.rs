@@ -11,6 +11,7 @@
 //! | `credentials.rs` | who is at the other end of a UNIX socket |
 //! | `device.rs` | binding a socket to a network interface |
 //! | `inherited.rs` | descriptors that this process began with |
+//! | `names.rs` | the name of an address |
 //! | `send_file.rs` | sending a file without reading it into memory |
 //! | `fork.rs` | a test: what a forked process may not do |
 //! | `queue.rs` | what a socket has sent and the peer not acknowledged |
@@ -22,6 +23,7 @@ pub(crate) mod device;
 #[cfg(test)]
 mod fork;
 pub(crate) mod inherited;
+pub(crate) mod names;
 pub(crate) mod poller;
 pub(crate) mod queue;
 pub(crate) mod send_file;

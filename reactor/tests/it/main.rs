@@ -23,6 +23,7 @@ mod inspection;
 mod kit;
 mod layers;
 mod memory;
+mod names;
 mod options;
 mod ordering;
 mod panic_policy;

@@ -531,6 +531,17 @@ pub(super) const ROWS: &[Row] = &[
         ["(); at once", "", "(); at once"],
     ),
     row(
+        "Reactor::reverse_lookup",
+        Act::Reactor(|world, reactor| {
+            let comes = world.comes();
+            reactor.set_resolver(Hosts::new().host("local.test", [[127, 0, 0, 1]]));
+            let found = reactor.reverse_lookup([127, 0, 0, 1]);
+            drop(quiet(found.map(move |_| comes())));
+            say(())
+        }),
+        ["(); at once", "", "(); at once"],
+    ),
+    row(
         "Reactor::set_resolver",
         Act::Reactor(|_, reactor| say(reactor.set_resolver(Hosts::new()))),
         ["()", "", "()"],
