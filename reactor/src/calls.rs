@@ -97,8 +97,12 @@ impl<C> Calls<C> {
 
     /// Whether the call has neither been handed over nor cancelled.
     pub(crate) fn is_pending(&self, key: CallKey) -> bool {
-        self.index(key)
-            .is_some_and(|index| self.queue[index].is_some())
+        self.call(key).is_some()
+    }
+
+    /// The call; `None` once it has been handed over or cancelled.
+    pub(crate) fn call(&self, key: CallKey) -> Option<&C> {
+        self.queue[self.index(key)?].as_ref()
     }
 
     /// How many calls are pending, those of the batch included.

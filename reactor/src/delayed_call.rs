@@ -96,10 +96,16 @@ impl fmt::Debug for DelayedCall {
         let Some((core, deadline)) = self.core.upgrade().zip(self.deadline()) else {
             return f.write_str("DelayedCall(made or cancelled)");
         };
+        let origin = core
+            .timers(self.time)
+            .borrow()
+            .call(self.key)
+            .map(|call| call.origin);
         write!(
             f,
-            "DelayedCall(in {:?})",
-            deadline.saturating_duration_since(core.time(self.time))
+            "DelayedCall(in {:?}, scheduled at {})",
+            deadline.saturating_duration_since(core.time(self.time)),
+            origin.expect("what has a deadline is there"),
         )
     }
 }
@@ -133,12 +139,13 @@ impl SoonCall {
 
 impl fmt::Debug for SoonCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = if self.is_active() {
-            "pending"
-        } else {
-            "made or cancelled"
-        };
-        write!(f, "SoonCall({state})")
+        let core = self.core.upgrade();
+        let origin =
+            core.and_then(|core| core.soon().borrow().call(self.key).map(|call| call.origin));
+        match origin {
+            Some(origin) => write!(f, "SoonCall(scheduled at {origin})"),
+            None => f.write_str("SoonCall(made or cancelled)"),
+        }
     }
 }
 

@@ -215,6 +215,12 @@ impl<C> Timers<C> {
         }
     }
 
+    /// The call; `None` once it has been handed over or cancelled.
+    pub(crate) fn call(&self, key: TimerKey) -> Option<&C> {
+        self.place(key)?;
+        self.slots[key.slot as usize].call.as_ref()
+    }
+
     /// The deadline of the next call to be handed over: of the batch if
     /// anything is left of it, else the earliest one.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {

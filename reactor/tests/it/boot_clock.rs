@@ -45,7 +45,7 @@ fn suspension_counts_for_the_boot_clock_alone() {
         (Duration::ZERO, 2 * HOUR)
     );
     assert_eq!(late.deadline(), Some(boot + 3 * HOUR));
-    assert_eq!(format!("{late:?}"), "DelayedCall(in 3600s)");
+    assert!(format!("{late:?}").starts_with("DelayedCall(in 3600s, scheduled at "));
     reactor.turn(None).unwrap();
     reactor.turn(None).unwrap();
     log.check(["lease", "timeout"]);

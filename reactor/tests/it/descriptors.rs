@@ -458,3 +458,22 @@ impl AsFd for Explosive {
         self.0.as_fd()
     }
 }
+
+#[test]
+fn one_watch_hears_of_both_directions_and_each_interest_is_put_down_alone() {
+    let (reactor, log) = (reactor(), Log::default());
+    let (near, mut far) = UnixStream::pair().unwrap();
+    far.write_all(b"x").unwrap();
+    let seen = log.clone();
+    let watch = reactor
+        .watch(near, Interest::ReadWrite, Mode::Level, move |_, ready| {
+            seen.add(format!("{} {}", ready.readable, ready.writable));
+        })
+        .unwrap();
+    turns(&reactor, 1);
+    watch.set_interest(Interest::Write, Mode::Level).unwrap();
+    turns(&reactor, 1);
+    watch.set_interest(Interest::Read, Mode::Level).unwrap();
+    turns(&reactor, 1);
+    log.check(["true true", "false true", "true false"]);
+}

@@ -252,3 +252,60 @@ fn a_program_may_wait_for_the_stop_of_its_own_reactor() {
     });
     assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS));
 }
+
+#[test]
+fn what_a_hook_during_or_after_returns_is_not_waited_for() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let (triggers, begin) = (Rc::new(RefCell::new(Vec::new())), reactor.now());
+    let never = |line: &'static str| {
+        let (log, triggers) = (log.clone(), Rc::clone(&triggers));
+        move || {
+            log.add(line);
+            let (trigger, never) = Deferred::<()>::new();
+            triggers.borrow_mut().push(trigger);
+            never
+        }
+    };
+    for (phase, start, stop) in [
+        (Phase::During, "during start", "during stop"),
+        (Phase::After, "after start", "after stop"),
+    ] {
+        reactor.on_startup(phase, never(start));
+        reactor.on_shutdown(phase, never(stop));
+    }
+    let handle = reactor.clone();
+    reactor.call_soon(move || handle.stop());
+    reactor.run().unwrap();
+    log.check(["during start", "after start", "during stop", "after stop"]);
+    assert_eq!(reactor.now(), begin);
+}
+
+#[test]
+fn a_hook_of_any_phase_that_fails_is_reported_and_the_next_is_called() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let (unhandled, _guard) = count_unhandled();
+    for phase in [Phase::Before, Phase::During, Phase::After] {
+        reactor.on_startup(phase, || Err::<(), _>(Failure::message("cannot start")));
+        reactor.on_startup(phase, log.adds("start"));
+        reactor.on_shutdown(phase, || -> () { panic!("on purpose") });
+        reactor.on_shutdown(phase, log.adds("stop"));
+    }
+    reactor.stop();
+    reactor.run().unwrap();
+    log.check(["start", "start", "start", "stop", "stop", "stop"]);
+    assert_eq!(unhandled.get(), 6);
+}
+
+#[test]
+fn a_hook_of_a_start_or_a_stop_that_was_called_is_gone() {
+    let reactor = virtual_time_reactor();
+    let hooks = [
+        reactor.on_startup(Phase::Before, || ()),
+        reactor.on_shutdown(Phase::Before, || ()),
+    ];
+    reactor.stop();
+    reactor.run().unwrap();
+    for hook in hooks {
+        assert!(!hook.remove(), "{hook:?}");
+    }
+}

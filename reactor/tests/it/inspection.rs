@@ -1,15 +1,19 @@
 //! Seeing inside.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use torsade_deferred::{Clock, Deferred, Timeout, Trigger, unhandled};
 use torsade_reactor::task::{LoopingCall, defer_later, sleep};
 use torsade_reactor::testing::virtual_time_reactor;
 use torsade_reactor::{ChannelEvent, Guest, Held, Phase, Place, Protocol, Signal, Transport};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 use crate::common::{End, Log, connect, count_unhandled, reactor, run_while};
 
@@ -434,4 +438,110 @@ fn a_dump_names_the_seats_of_guests() {
     assert!(dump.is_empty(), "it calls nothing");
     drop(guest);
     assert!(reactor.dump().guests.is_empty());
+}
+
+/// Keeps what this crate writes to `tracing`: the level and the message.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<String>>>);
+
+impl Written {
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().expect("nobody panicked").clone()
+    }
+}
+
+impl Subscriber for Written {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "torsade"
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        struct Message(String);
+        impl Visit for Message {
+            fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+                if field.name() == "message" {
+                    self.0 += &format!("{value:?}");
+                }
+            }
+        }
+        let mut message = Message(format!("{} ", event.metadata().level()));
+        event.record(&mut message);
+        let mut lines = self.0.lock().expect("nobody panicked");
+        lines.push(message.0);
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn what_is_left_when_the_last_handle_goes_is_told_with_its_lines() {
+    let written = Written::default();
+    let _guard = tracing::subscriber::set_default(written.clone());
+    let reactor = virtual_time_reactor();
+    drop(reactor);
+    assert_eq!(written.lines(), [""; 0], "nothing was left");
+    let reactor = virtual_time_reactor();
+    let line = line!() + 1;
+    reactor.call_later(Duration::from_secs(60), || ());
+    drop(reactor.clone());
+    assert_eq!(written.lines(), [""; 0], "a handle is left");
+    drop(reactor);
+    let lines = written.lines();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].starts_with("DEBUG the last handle of a reactor goes"));
+    assert_eq!(line_in(&lines[0]), line);
+}
+
+#[test]
+fn a_slow_callback_is_a_warning_with_its_line_where_that_is_asked_for() {
+    let written = Written::default();
+    let _guard = tracing::subscriber::set_default(written.clone());
+    let reactor = virtual_time_reactor();
+    reactor.warn_of_slow_callbacks(Duration::from_millis(100));
+    for millis in [99, 100] {
+        let slow = reactor.clone();
+        reactor.call_soon(move || block(&slow, Duration::from_millis(millis)));
+    }
+    let line = line!() - 2;
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    let lines = written.lines();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].starts_with("WARN "), "{lines:?}");
+    assert_eq!(line_in(&lines[0]), line);
+}
+
+#[test]
+fn a_call_shows_when_it_is_due_and_where_it_was_scheduled() {
+    let reactor = virtual_time_reactor();
+    let (later, soon, line) = (
+        reactor.call_later(Duration::from_secs(3), || ()),
+        reactor.call_soon(|| ()),
+        line!() - 2,
+    );
+    let (shows_later, shows_soon) = (format!("{later:?}"), format!("{soon:?}"));
+    assert!(shows_later.starts_with("DelayedCall(in 3s, scheduled at "));
+    assert!(shows_soon.starts_with("SoonCall(scheduled at "));
+    assert_eq!(
+        (line_in(&shows_later), line_in(&shows_soon)),
+        (line, line + 1)
+    );
+    later.cancel();
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(
+        (format!("{later:?}"), format!("{soon:?}")),
+        (
+            "DelayedCall(made or cancelled)".to_owned(),
+            "SoonCall(made or cancelled)".to_owned()
+        )
+    );
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use torsade_deferred::{Deferred, Failure, Interrupted, succeed};
 use torsade_reactor::testing::virtual_time_reactor;
-use torsade_reactor::{Phase, Reactor, RunError, Settle};
+use torsade_reactor::{Phase, Reactor, RunError, Settle, Transport};
 
 use crate::common::{End, Log, connect, count_unhandled, reactor, run_while};
 
@@ -357,4 +357,83 @@ fn a_turn_may_be_given_any_length() {
     let thread = std::thread::spawn(move || remote.call_from_thread(|_| ()));
     reactor.turn(Some(Duration::MAX)).unwrap();
     thread.join().unwrap();
+}
+
+#[test]
+fn a_panic_in_a_call_of_any_kind_is_reported_and_the_next_one_is_made() {
+    thread_local! {
+        static MADE: Cell<usize> = const { Cell::new(0) };
+    }
+    type Asks = fn(&Reactor, fn());
+    let kinds: [(&str, Asks); 5] = [
+        ("soon", |reactor, call| drop(reactor.call_soon(call))),
+        ("later", |reactor, call| {
+            drop(reactor.call_later(Duration::ZERO, call));
+        }),
+        ("at", |reactor, call| {
+            drop(reactor.call_at(reactor.now(), call));
+        }),
+        ("when running", |reactor, call| {
+            reactor.call_when_running(call);
+        }),
+        ("from a thread", |reactor, call| {
+            reactor.remote().call_from_thread(move |_| call());
+        }),
+    ];
+    for (kind, asks) in kinds {
+        let reactor = virtual_time_reactor();
+        let (unhandled, _guard) = count_unhandled();
+        MADE.set(0);
+        asks(&reactor, || panic!("on purpose"));
+        asks(&reactor, || MADE.set(MADE.get() + 1));
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        assert_eq!((unhandled.get(), MADE.get()), (1, 1), "{kind}");
+    }
+}
+
+/// A transport whose peer keeps what it hears.
+fn with_listening_peer(reactor: &Reactor) -> (Transport<End>, Rc<RefCell<Vec<u8>>>) {
+    let log = Log::default();
+    let server = End::new("server", &log);
+    let heard = Rc::clone(&server.received);
+    let pair = connect(reactor, End::new("client", &log), server);
+    (pair.client, heard)
+}
+
+#[test]
+fn each_of_two_reactors_in_one_thread_is_used_from_the_others_callbacks() {
+    let (first, second, log) = (reactor(), reactor(), Log::default());
+    let (to_first, heard_by_first) = with_listening_peer(&first);
+    let (to_second, heard_by_second) = with_listening_peer(&second);
+    let (one, two, seen) = (first.clone(), second.clone(), log.clone());
+    first.call_soon(move || {
+        seen.add("a call of the first");
+        to_second.write("from the first");
+        let (back, lines) = (one.clone(), seen.clone());
+        two.call_soon(move || {
+            lines.add("a call of the second, asked for in the first");
+            to_first.write("from the second");
+            let stop = back.clone();
+            back.call_later(Duration::ZERO, move || {
+                lines.add("a call of the first, asked for in the second");
+                stop.stop();
+            });
+        });
+        // One inside the other, which the first one's run goes on after.
+        while heard_by_second.borrow().is_empty() {
+            two.turn(Some(SECOND)).unwrap();
+        }
+        assert!(matches!(one.turn(None), Err(RunError::AlreadyRunning)));
+        assert_eq!(*heard_by_second.borrow(), b"from the first");
+        assert!(!two.is_running() && one.is_running());
+    });
+    while heard_by_first.borrow().is_empty() || log.lines().len() < 3 {
+        first.turn(Some(SECOND)).unwrap();
+    }
+    assert_eq!(*heard_by_first.borrow(), b"from the second");
+    log.check([
+        "a call of the first",
+        "a call of the second, asked for in the first",
+        "a call of the first, asked for in the second",
+    ]);
 }
