@@ -1,15 +1,13 @@
 //! Timers that mean the time of the world, suspensions included.
 
-use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
 use torsade_deferred::{Clock, Deferred, Failure, Interrupted, Timeout};
 use torsade_reactor::task::{LoopingCall, sleep};
 use torsade_reactor::testing::{suspend, virtual_time_reactor};
 
-use crate::common::{Log, reactor, run_while};
+use crate::common::{Log, is_readable, reactor, run_while};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -120,8 +118,7 @@ fn descriptor_is_readable_when_the_next_call_of_the_boot_clock_is_due() {
     clock.call_later(Duration::from_millis(1), log.adds("first"));
     clock.call_later(Duration::from_millis(2), log.adds("second"));
     while log.lines().len() < 2 {
-        let mut fds = [PollFd::from_borrowed_fd(reactor.as_fd(), PollFlags::IN)];
-        poll(&mut fds, None).unwrap();
+        assert!(is_readable(&reactor, None));
         reactor.turn(Some(Duration::ZERO)).unwrap();
     }
     let cancelled = clock.call_later(Duration::from_millis(1), || ());

@@ -3,9 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::env;
 use std::fmt::Display;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use torsade_deferred::unhandled::{self, HookGuard};
 use torsade_deferred::{Deferred, Trigger};
 use torsade_reactor::testing::contract::Ends;
@@ -65,6 +68,16 @@ pub(crate) fn run_while(reactor: &Reactor, mut goes_on: impl FnMut() -> bool) {
             .expect("the loop can wait");
     }
     panic!("100 000 turns, and still not done");
+}
+
+/// What a host's `poll` says of the reactor's descriptor within `limit`; for ever without one.
+/// The signals of other tests end no such wait.
+pub(crate) fn is_readable(reactor: &Reactor, limit: Option<Duration>) -> bool {
+    let limit = limit.map(|limit| Timespec::try_from(limit).expect("it is short"));
+    let descriptor = reactor.as_fd();
+    let mut fds = [PollFd::new(&descriptor, PollFlags::IN)];
+    let ready = retry_on_intr(|| poll(&mut fds, limit.as_ref()));
+    ready.expect("the system can poll") > 0
 }
 
 /// Counts the unhandled failures of this thread while it lives.

@@ -8,10 +8,9 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use torsade_reactor::{Guest, Phase, Place, Reactor};
 
-use crate::common::{End, Log, connect, reactor};
+use crate::common::{End, Log, connect, is_readable, reactor};
 
 /// A host that can only wait for a descriptor and a deadline. It gives the reactor a turn
 /// when either says so, and counts how often it had to.
@@ -23,12 +22,8 @@ fn host(reactor: &Reactor, mut goes_on: impl FnMut() -> bool) -> usize {
         let limit = deadline.map(|deadline| deadline.saturating_duration_since(reactor.now()));
         // Far more than anything here takes: to reach it is to have stalled.
         let limit = limit.unwrap_or(Duration::from_secs(20));
-        let limit = Timespec::try_from(limit).unwrap();
-        let fd = reactor.as_fd();
-        let mut fds = [PollFd::new(&fd, PollFlags::IN)];
-        let ready = poll(&mut fds, Some(&limit)).unwrap();
         assert!(
-            ready > 0 || deadline.is_some(),
+            is_readable(reactor, Some(limit)) || deadline.is_some(),
             "stalled: work was pending and nothing said so"
         );
         reactor.turn(Some(Duration::ZERO)).unwrap();

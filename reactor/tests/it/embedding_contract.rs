@@ -4,7 +4,6 @@
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::mpsc;
@@ -12,28 +11,20 @@ use std::task::Waker;
 use std::thread;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{getpid, kill_process};
 use torsade_deferred::{Deferred, Failure};
 use torsade_reactor::{
     Address, ChannelEvent, Interest, Mode, Phase, Place, Reactor, Signal, testing,
 };
 
-use crate::common::{End, Log, connect, reactor};
+use crate::common::{End, Log, connect, is_readable, reactor};
 
 /// What a host sees without waiting: `poll` with no time at all, and the deadline.
 fn says_so(reactor: &Reactor) -> bool {
-    is_readable(reactor, Duration::ZERO)
+    is_readable(reactor, Some(Duration::ZERO))
         || reactor
             .next_deadline()
             .is_some_and(|deadline| deadline <= reactor.now())
-}
-
-fn is_readable(reactor: &Reactor, limit: Duration) -> bool {
-    let fd = reactor.as_fd();
-    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
-    let limit = Timespec::try_from(limit).expect("it is short");
-    poll(&mut fds, Some(&limit)).expect("the system can poll") > 0
 }
 
 /// Gives turns until there is nothing to do at once. The bound is the check against spinning.
@@ -79,7 +70,7 @@ fn check_soon(reactor: &Reactor, act: impl FnOnce(), is_done: impl Fn() -> bool)
             deadline.saturating_duration_since(reactor.now())
         });
         assert!(
-            is_readable(reactor, limit) || deadline.is_some(),
+            is_readable(reactor, Some(limit)) || deadline.is_some(),
             "stalled: work was pending and nothing said so"
         );
         reactor.turn(Some(Duration::ZERO)).expect("it can wait");
@@ -106,7 +97,7 @@ fn a_reactor_that_was_never_turned_is_woken_from_a_thread() {
         .expect("it posts and ends");
     // Asked for the descriptor alone: the host may wait already.
     assert!(
-        is_readable(&reactor, Duration::ZERO),
+        is_readable(&reactor, Some(Duration::ZERO)),
         "the host sleeps on, and the call waits"
     );
     reactor.call_soon(raise);
@@ -199,7 +190,10 @@ fn what_comes_from_other_threads_makes_the_descriptor_readable() {
     let remote = reactor.remote();
     let on_thread = |act: Box<dyn FnOnce() + Send>| {
         thread::spawn(act).join().expect("it acts and ends");
-        assert!(is_readable(&reactor, Duration::ZERO), "the host sleeps on");
+        assert!(
+            is_readable(&reactor, Some(Duration::ZERO)),
+            "the host sleeps on"
+        );
     };
     let (is_made, raise) = flag();
     let (sender, _channel) = reactor.channel(move |_, event| {

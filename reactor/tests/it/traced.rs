@@ -154,19 +154,15 @@ fn check_interrupted(calls: &str, tests: &[&str]) {
 }
 
 /// Tests that make such calls of their own and take no interruption, or count turns.
-const SKIPPED: [&str; 14] = [
+const SKIPPED: [&str; 10] = [
     "--skip",
     "the_places_of_a_turn",
-    "--skip",
-    "on_descriptor_and_deadline_alone",
     "--skip",
     "a_timer_below_a_millisecond",
     "--skip",
     "urgent_data",
     "--skip",
     "everything_accepted_before",
-    "--skip",
-    "descriptor_is_readable_when",
     "--skip",
     "signals_come_after_the_wait",
 ];
