@@ -134,7 +134,7 @@ pub use crate::sockets::{ConnectOptions, KeepAlive, ListenOptions, Port, SocketO
 pub use crate::stream::{FilePart, Receiver, Settle, Socket, Stream};
 pub use crate::thread_pool::{Job, PoolError, PoolLimits, PoolStatistics, Refused, ThreadPool};
 pub use crate::transport::{Transport, Visited, WeakTransport};
-pub use crate::tunnel::{Carried, tunnel};
+pub use crate::tunnel::{Carried, tunnel, tunnel_with_timeout};
 pub use crate::udp::{
     DatagramProtocol, MulticastGroup, MulticastInterface, ToUdpAddress, UdpError, UdpLimits,
     UdpOptions, UdpTransport,

@@ -3,9 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
+use std::time::Duration;
 
 use torsade_deferred::{Deferred, Failure, Trigger};
 
+use crate::delayed_call::DelayedCall;
 use crate::error::ConnectionLost;
 use crate::stream::{Receiver, Stream};
 
@@ -67,6 +69,29 @@ pub struct Carried {
 /// # }
 /// ```
 pub fn tunnel(first: Rc<dyn Stream>, second: Rc<dyn Stream>) -> Deferred<Carried> {
+    connect(first, second).1
+}
+
+/// As [`tunnel`], and ends both connections when nothing has moved for a while, in either direction: after
+/// `idle` at the earliest, and twice that at the latest.
+///
+/// What has been written and leaves bit by bit moves, too. The connections are aborted, since who takes
+/// nothing for so long cannot be sent the rest.
+///
+/// # Cancellation
+///
+/// Aborts both connections.
+pub fn tunnel_with_timeout(
+    first: Rc<dyn Stream>,
+    second: Rc<dyn Stream>,
+    idle: Duration,
+) -> Deferred<Carried> {
+    let (passage, deferred) = connect(first, second);
+    passage.watch(idle);
+    deferred
+}
+
+fn connect(first: Rc<dyn Stream>, second: Rc<dyn Stream>) -> (Rc<Passage>, Deferred<Carried>) {
     let (trigger, deferred) = Deferred::new();
     let passage = Rc::new(Passage {
         streams: [first, second],
@@ -74,6 +99,8 @@ pub fn tunnel(first: Rc<dyn Stream>, second: Rc<dyn Stream>) -> Deferred<Carried
         ended: Default::default(),
         lost: Default::default(),
         trigger: RefCell::default(),
+        seen: Cell::default(),
+        timer: RefCell::default(),
     });
     let weak = Rc::downgrade(&passage);
     trigger.on_cancel(move || {
@@ -96,7 +123,7 @@ pub fn tunnel(first: Rc<dyn Stream>, second: Rc<dyn Stream>) -> Deferred<Carried
         stream.set_throttled(false);
         stream.resume_reading();
     }
-    deferred
+    (passage, deferred)
 }
 
 /// Both directions; the index is that of the stream that bytes come from.
@@ -106,9 +133,42 @@ struct Passage {
     ended: [Cell<bool>; 2],
     lost: [Cell<bool>; 2],
     trigger: RefCell<Option<Trigger<Carried>>>,
+    /// What had moved when the timer came last: carried and unsent, each way.
+    seen: Cell<[u64; 4]>,
+    timer: RefCell<Option<DelayedCall>>,
 }
 
 impl Passage {
+    /// Has somebody look after `idle` whether anything has moved.
+    fn watch(self: &Rc<Self>, idle: Duration) {
+        if self.lost.iter().all(Cell::get) {
+            return;
+        }
+        let weak = Rc::downgrade(self);
+        let reactor = self.streams[0].socket().reactor();
+        let timer = reactor.call_later(idle, move || {
+            if let Some(passage) = weak.upgrade() {
+                passage.look(idle);
+            }
+        });
+        self.timer.replace(Some(timer));
+    }
+
+    fn look(self: &Rc<Self>, idle: Duration) {
+        let [forth, back] = [0, 1].map(|from| self.carried[from].get());
+        let [first, second] = [0, 1].map(|near| self.streams[near].unsent() as u64);
+        let now = [forth, back, first, second];
+        if self.seen.replace(now) != now {
+            return self.watch(idle);
+        }
+        for stream in &self.streams {
+            stream.abort_connection(ConnectionLost::TimedOut {
+                waiting_for: "anything to move in the tunnel",
+                limit: idle,
+            });
+        }
+    }
+
     fn lose_both(&self) {
         for stream in &self.streams {
             stream.lose_connection(ConnectionLost::Done);
@@ -183,6 +243,9 @@ impl Receiver for Mouth {
         }
         // Detach, then call.
         let trigger = self.passage.trigger.take();
+        if let Some(timer) = self.passage.timer.take() {
+            timer.cancel();
+        }
         let [forth, back] = [0, 1].map(|from| self.passage.carried[from].get());
         if let Some(trigger) = trigger {
             trigger.callback(Carried { forth, back });

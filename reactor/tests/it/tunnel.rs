@@ -2,10 +2,12 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use torsade_deferred::Deferred;
+use torsade_reactor::task::sleep;
 use torsade_reactor::testing::{Chunks, MemoryPair, memory_pair, virtual_time_reactor};
-use torsade_reactor::{Carried, Limits, Transport, tunnel};
+use torsade_reactor::{Carried, Limits, Reactor, Transport, tunnel, tunnel_with_timeout};
 
 use crate::common::{End, Log};
 
@@ -64,6 +66,47 @@ fn bytes_go_both_ways_and_the_end_of_one_is_the_end_of_both() {
         ["client lost: Done", "server lost: Done"]
     );
     assert_eq!(wired.carried().forth, 8);
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn wait(reactor: &Reactor, time: Duration) {
+    let slept = reactor.run_until(sleep(reactor, time));
+    slept.expect("nobody stops it");
+}
+
+#[test]
+fn a_tunnel_in_which_nothing_moves_is_aborted_after_its_time_and_one_in_use_is_not() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let (front, back) = (memory_pair(&reactor), memory_pair(&reactor));
+    let done = tunnel_with_timeout(front.server, back.client, 10 * SECOND);
+    let client = Transport::connect(End::new("client", &log), front.client);
+    let server = Transport::connect(End::new("server", &log), back.server);
+    for _ in 0..10 {
+        client.write("one way");
+        wait(&reactor, 9 * SECOND);
+        server.write("and the other");
+        wait(&reactor, 9 * SECOND);
+    }
+    assert!(client.is_connected() && server.is_connected());
+    wait(&reactor, 21 * SECOND);
+    assert!(!client.is_connected() && !server.is_connected());
+    let carried = done.into_result().expect("both are over");
+    assert_eq!(carried.expect("a tunnel does not fail").forth, 70);
+}
+
+#[test]
+fn a_tunnel_that_is_over_leaves_no_timer_behind() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let (front, back) = (memory_pair(&reactor), memory_pair(&reactor));
+    let done = tunnel_with_timeout(front.server, back.client, 10 * SECOND);
+    let client = Transport::connect(End::new("client", &log), front.client);
+    let _server = Transport::connect(End::new("server", &log), back.server);
+    client.lose_connection();
+    let began = reactor.now();
+    reactor.run_until(done).expect("it ends");
+    reactor.run_until_idle().expect("nothing is left");
+    assert_eq!(reactor.now(), began);
 }
 
 #[test]

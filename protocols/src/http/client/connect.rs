@@ -36,20 +36,22 @@ pub(super) fn connect(
     reactor: &Reactor,
     route: &Route,
 ) -> Deferred<Rc<dyn Stream>> {
-    let through = route.tunnel.as_ref().map(|proxy| &*proxy.origin);
-    let below = Below {
-        endpoint: (settings.connector)(through.unwrap_or(&route.origin)),
-        limit: settings.limits.connect,
-        tunnel: route.tunnel.clone().map(|proxy| Tunnel {
-            to: route.origin.address(),
-            proxy,
-            settings: settings.limits,
-        }),
-    };
+    let below = Below::new(settings, route);
     if route.origin.is_https() && !route.absolute {
         return secured(settings, reactor, below, &route.origin);
     }
     below.connect_stream(reactor)
+}
+
+/// Makes the stream below that, whatever is to be spoken on it.
+///
+/// Fails as [`connect`] does.
+pub(super) fn dial(
+    settings: &Settings,
+    reactor: &Reactor,
+    route: &Route,
+) -> Deferred<Rc<dyn Stream>> {
+    Below::new(settings, route).connect_stream(reactor)
 }
 
 #[cfg(feature = "tls")]
@@ -97,6 +99,21 @@ struct Below {
     endpoint: Box<dyn ClientEndpoint>,
     limit: Duration,
     tunnel: Option<Tunnel>,
+}
+
+impl Below {
+    fn new(settings: &Settings, route: &Route) -> Self {
+        let through = route.tunnel.as_ref().map(|proxy| &*proxy.origin);
+        Self {
+            endpoint: (settings.connector)(through.unwrap_or(&route.origin)),
+            limit: settings.limits.connect,
+            tunnel: route.tunnel.clone().map(|proxy| Tunnel {
+                to: route.origin.address(),
+                proxy,
+                settings: settings.limits,
+            }),
+        }
+    }
 }
 
 impl ClientEndpoint for Below {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use torsade_deferred::{Failure, Interrupted};
+use torsade_reactor::Address;
 
 use super::super::error::BadMessage;
 use super::url::BadUrl;
@@ -89,6 +90,11 @@ pub enum ClientErrorKind {
     Overloaded {
         /// How many may.
         limit: usize,
+    },
+    /// Nobody at this address may be asked: the rules of the proxy that passes the request on say so.
+    Forbidden {
+        /// Who was connected to, and was asked nothing.
+        address: Address,
     },
     /// The client is closed, or its reactor is gone.
     Closed,
@@ -175,6 +181,7 @@ impl fmt::Display for ClientErrorKind {
             Self::Overloaded { limit } => {
                 write!(f, "more than {limit} requests wait for a connection")
             }
+            Self::Forbidden { address } => write!(f, "{address} may not be asked"),
             Self::Closed => f.write_str("the client is closed"),
             Self::Status(status) => write!(f, "the server answers with {status}"),
         }

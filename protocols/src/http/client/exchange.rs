@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 use torsade_deferred::{Failure, Trigger};
-use torsade_reactor::{DelayedCall, FilePart, Transport, WeakTransport};
+use torsade_reactor::{Address, DelayedCall, FilePart, Transport, WeakTransport};
 
 use super::super::body::{Body, Source};
 use super::super::encode;
@@ -61,7 +61,21 @@ pub(super) struct Draft {
     /// Asks to go on in another protocol.
     pub(super) asks_to_switch: bool,
     pub(super) expects_continue: bool,
+    pub(super) manner: Manner,
 }
+
+/// How a request goes out, and its response comes back.
+#[derive(Clone, Default)]
+pub(in crate::http) enum Manner {
+    /// With what the client adds, and as far as redirects lead.
+    #[default]
+    Asked,
+    /// As it is, for a proxy; to nobody whom the guard refuses.
+    PassedOn(Option<Guard>),
+}
+
+/// Whether somebody at this address may be asked.
+pub(in crate::http) type Guard = Rc<dyn Fn(&Address) -> bool>;
 
 /// A body that is sent.
 pub(super) enum Content {
@@ -113,6 +127,7 @@ impl Draft {
         settings: &Settings,
         url: Url,
         request: http::Request<Body>,
+        manner: Manner,
     ) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
         let (method, mut headers) = (parts.method, parts.headers);
@@ -134,16 +149,18 @@ impl Draft {
         if let Err(problem) = check(&method, &mut headers, &mut content) {
             return Err(refused(&method, problem).into());
         }
-        if let Some(media_type) = media_type
-            && content.framing() != Framing::None
-            && !headers.contains_key(header::CONTENT_TYPE)
-        {
-            let value = HeaderValue::from_static(media_type);
-            headers.insert(header::CONTENT_TYPE, value);
-        }
-        for (name, value) in &settings.credentials {
-            if !headers.contains_key(name) {
-                headers.insert(name, value.clone());
+        if matches!(manner, Manner::Asked) {
+            if let Some(media_type) = media_type
+                && content.framing() != Framing::None
+                && !headers.contains_key(header::CONTENT_TYPE)
+            {
+                let value = HeaderValue::from_static(media_type);
+                headers.insert(header::CONTENT_TYPE, value);
+            }
+            for (name, value) in &settings.credentials {
+                if !headers.contains_key(name) {
+                    headers.insert(name, value.clone());
+                }
             }
         }
         if !headers.contains_key(header::AUTHORIZATION)
@@ -160,6 +177,7 @@ impl Draft {
             content,
             asks_to_switch,
             expects_continue,
+            manner,
         })
     }
 
@@ -287,6 +305,11 @@ impl Exchange {
     /// Here is a connection.
     pub(super) fn start_on(self: &Rc<Self>, transport: &Transport<ClientConnection>) {
         self.stop_timer(TURN);
+        let address = transport.peer();
+        if !self.may_ask(&address) {
+            transport.lose_connection();
+            return self.fail(ClientErrorKind::Forbidden { address });
+        }
         self.place.replace(Place::On(transport.downgrade()));
         let handed = Handed(Some(Rc::clone(self)));
         transport.set_background(false);
@@ -313,6 +336,20 @@ impl Exchange {
             return self.go(true);
         }
         self.fail(ClientErrorKind::ConnectionLost { reason });
+    }
+
+    /// Whether the guard, if there is one, lets this address be asked; a proxy of our own always.
+    fn may_ask(&self, address: &Address) -> bool {
+        let guard = match &self.draft.borrow().manner {
+            Manner::PassedOn(Some(guard)) => Rc::clone(guard),
+            _ => return true,
+        };
+        let is_direct = self.route.borrow().is_direct();
+        !is_direct || guard(address)
+    }
+
+    fn is_passed_on(&self) -> bool {
+        matches!(self.draft.borrow().manner, Manner::PassedOn(_))
     }
 
     fn is_awaited(&self) -> bool {
@@ -348,7 +385,7 @@ impl Exchange {
     /// Writes the head, and gives the body.
     pub(super) fn write_head(&self, out: &mut Vec<u8>) -> Content {
         let mut draft = self.draft.borrow_mut();
-        let (route, settings) = (self.route.borrow(), &self.client.settings);
+        let route = self.route.borrow();
         if route.absolute {
             let target = draft.url.without_credentials();
             encode::write_request_line(out, &draft.method, &target);
@@ -358,6 +395,21 @@ impl Exchange {
         let framing = draft.content.framing();
         let headers = &draft.headers;
         encode::write_request_fields(out, &draft.method, draft.url.host(), headers, framing);
+        if matches!(draft.manner, Manner::Asked) {
+            self.write_additions(out, &draft);
+        }
+        if route.absolute
+            && let Some(authorization) = route.proxy_authorization()
+        {
+            encode::write_field(out, "proxy-authorization", authorization.as_bytes());
+        }
+        out.extend_from_slice(b"\r\n");
+        draft.content.take()
+    }
+
+    /// Writes what the client has to say by itself.
+    fn write_additions(&self, out: &mut Vec<u8>, draft: &Draft) {
+        let (settings, headers) = (&self.client.settings, &draft.headers);
         for (name, value) in &settings.defaults {
             if !headers.contains_key(name) {
                 encode::write_field(out, name.as_str(), value.as_bytes());
@@ -375,19 +427,15 @@ impl Exchange {
         {
             encode::write_field(out, "cookie", cookies.as_bytes());
         }
-        if route.absolute
-            && let Some(authorization) = route.proxy_authorization()
-        {
-            encode::write_field(out, "proxy-authorization", authorization.as_bytes());
-        }
-        out.extend_from_slice(b"\r\n");
-        draft.content.take()
     }
 
-    /// Here is the response. A redirect is followed.
+    /// Here is the response. A redirect is followed, unless it is for somebody else to see.
     pub(super) fn answered(self: &Rc<Self>, mut response: Response, upgraded: Option<Upgraded>) {
         let settings = &self.client.settings;
-        if let Some(jar) = &settings.cookies {
+        let is_passed_on = self.is_passed_on();
+        if let Some(jar) = &settings.cookies
+            && !is_passed_on
+        {
             let draft = self.draft.borrow();
             self.client
                 .keep_cookies(jar, &draft.url, response.headers());
@@ -411,7 +459,7 @@ impl Exchange {
         if matches!(*self.place.borrow(), Place::Nowhere) {
             self.stop_timers();
         }
-        if settings.decodes {
+        if settings.decodes && !is_passed_on {
             response = super::decoding::decoded(response, settings.limits.decoded);
         }
         match self.reply.take() {
@@ -422,7 +470,7 @@ impl Exchange {
     }
 
     fn step(&self, status: StatusCode, headers: &HeaderMap) -> Result<Step, ClientErrorKind> {
-        if !status.is_redirection() {
+        if !status.is_redirection() || self.is_passed_on() {
             return Ok(Step::Stay);
         }
         let draft = self.draft.borrow();

@@ -21,10 +21,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::Authority;
 use http::{Method, Request, Uri};
 use serde::de::DeserializeOwned;
-use torsade_deferred::{Deferred, Failure, fail, succeed};
-use torsade_reactor::{ClientEndpoint, Reactor, WeakReactor};
+use torsade_deferred::{Deferred, Failure, Trigger, fail, succeed};
+use torsade_reactor::{ClientEndpoint, ConnectionLost, Reactor, Stream, WeakReactor};
 
 use super::body::Body;
 use super::cookie_jar::{CookieJar, CookieOrigin};
@@ -41,6 +42,7 @@ pub use self::url::{BadUrl, Origin};
 
 use self::connect::Connector;
 use self::exchange::{Draft, Exchange, Reply};
+pub(in crate::http) use self::exchange::{Guard, Manner};
 use self::pool::Pool;
 use self::url::Url;
 
@@ -137,6 +139,11 @@ impl Route {
     /// What two routes differ in: the rest follows from it.
     fn key(&self) -> (&Origin, bool) {
         (&self.origin, self.absolute)
+    }
+
+    /// Whether it leads there without a proxy.
+    fn is_direct(&self) -> bool {
+        self.proxy.is_none() && self.tunnel.is_none()
     }
 
     fn proxy_authorization(&self) -> Option<&HeaderValue> {
@@ -367,14 +374,7 @@ impl Client {
     ///
     /// Otherwise as [`get`](Self::get).
     pub fn request<B: Into<Body>>(&self, request: Request<B>) -> Deferred<Response> {
-        match self.draft(request.map(Into::into)) {
-            Ok(draft) => {
-                let (trigger, deferred) = Deferred::new();
-                Exchange::begin(Rc::clone(&self.core), draft, Reply::Response(trigger));
-                deferred
-            }
-            Err(error) => fail(error),
-        }
+        self.send(request.map(Into::into), Manner::Asked, Reply::Response)
     }
 
     /// Sends a request that asks to go on in another protocol (RFC 9110 §7.8): with `Upgrade` and
@@ -385,17 +385,87 @@ impl Client {
         &self,
         request: Request<B>,
     ) -> Deferred<(Response, Option<Upgraded>)> {
-        match self.draft(request.map(Into::into)) {
+        self.send(request.map(Into::into), Manner::Asked, Reply::Switch)
+    }
+
+    /// Sends a request as it is, and gives the response as it comes, as a proxy does: adds no fields but
+    /// `Host` and what frames the body, follows no redirect, decodes nothing, and has no part in cookies.
+    ///
+    /// What is for one hop alone is the caller's to leave out:
+    /// [`remove_hop_by_hop`](super::forwarding::remove_hop_by_hop). Otherwise as [`request`](Self::request).
+    pub fn forward<B: Into<Body>>(&self, request: Request<B>) -> Deferred<Response> {
+        let manner = Manner::PassedOn(None);
+        self.send(request.map(Into::into), manner, Reply::Response)
+    }
+
+    /// As [`forward`](Self::forward), to nobody whom `guard` refuses.
+    pub(in crate::http) fn forward_to(
+        &self,
+        request: Request<Body>,
+        guard: Option<Guard>,
+    ) -> Deferred<Response> {
+        self.send(request, Manner::PassedOn(guard), Reply::Response)
+    }
+
+    /// As [`forward`](Self::forward), of a request that asks to go on in another protocol.
+    pub(in crate::http) fn forward_upgrade(
+        &self,
+        request: Request<Body>,
+        guard: Option<Guard>,
+    ) -> Deferred<(Response, Option<Upgraded>)> {
+        self.send(request, Manner::PassedOn(guard), Reply::Switch)
+    }
+
+    /// A stream to a host, as it is: no TLS, no pool. Through the client's proxy, if it uses one.
+    ///
+    /// Fails with a [`ClientErrorKind`].
+    pub(in crate::http) fn dial(
+        &self,
+        authority: &Authority,
+        guard: Guard,
+    ) -> Deferred<Rc<dyn Stream>> {
+        let uri = Uri::builder().scheme("https").authority(authority.clone());
+        let uri = uri.path_and_query("/").build();
+        let Some(url) = uri.ok().and_then(|uri| Url::new(uri).ok()) else {
+            return fail(ClientErrorKind::BadUrl(BadUrl::Malformed));
+        };
+        let Some(reactor) = self
+            .core
+            .reactor
+            .upgrade()
+            .filter(|_| !self.core.closed.get())
+        else {
+            return fail(ClientErrorKind::Closed);
+        };
+        let route = self.core.way_to(&url);
+        let is_direct = route.is_direct();
+        connect::dial(&self.core.settings, &reactor, &route).add_callback(move |stream| {
+            let address = stream.socket().peer();
+            if is_direct && !guard(&address) {
+                stream.abort_connection(ConnectionLost::Aborted);
+                return Err(ClientErrorKind::Forbidden { address }.into());
+            }
+            Ok(stream)
+        })
+    }
+
+    fn send<T: 'static>(
+        &self,
+        request: Request<Body>,
+        manner: Manner,
+        reply: impl FnOnce(Trigger<T>) -> Reply,
+    ) -> Deferred<T> {
+        match self.draft(request, manner) {
             Ok(draft) => {
                 let (trigger, deferred) = Deferred::new();
-                Exchange::begin(Rc::clone(&self.core), draft, Reply::Switch(trigger));
+                Exchange::begin(Rc::clone(&self.core), draft, reply(trigger));
                 deferred
             }
             Err(error) => fail(error),
         }
     }
 
-    fn draft(&self, request: Request<Body>) -> Result<Draft, Failure> {
+    fn draft(&self, request: Request<Body>, manner: Manner) -> Result<Draft, Failure> {
         let url = match Url::new(request.uri().clone()) {
             Ok(url) => url,
             Err(problem) => {
@@ -407,7 +477,7 @@ impl Client {
             let (method, url) = (request.method().clone(), url.without_credentials());
             return Err(ClientError::new(method, url, ClientErrorKind::Closed).into());
         }
-        Draft::new(&self.core.settings, url, request)
+        Draft::new(&self.core.settings, url, request, manner)
     }
 
     /// Asks for what is at a URL, and reads it all, up to `limit` bytes.

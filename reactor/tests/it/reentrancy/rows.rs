@@ -24,7 +24,7 @@ use torsade_reactor::{
     Acceptor, Address, AsyncFd, Capability, ChannelEvent, ClientEndpoint, ConnectionLimits,
     ConnectionLost, FileSender, Guest, Hosts, IdleTimeout, Interest, Limits, ListenOptions, Mode,
     PanicPolicy, Phase, PoolLimits, Port, Producer, Reactor, Seating, ServerEndpoint, Settle,
-    SocketOption, Stream, Streaming, ThreadPool, Transport, Visited, tunnel,
+    SocketOption, Stream, Streaming, ThreadPool, Transport, Visited, tunnel, tunnel_with_timeout,
 };
 
 use super::world::{Act, OnTransport, Peer, SIGNAL, quiet};
@@ -1186,6 +1186,15 @@ pub(super) const ROWS: &[Row] = &[
             let stream = MemoryStream::new(&transport.reactor());
             let other = MemoryStream::new(&transport.reactor());
             looked(quiet(tunnel(stream, other).map(drop)))
+        }),
+        ["looked", "looked", "looked"],
+    ),
+    row(
+        "task::tunnel_with_timeout",
+        Act::Transport(|_, transport| {
+            let stream = MemoryStream::new(&transport.reactor());
+            let other = MemoryStream::new(&transport.reactor());
+            looked(quiet(tunnel_with_timeout(stream, other, FAR).map(drop)))
         }),
         ["looked", "looked", "looked"],
     ),
