@@ -301,6 +301,18 @@ impl Body {
         deferred
     }
 
+    /// The same once more, unless it comes in time.
+    pub(super) fn try_clone(&self) -> Option<Self> {
+        let source = match &self.source {
+            Source::Empty => Source::Empty,
+            Source::Bytes(bytes) => Source::Bytes(bytes.clone()),
+            Source::File(part) => Source::File(part.clone()),
+            Source::Pipe { .. } | Source::Upgrade(_) => return None,
+        };
+        let media_type = self.media_type;
+        Some(Self { source, media_type })
+    }
+
     /// A pipe that gives what this body holds; none, if it holds nothing.
     pub(super) fn into_reader(self) -> Option<Rc<Reader>> {
         match self.source {

@@ -50,6 +50,7 @@ pub mod multipart;
 pub mod negotiate;
 pub mod paths;
 mod pipe;
+mod proxy;
 pub mod ranges;
 mod reader;
 mod recycled;
@@ -79,6 +80,7 @@ pub use self::error::{BadMessage, BodyClosed, BodyError, StatusError};
 pub use self::fetch::Fetch;
 pub use self::limits::{HEADERS_MAX, MessageLimits, ServerLimits};
 pub use self::log_file::AccessLog;
+pub use self::proxy::{ForwardProxy, ProxyRequest, ReverseProxy, TunnelRecord};
 pub use self::request::Request;
 pub use self::response::{
     Answer, Handler, IntoAnswer, IntoResponse, Json, Response, answer_conditionally, redirect,

@@ -237,3 +237,18 @@ fn who_reads_a_body_hears_that_the_connection_is_lost() {
         "{seen:?}"
     );
 }
+
+/// curl asks so with `--http2`.
+#[test]
+fn a_body_that_comes_in_pieces_is_read_though_its_request_asks_to_switch() {
+    let client = Client::asking(|mut request: Request| request.read_body());
+    client.send(
+        "POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 8\r\n\r\nhalf",
+    );
+    assert!(
+        !client.stream.is_paused(),
+        "the rest of the body is to come"
+    );
+    client.send("half");
+    assert!(client.answers().ends_with("\r\n\r\nhalfhalf"));
+}

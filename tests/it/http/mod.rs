@@ -5,6 +5,7 @@ mod client;
 mod layers;
 mod limits;
 mod programs;
+mod proxies;
 mod routes;
 mod server;
 mod simulated;

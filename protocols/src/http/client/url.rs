@@ -39,7 +39,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    pub(super) fn of(uri: &Uri) -> Result<Self, BadUrl> {
+    pub(in crate::http) fn of(uri: &Uri) -> Result<Self, BadUrl> {
         let (is_https, host, port) = parts(uri)?;
         Ok(Self {
             host: host.to_ascii_lowercase().into(),

@@ -654,7 +654,9 @@ impl ServerConnection {
             .as_ref()
             .and_then(|it| it.writer.as_ref())
             .is_some_and(|writer| writer.is_read() && writer.is_full());
-        let hold = is_full || !self.rest.is_empty() || (self.at_crossing.is_some() && !self.lost);
+        // The body of a request that asks to switch is still HTTP's.
+        let is_at_crossing = self.at_crossing.is_some() && self.incoming.is_none() && !self.lost;
+        let hold = is_full || !self.rest.is_empty() || is_at_crossing;
         if hold && !self.held {
             transport.pause_reading();
         } else if !hold && self.held {
