@@ -123,7 +123,20 @@ impl Script {
                 .filter(|action| *action != Action::Write || !ends[1 - side])
                 .collect();
             ends[side] |= actions.iter().any(|action| action.ends());
-            steps.push((side, actions));
+            // What has a delay has a step of its own: whether the peer is faster is no matter
+            // of promises.
+            let is_later = |action: &Action| *action == Action::LoseLater;
+            let has_later = actions.iter().any(is_later);
+            steps.push((
+                side,
+                actions
+                    .into_iter()
+                    .filter(|action| !is_later(action))
+                    .collect(),
+            ));
+            if has_later {
+                steps.push((side, vec![Action::LoseLater]));
+            }
         }
         if natures == [Nature::Echoes; 2] {
             // They would never come to rest.
