@@ -36,7 +36,6 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::panic::Location;
-use std::process;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -58,6 +57,7 @@ use crate::signals::Watchers;
 use crate::slab::{Slab, Token};
 use crate::sources::{Registered, Shown};
 use crate::stream::Settle;
+use crate::sys::fork::Lineage;
 use crate::thread_pool::ThreadPool;
 use crate::threads::Errands;
 use crate::timers::Timers;
@@ -174,7 +174,7 @@ pub(crate) struct Core {
     pub(crate) signals: Watchers,
     pub(crate) background: Background,
     /// The process that it was made in.
-    pub(crate) process: u32,
+    pub(crate) lineage: Lineage,
     pub(crate) winding_up: Cell<bool>,
 }
 
@@ -227,7 +227,7 @@ impl Core {
             panic_policy: Cell::default(),
             signals: Watchers::default(),
             background: Background::default(),
-            process: process::id(),
+            lineage: Lineage::here(),
             winding_up: Cell::new(false),
         })
     }

@@ -132,10 +132,12 @@ pub enum RunError {
     /// `stop` or `crash` ended the loop before the result came.
     #[error("the reactor stopped before the result came")]
     Stopped,
-    /// It was made in another process, of which this one is a fork: what it waits with is
-    /// shared, and to use it here, or only to drop it, disturbs the loop there. Fork before
-    /// you make a reactor; after a fork, replace the program (`exec`), or end this process
-    /// without dropping anything. Noticed in debug builds only.
+    /// It was made in another process, of which this one is a fork. What it waits with and
+    /// what it drives are the parent's, and stay so: here it does not run, watches are neither
+    /// begun, changed nor ended, and dropping it lets go of nothing. Make a reactor of this
+    /// process's own; or fork first, and make the reactor then.
+    ///
+    /// Signals that the parent's reactor has watchers for, or is stopped by, do nothing here.
     #[error("the reactor was made before a fork, in another process")]
     Forked,
     /// The system could not wait.

@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::Location;
 use std::rc::Rc;
@@ -68,6 +69,12 @@ pub(crate) struct Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        if self.core.lineage.is_forked() {
+            // What it drives is the parent's, to whom nothing here is to be heard of: it stays
+            // as it is until this process ends.
+            mem::forget(Rc::clone(&self.core));
+            return;
+        }
         self.core.report_leaks();
         self.core.wind_up();
     }

@@ -11,7 +11,6 @@
 //! The loop between the two (see `core.rs`), and who asks for all this (see `reactor.rs`).
 
 use std::mem;
-use std::process;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -41,7 +40,8 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// [`RunError::AlreadyRunning`] inside one of its own callbacks; nothing has changed then.
+    /// [`RunError::AlreadyRunning`] inside one of its own callbacks, [`RunError::Forked`] in a
+    /// fork of its process; nothing has changed then.
     ///
     /// # Examples
     ///
@@ -59,6 +59,9 @@ impl Reactor {
     /// ```
     pub fn close(&self) -> Result<Dump, RunError> {
         let core = self.core();
+        if core.lineage.is_forked() {
+            return Err(RunError::Forked);
+        }
         if core.running.get() {
             return Err(RunError::AlreadyRunning);
         }
@@ -98,9 +101,8 @@ impl Core {
     }
 
     pub(crate) fn enter(&self) -> Result<Running<'_>, RunError> {
-        // The poller of a forked process is its parent's. Asking costs a system call, which a
-        // host would pay in each of its turns.
-        if cfg!(debug_assertions) && self.process != process::id() {
+        // The poller of a forked process is its parent's.
+        if self.lineage.is_forked() {
             return Err(RunError::Forked);
         }
         if self.running.replace(true) {

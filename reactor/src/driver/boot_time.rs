@@ -56,7 +56,7 @@ mod linux {
 
         /// Has waits end at `deadline`.
         pub(crate) fn set_alarm(&self, deadline: Option<Instant>) {
-            if self.alarm_at.replace(deadline) == deadline {
+            if self.alarm_at.replace(deadline) == deadline || self.poller.is_forked() {
                 return;
             }
             let (begin, boot) = self.begin;

@@ -13,15 +13,14 @@
 //! | `inherited.rs` | descriptors that this process began with |
 //! | `names.rs` | the name of an address |
 //! | `send_file.rs` | sending a file without reading it into memory |
-//! | `fork.rs` | a test: what a forked process may not do |
+//! | `fork.rs` | whether this process is a fork of the one that something was made in |
 //! | `queue.rs` | what a socket has sent and the peer not acknowledged |
 
 #![allow(unsafe_code, reason = "the OS boundary")]
 
 pub(crate) mod credentials;
 pub(crate) mod device;
-#[cfg(test)]
-mod fork;
+pub(crate) mod fork;
 pub(crate) mod inherited;
 pub(crate) mod names;
 pub(crate) mod poller;

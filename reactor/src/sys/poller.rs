@@ -17,7 +17,9 @@ use rustix::event::{Timespec, epoll};
 
 use crate::descriptor::{Interest, Mode, Readiness};
 use crate::driver::Event;
+use crate::error::RunError;
 use crate::slab::Token;
+use crate::sys::fork::Lineage;
 use crate::sys::wake::WakeFd;
 
 /// The most events taken from the kernel at once. More wait for the next turn, in
@@ -30,6 +32,8 @@ const WAKE: u64 = u64::MAX - 1;
 /// Which descriptors to wait for, and the waiting.
 pub(crate) struct Poller {
     poller: polling::Poller,
+    /// Whose it is: a fork of that process shares it, and is to change nothing.
+    lineage: Lineage,
     ready: RefCell<Ready>,
 }
 
@@ -44,6 +48,7 @@ impl Poller {
         let ready = Ready::Epoll(Vec::with_capacity(EVENTS_PER_WAIT));
         Ok(Self {
             poller: polling::Poller::new()?,
+            lineage: Lineage::here(),
             ready: RefCell::new(ready),
         })
     }
@@ -53,6 +58,7 @@ impl Poller {
         let ready = Ready::Portable(PollEvents::new());
         Ok(Self {
             poller: polling::Poller::new()?,
+            lineage: Lineage::here(),
             ready: RefCell::new(ready),
         })
     }
@@ -117,7 +123,20 @@ impl Poller {
         self.add_fd(alarm, Token::from_u64(WAKE), Interest::Read, Mode::Edge)
     }
 
+    /// Whether it belongs to the process of which this one is a fork.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.lineage.is_forked()
+    }
+
+    fn check_ours(&self) -> io::Result<()> {
+        if self.is_forked() {
+            return Err(RunError::Forked.into());
+        }
+        Ok(())
+    }
+
     fn add(&self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+        self.check_ours()?;
         if self.is_epoll() {
             use epoll::EventFlags as Flags;
             let flags = Flags::IN | Flags::OUT | Flags::RDHUP | Flags::PRI | Flags::ET;
@@ -146,6 +165,7 @@ impl Poller {
         interest: Interest,
         mode: Mode,
     ) -> io::Result<()> {
+        self.check_ours()?;
         if self.is_epoll() {
             let data = epoll::EventData::new_u64(token.to_u64());
             return Ok(epoll::add(
@@ -171,6 +191,7 @@ impl Poller {
         interest: Interest,
         mode: Mode,
     ) -> io::Result<()> {
+        self.check_ours()?;
         if self.is_epoll() {
             let data = epoll::EventData::new_u64(token.to_u64());
             return Ok(epoll::modify(
@@ -185,6 +206,9 @@ impl Poller {
     }
 
     pub(crate) fn delete_fd(&self, fd: BorrowedFd<'_>) {
+        if self.is_forked() {
+            return;
+        }
         // Both fail only for what is not there any more.
         if self.is_epoll() {
             let _ = epoll::delete(&self.poller, fd);
@@ -196,7 +220,7 @@ impl Poller {
     fn delete(&self, fd: BorrowedFd<'_>) {
         // Epoll forgets a descriptor when its last duplicate is closed, and the sockets
         // that come here have none: their closing is enough. `polling` wants to be told.
-        if !self.is_epoll() {
+        if !self.is_epoll() && !self.is_forked() {
             // It fails only for a source that is not there any more.
             let _ = self.poller.delete(fd);
         }
