@@ -127,6 +127,10 @@ mod documents {
     #[doc = include_str!("../docs/http-client.md")]
     struct HttpClientChapter;
 
+    #[cfg(feature = "http")]
+    #[doc = include_str!("../docs/http-cache.md")]
+    struct HttpCacheChapter;
+
     #[doc = include_str!("../docs/testing.md")]
     struct Testing;
 

@@ -7,10 +7,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
-use torsade_protocols::http::cache_store::CacheStore;
-use torsade_protocols::http::freshness::{
+use torsade_protocols::http::cache::freshness::{
     CacheControl, CacheKind, Exchange, Reuse, Stored, also_invalidated,
 };
+use torsade_protocols::http::cache::store::{CacheKey, CacheLimits, CacheStore};
 
 const NAMES: [&str; 12] = [
     "cache-control",
@@ -60,13 +60,18 @@ fuzz_target!(|input: (bool, Vec<Action>)| {
     } else {
         CacheKind::Private
     };
-    let mut store = CacheStore::new(LIMIT);
+    let mut store = CacheStore::new(CacheLimits {
+        bytes: LIMIT,
+        entry: LIMIT / 8,
+        ..CacheLimits::default()
+    });
     let mut now = UNIX_EPOCH + Duration::from_secs(784_111_777);
     let target = |number: u8| -> Uri {
         format!("http://host{}/", number % 4)
             .parse()
             .expect("it is a target")
     };
+    let key = |number: u8| CacheKey::new(&target(number), None);
     for action in &actions {
         match action {
             Action::Answer(number, status, request, response, length) => {
@@ -85,17 +90,17 @@ fuzz_target!(|input: (bool, Vec<Action>)| {
                     let control = CacheControl::of(&response);
                     assert!(!(is_shared && control.private));
                     let content = vec![0; usize::from(*length)].into();
-                    store.insert(&target(*number), stored, content);
+                    store.insert(&key(*number), stored.into(), content);
                 }
             }
             Action::Ask(number, request) => {
                 let request = request.headers();
-                if let Some((stored, _)) = store.get(&target(*number), &request) {
+                if let Some((stored, _)) = store.get(&key(*number), &request) {
                     assert!(stored.fits(&request));
                     let is_fresh = stored.age(now) < stored.lifetime();
                     match stored.reuse(&request, now) {
                         Reuse::Fresh => assert!(is_fresh),
-                        Reuse::Stale => assert!(!is_fresh && stored.may_be_stale()),
+                        Reuse::Stale | Reuse::Revalidate => assert!(!is_fresh && stored.may_be_stale()),
                         Reuse::Validate | Reuse::Unavailable => {}
                     }
                     assert!(stored.answer_headers(now).contains_key("age"));
@@ -105,9 +110,9 @@ fuzz_target!(|input: (bool, Vec<Action>)| {
             }
             Action::NotModified(number, request, response) => {
                 let (request, response) = (request.headers(), response.headers());
-                store.refresh(&target(*number), &request, &response, now, now);
+                store.refresh(&key(*number), &request, &response, now, now);
             }
-            Action::Invalidate(number) => store.invalidate(&target(*number)),
+            Action::Invalidate(number) => store.invalidate(&key(*number)),
             Action::Wait(seconds) => now += Duration::from_secs(u64::from(*seconds)),
         }
         assert!(store.used() <= LIMIT);

@@ -1,5 +1,7 @@
 //! The step from a request to its response: what proxies and caches have in common.
 
+use std::rc::Rc;
+
 use torsade_deferred::Deferred;
 
 use super::client::{Client, ClientRequest};
@@ -43,6 +45,12 @@ where
 {
     fn fetch(&self, request: ClientRequest) -> Deferred<Response> {
         self(request)
+    }
+}
+
+impl Fetch for Rc<dyn Fetch> {
+    fn fetch(&self, request: ClientRequest) -> Deferred<Response> {
+        (**self).fetch(request)
     }
 }
 

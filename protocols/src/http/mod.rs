@@ -27,7 +27,7 @@
 
 pub mod access_log;
 mod body;
-pub mod cache_store;
+pub mod cache;
 mod chunked;
 mod client;
 pub mod coding;
@@ -41,7 +41,6 @@ mod error;
 mod fetch;
 pub mod forms;
 pub mod forwarding;
-pub mod freshness;
 mod head;
 mod limits;
 mod log_file;
@@ -71,6 +70,7 @@ pub use ::http::{
 pub use bytes::Bytes;
 
 pub use self::body::{Body, BodySender};
+pub use self::cache::{Cache, Cached};
 pub use self::client::{
     BadUrl, Client, ClientError, ClientErrorKind, ClientLimits, ClientRequest, Origin, PoolCounts,
     Proxies, Proxy, RedirectedTo, Redirects, Stage, ToUrl,

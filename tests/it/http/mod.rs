@@ -1,6 +1,7 @@
 //! HTTP, over streams made of memory.
 
 mod bodies;
+mod cache;
 mod client;
 mod layers;
 mod limits;

@@ -13,6 +13,7 @@ use torsade_deferred::{Deferred, Failure, fail, succeed};
 use torsade_reactor::Reactor;
 
 use super::super::body::Body;
+use super::super::cache::CacheTarget;
 use super::super::client::{BadUrl, Client, ClientRequest, ToUrl};
 use super::super::error::StatusError;
 use super::super::fetch::Fetch;
@@ -330,6 +331,12 @@ impl Passing {
         *request.uri_mut() = uri;
         *request.version_mut() = self.version;
         *request.headers_mut() = self.headers;
+        if self.core.upstreams.len() > 1 {
+            // A cache need not ask each of them for the same.
+            if let Some(target) = self.core.upstreams.target(&self.path) {
+                request.extensions_mut().insert(CacheTarget(target));
+            }
+        }
         let Some(protocol) = self.upgrade else {
             return self.core.fetch.fetch(request);
         };

@@ -307,7 +307,7 @@ impl fmt::Debug for StaticFiles {
 
 /// A line that is not in the content, as far as anybody can know. No random number, so that a
 /// simulation that is run again gives the same bytes.
-fn boundary(validators: &Validators, parts: &[ByteRange], now: SystemTime) -> u128 {
+pub(super) fn boundary(validators: &Validators, parts: &[ByteRange], now: SystemTime) -> u128 {
     let half = |salt: u8| {
         let mut hasher = DefaultHasher::new();
         salt.hash(&mut hasher);

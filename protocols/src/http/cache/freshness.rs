@@ -5,7 +5,7 @@
 //!
 //! # Not here
 //!
-//! Content, and where it is kept: see [`cache_store`](super::cache_store). Warnings (RFC 9111 §5.5
+//! Content, and where it is kept: see [`store`](super::store). Warnings (RFC 9111 §5.5
 //! retired them) and parts: an answer with 206 is not stored.
 
 use std::time::{Duration, SystemTime};
@@ -17,10 +17,10 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
-use super::conditional::{ETag, Validators};
-use super::dates::parse_date_value;
-use super::forwarding::remove_hop_by_hop;
-use super::values::{members, pair};
+use super::super::conditional::{ETag, Validators};
+use super::super::dates::{date_value, parse_date_value};
+use super::super::forwarding::remove_hop_by_hop;
+use super::super::values::{members, pair};
 
 /// §4.2.2: how much of the time since its last change an answer is taken as fresh.
 const HEURISTIC_DIVISOR: u32 = 10;
@@ -68,6 +68,10 @@ pub struct CacheControl {
     pub min_fresh: Option<Duration>,
     /// `max-stale`; without a number, the longest time that there is.
     pub max_stale: Option<Duration>,
+    /// `stale-while-revalidate` (RFC 5861 §3)
+    pub stale_while_revalidate: Option<Duration>,
+    /// `stale-if-error` (RFC 5861 §4)
+    pub stale_if_error: Option<Duration>,
 }
 
 impl CacheControl {
@@ -101,6 +105,12 @@ impl CacheControl {
                     let new = value.as_deref().map_or(Duration::MAX, self::seconds);
                     found.max_stale = least(found.max_stale, new);
                 }
+                "stale-while-revalidate" => {
+                    found.stale_while_revalidate = least(found.stale_while_revalidate, seconds());
+                }
+                "stale-if-error" => {
+                    found.stale_if_error = least(found.stale_if_error, seconds());
+                }
                 _ => {}
             }
         }
@@ -132,6 +142,9 @@ pub enum Reuse {
     Fresh,
     /// It answers with it, although it is stale: the client said that it may.
     Stale,
+    /// It answers with it, although it is stale, and asks meanwhile whether it still holds: the origin
+    /// said that it may (RFC 5861 §3).
+    Revalidate,
     /// It asks first whether it still holds.
     Validate,
     /// It would have to ask, and the client does not want that (`only-if-cached`): the answer is 504
@@ -145,6 +158,8 @@ pub struct Stored {
     kind: CacheKind,
     status: StatusCode,
     headers: HeaderMap,
+    /// Invariant: what `headers` says.
+    control: CacheControl,
     /// §4.1: the fields of the request on which the answer depends, with the values that they had.
     selecting: Vec<(HeaderName, Vec<HeaderValue>)>,
     requested_at: SystemTime,
@@ -189,7 +204,8 @@ impl Stored {
             || !is_shared && control.private
             || response.contains_key(EXPIRES);
         // §3.5
-        let is_for_all = control.public || control.must_revalidate || control.s_maxage.is_some();
+        let is_for_everybody = control.public || control.s_maxage.is_some();
+        let is_for_all = is_for_everybody || control.must_revalidate;
         if *exchange.method != Method::GET
             || !is_final_and_whole(exchange.status)
             || response.contains_key(CONTENT_RANGE)
@@ -199,9 +215,9 @@ impl Stored {
             || is_shared && control.private
             || is_shared && request.contains_key(AUTHORIZATION) && !is_for_all
             || !is_explicit && !is_understood
-            // §7.3: the standard leaves it open; who says nothing of caches does not mean a cookie to
-            // go to everybody.
-            || is_shared && response.contains_key(SET_COOKIE) && !is_explicit
+            // §7.3: the standard leaves it open; who does not name shared caches does not mean a cookie
+            // to go to everybody.
+            || is_shared && response.contains_key(SET_COOKIE) && !is_for_everybody
         {
             return None;
         }
@@ -213,6 +229,7 @@ impl Stored {
             kind,
             status: exchange.status,
             headers,
+            control,
             selecting,
             requested_at: exchange.requested_at,
             received_at: exchange.received_at,
@@ -256,6 +273,16 @@ impl Stored {
         self.selecting == other.selecting
     }
 
+    /// Whether two requests differ in what this answer depends on.
+    pub(super) fn tells_apart(&self, one: &HeaderMap, other: &HeaderMap) -> bool {
+        let mut selecting = self.selecting.iter();
+        let values = |headers: &HeaderMap, name| headers.get_all(name).iter().cloned().collect();
+        selecting.any(|(name, _)| {
+            let (one, other): (Vec<HeaderValue>, Vec<_>) = (values(one, name), values(other, name));
+            one != other
+        })
+    }
+
     /// Bytes of the fields that select it.
     pub(super) fn selecting_size(&self) -> usize {
         let values = self.selecting.iter().flat_map(|(_, values)| values);
@@ -282,7 +309,7 @@ impl Stored {
     /// For how long the answer is fresh (§4.2.1), by a guess if it does not say (§4.2.2).
     #[must_use]
     pub fn lifetime(&self) -> Duration {
-        let control = CacheControl::of(&self.headers);
+        let control = &self.control;
         if let Some(lifetime) = control.s_maxage.filter(|_| self.kind == CacheKind::Shared) {
             return lifetime;
         }
@@ -308,7 +335,7 @@ impl Stored {
     #[must_use]
     pub fn reuse(&self, request: &HeaderMap, now: SystemTime) -> Reuse {
         let asked = CacheControl::of(request);
-        let control = CacheControl::of(&self.headers);
+        let control = &self.control;
         let validate = if asked.only_if_cached {
             Reuse::Unavailable
         } else {
@@ -331,26 +358,64 @@ impl Stored {
         if lifetime > age {
             return Reuse::Fresh;
         }
-        match asked.max_stale {
-            Some(limit) if age - lifetime <= limit && self.may_be_stale() => Reuse::Stale,
-            _ => validate,
+        let stale_for = age - lifetime;
+        if !self.may_be_stale() {
+            return validate;
         }
+        if asked.max_stale.is_some_and(|limit| stale_for <= limit) {
+            return Reuse::Stale;
+        }
+        // §5.2.1.1: who says how old it may be does not want it stale, unless that is said, too.
+        let is_wanted_fresh = asked.max_age.is_some() || asked.min_fresh.is_some();
+        let window = control.stale_while_revalidate;
+        if !is_wanted_fresh && window.is_some_and(|limit| stale_for <= limit) {
+            return Reuse::Revalidate;
+        }
+        validate
     }
 
     /// Whether it may be used when it is stale and nobody can be asked (§4.2.4).
     #[must_use]
     pub fn may_be_stale(&self) -> bool {
-        let control = CacheControl::of(&self.headers);
+        let control = &self.control;
         let is_strict_for_proxies = control.proxy_revalidate || control.s_maxage.is_some();
         !(control.must_revalidate
             || control.no_cache
             || self.kind == CacheKind::Shared && is_strict_for_proxies)
     }
 
+    /// Whether it answers a request when nobody else does: the origin cannot be asked, or answers with an
+    /// error of its own (RFC 5861 §4). The origin says for how long that is right, or the request, or, if
+    /// neither does, `otherwise`.
+    #[must_use]
+    pub fn stands_in(&self, request: &HeaderMap, now: SystemTime, otherwise: Duration) -> bool {
+        let asked = CacheControl::of(request);
+        let stale_for = self.age(now).saturating_sub(self.lifetime());
+        let window = asked.stale_if_error.or(self.control.stale_if_error);
+        self.may_be_stale() && !asked.no_cache && stale_for <= window.unwrap_or(otherwise)
+    }
+
+    /// Whether it may still be kept by what it says now.
+    pub(super) fn may_be_kept(&self) -> bool {
+        let control = &self.control;
+        let is_private = self.kind == CacheKind::Shared && control.private;
+        (!control.no_store || control.must_understand) && !is_private
+    }
+
+    /// For how long it will be fresh, in seconds; below zero, for how long it has been stale.
+    pub(super) fn seconds_left(&self, now: SystemTime) -> i64 {
+        let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        seconds(self.lifetime()) - seconds(self.age(now))
+    }
+
     /// The fields of an answer made of it: with its age (§4).
     #[must_use]
     pub fn answer_headers(&self, now: SystemTime) -> HeaderMap {
         let mut headers = self.headers.clone();
+        // RFC 9110 §6.6.1: who has a clock puts it in.
+        if !headers.contains_key(DATE) {
+            headers.insert(DATE, date_value(self.date()));
+        }
         let age = self.age(now).as_secs().min(SECONDS_MAX);
         headers.insert(AGE, HeaderValue::from(age));
         headers
@@ -386,13 +451,50 @@ impl Stored {
         requested_at: SystemTime,
         received_at: SystemTime,
     ) -> bool {
-        let new = not_modified.get(ETAG);
-        if let (Some(new), Some(known)) = (new, self.headers.get(ETAG))
-            && !is_same_tag(new, known)
-        {
+        if !self.is_same_state(not_modified) {
             return false;
         }
-        let mut fields = not_modified.clone();
+        self.update(not_modified, requested_at, received_at);
+        true
+    }
+
+    /// Takes over what an answer with 200 to HEAD says (§4.3.5). Gives `false` if the answer to GET would
+    /// be another one now, by its tag, its date or its `length`: then this one is not to be used.
+    #[must_use]
+    pub fn refresh_by_head(
+        &mut self,
+        response: &HeaderMap,
+        length: usize,
+        requested_at: SystemTime,
+        received_at: SystemTime,
+    ) -> bool {
+        let agrees = |name: HeaderName| {
+            let new = response.get(&name);
+            new.is_none() || new == self.headers.get(&name)
+        };
+        // What the answer was coded with may be left out of an answer to HEAD, as its length may.
+        let announced = response.get(CONTENT_LENGTH);
+        let is_same = self.is_same_state(response)
+            && announced.is_none_or(|announced| *announced == *length.to_string())
+            && agrees(LAST_MODIFIED)
+            && agrees(CONTENT_ENCODING);
+        if is_same {
+            self.update(response, requested_at, received_at);
+        }
+        is_same
+    }
+
+    /// Whether that is of the same state, by its tag: if both have one.
+    fn is_same_state(&self, response: &HeaderMap) -> bool {
+        match (response.get(ETAG), self.headers.get(ETAG)) {
+            (Some(new), Some(known)) => is_same_tag(new, known),
+            _ => true,
+        }
+    }
+
+    /// §3.2
+    fn update(&mut self, response: &HeaderMap, requested_at: SystemTime, received_at: SystemTime) {
+        let mut fields = response.clone();
         remove_hop_by_hop(&mut fields);
         for name in [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE] {
             fields.remove(name);
@@ -406,13 +508,13 @@ impl Stored {
                 self.headers.append(name.clone(), value.clone());
             }
         }
+        self.control = CacheControl::of(&self.headers);
         self.requested_at = requested_at;
         self.received_at = received_at;
-        true
     }
 
     /// When the answer was made, as far as it says.
-    fn date(&self) -> SystemTime {
+    pub(super) fn date(&self) -> SystemTime {
         let date = self.headers.get(DATE).and_then(parse_date_value);
         date.unwrap_or(self.received_at)
     }
@@ -519,7 +621,7 @@ pub(super) fn origin(uri: &Uri) -> Option<(&str, String, u16)> {
 mod tests {
     use std::time::UNIX_EPOCH;
 
-    use super::super::dates::format_date;
+    use super::super::super::dates::format_date;
     use super::CacheKind::{Private, Shared};
     use super::*;
 
@@ -675,6 +777,8 @@ mod tests {
             both(credentials, 200, &response, true, true);
         }
         both("", 200, "etag: \"x\"\nset-cookie: a=b", false, true);
+        let with_cookie = "cache-control: max-age=5\nset-cookie: a=b";
+        both("", 200, with_cookie, false, true);
         both(
             "",
             200,

@@ -5,10 +5,12 @@
 //!
 //! # Bounds
 //!
-//! All answers together, with their fields, take at most as many bytes as the store may have, one of
-//! them an eighth of that, and a target at most [`VARIANTS_MAX`] of them.
+//! [`CacheLimits`]: bytes of all answers together, with their fields, and of each; how many there are, and how
+//! many for one target.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -16,8 +18,42 @@ use http::{HeaderMap, Uri};
 
 use super::freshness::{Stored, origin};
 
-/// How many answers to one target are kept, for different fields of the request (RFC 9111 §4.1).
-pub const VARIANTS_MAX: usize = 16;
+/// How much a cache keeps.
+///
+/// # Examples
+///
+/// ```
+/// use torsade_protocols::http::cache::CacheLimits;
+///
+/// let limits = CacheLimits { bytes: 1 << 30, entry: 32 << 20, ..CacheLimits::default() };
+/// assert_eq!(limits.variants, 16);
+/// ```
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CacheLimits {
+    /// Bytes of all answers with their fields, and of those that are still coming: 64 MiB.
+    pub bytes: usize,
+    /// Bytes of one of them: 8 MiB.
+    pub entry: usize,
+    /// How many there are: 100,000.
+    pub entries: usize,
+    /// How many answers to one target are kept, for different fields of the request (RFC 9111 §4.1): 16.
+    pub variants: usize,
+    /// Bytes that may be left of a body that nobody waits for any more, for it to be read to its end and
+    /// kept: 256 KiB. If more is left, or it is not known how much, it is broken off.
+    pub unwanted: u64,
+}
+
+impl Default for CacheLimits {
+    fn default() -> Self {
+        Self {
+            bytes: 64 << 20,
+            entry: 8 << 20,
+            entries: 100_000,
+            variants: 16,
+            unwanted: 256 << 10,
+        }
+    }
+}
 
 /// Bytes that an answer is counted for besides what can be seen: maps, lists, allocations.
 const OVERHEAD: usize = 1024;
@@ -25,65 +61,97 @@ const OVERHEAD: usize = 1024;
 /// Bytes that a field is counted for besides name and value.
 const FIELD_OVERHEAD: usize = 64;
 
+/// What answers are found by, beside the fields that they depend on: the target, with one way to write
+/// it (RFC 9111 §2). A cheap clone.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct CacheKey(Rc<str>);
+
+impl CacheKey {
+    /// The key of a target. `host` is what the request says in `Host`, if it says so: where that is not
+    /// what the target says, it is part of the key, since the answer depends on it.
+    #[must_use]
+    pub fn new(target: &Uri, host: Option<&str>) -> Self {
+        let path = target.path_and_query().map_or("/", |it| it.as_str());
+        let mut key = match origin(target) {
+            Some((scheme, host, port)) => format!("{scheme}://{host}:{port}{path}"),
+            None => target.to_string(),
+        };
+        let authority = target.authority().map(|it| it.as_str());
+        if let Some(host) = host.filter(|host| Some(*host) != authority) {
+            // No target has a space.
+            key.push(' ');
+            key.push_str(&host.to_ascii_lowercase());
+        }
+        Self(key.into())
+    }
+}
+
 /// Answers to GET, with their content, by target.
 #[derive(Debug)]
 pub struct CacheStore {
-    limit: usize,
+    limits: CacheLimits,
     used: usize,
+    reserved: Rc<Cell<usize>>,
     /// Counts what is done: the later, the higher.
     tick: u64,
-    variants: BTreeMap<String, Vec<Entry>>,
+    variants: BTreeMap<CacheKey, Vec<Entry>>,
     /// When each entry was last used, and for which target. Invariant: as many as there are entries.
-    recency: BTreeMap<u64, String>,
+    recency: BTreeMap<u64, CacheKey>,
+    evicted: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
-    stored: Stored,
+    stored: Rc<Stored>,
     content: Bytes,
     size: usize,
     last_used: u64,
 }
 
 impl CacheStore {
-    /// A store of at most `limit` bytes.
+    /// A store that keeps as much.
     #[must_use]
-    pub fn new(limit: usize) -> Self {
+    pub fn new(limits: CacheLimits) -> Self {
         Self {
-            limit,
+            limits,
             used: 0,
+            reserved: Rc::default(),
             tick: 0,
             variants: BTreeMap::new(),
             recency: BTreeMap::new(),
+            evicted: 0,
         }
+    }
+
+    /// What it may keep.
+    #[must_use]
+    pub fn limits(&self) -> &CacheLimits {
+        &self.limits
     }
 
     /// Keeps an answer to that target, in place of the one for the same fields of the request. Gives
     /// `false` if it is too large.
     ///
     /// `content` must be all of it: what was cut off is not to be stored (§3.3).
-    pub fn insert(&mut self, target: &Uri, stored: Stored, content: Bytes) -> bool {
-        let key = key(target);
-        self.remove_where(&key, |entry| entry.stored.replaces(&stored));
-        let size = size(&key, &stored, &content);
-        if size > self.limit / 8 {
+    pub fn insert(&mut self, key: &CacheKey, stored: Rc<Stored>, content: Bytes) -> bool {
+        self.remove_where(key, |entry| entry.stored.replaces(&stored));
+        let size = Self::size(key, &stored, content.len());
+        if size > self.limits.entry || self.limits.variants == 0 {
             return false;
         }
-        if self.variants.get(&key).map_or(0, Vec::len) >= VARIANTS_MAX {
-            let oldest = self.variants[&key].iter().map(|it| it.last_used).min();
-            self.remove_where(&key, |entry| Some(entry.last_used) == oldest);
+        if self.variants.get(key).map_or(0, Vec::len) >= self.limits.variants {
+            let oldest = self.variants[key].iter().map(|it| it.last_used).min();
+            self.remove_where(key, |entry| Some(entry.last_used) == oldest);
+            self.evicted += 1;
         }
-        while self.used + size > self.limit {
-            let Some((&oldest, key)) = self.recency.first_key_value() else {
-                break;
-            };
-            let key = key.clone();
-            self.remove_where(&key, |entry| entry.last_used == oldest);
+        while self.recency.len() >= self.limits.entries && self.evict() {}
+        if self.recency.len() >= self.limits.entries || !self.make_room(size) {
+            return false;
         }
         self.tick += 1;
         self.used += size;
         self.recency.insert(self.tick, key.clone());
-        self.variants.entry(key).or_default().push(Entry {
+        self.variants.entry(key.clone()).or_default().push(Entry {
             stored,
             content,
             size,
@@ -94,60 +162,102 @@ impl CacheStore {
 
     /// The answer for a request with these fields, if there is one: the latest of those that fit
     /// (§4.1). Whether it may be used is [`Stored::reuse`].
-    pub fn get(&mut self, target: &Uri, request: &HeaderMap) -> Option<(&Stored, Bytes)> {
-        let key = key(target);
+    pub fn get(&mut self, key: &CacheKey, request: &HeaderMap) -> Option<(Rc<Stored>, Bytes)> {
+        let entry = fitting(&mut self.variants, key, request)?;
         self.tick += 1;
-        let entry = fitting(&mut self.variants, &key, request)?;
-        self.recency.remove(&entry.last_used);
+        let key = self.recency.remove(&entry.last_used)?;
         entry.last_used = self.tick;
         self.recency.insert(self.tick, key);
-        Some((&entry.stored, entry.content.clone()))
+        Some((Rc::clone(&entry.stored), entry.content.clone()))
+    }
+
+    /// Whether there is an answer to that target, whatever it depends on.
+    #[must_use]
+    pub fn has_target(&self, key: &CacheKey) -> bool {
+        self.variants.contains_key(key)
+    }
+
+    /// Whether two requests for that target get different answers, as far as can be told from what is stored.
+    pub(super) fn tells_apart(&self, key: &CacheKey, one: &HeaderMap, other: &HeaderMap) -> bool {
+        let entries = self.variants.get(key).into_iter().flatten();
+        entries
+            .map(|it| &it.stored)
+            .any(|stored| stored.tells_apart(one, other))
     }
 
     /// Takes over what an answer with 304 says of the answer for that request
     /// ([`Stored::refresh`]). Gives `false` if there is none, or it is not that one; then it is gone.
     pub fn refresh(
         &mut self,
-        target: &Uri,
+        key: &CacheKey,
         request: &HeaderMap,
         not_modified: &HeaderMap,
         requested_at: SystemTime,
         received_at: SystemTime,
     ) -> bool {
-        let key = key(target);
-        let Some(entry) = fitting(&mut self.variants, &key, request) else {
+        self.change(key, request, |stored, _| {
+            stored.refresh(not_modified, requested_at, received_at)
+        })
+    }
+
+    /// Takes over what an answer with 200 to HEAD says ([`Stored::refresh_by_head`]). Otherwise as
+    /// [`refresh`](Self::refresh).
+    pub fn refresh_by_head(
+        &mut self,
+        key: &CacheKey,
+        request: &HeaderMap,
+        response: &HeaderMap,
+        requested_at: SystemTime,
+        received_at: SystemTime,
+    ) -> bool {
+        self.change(key, request, |stored, length| {
+            stored.refresh_by_head(response, length, requested_at, received_at)
+        })
+    }
+
+    fn change(
+        &mut self,
+        key: &CacheKey,
+        request: &HeaderMap,
+        change: impl FnOnce(&mut Stored, usize) -> bool,
+    ) -> bool {
+        let Some(entry) = fitting(&mut self.variants, key, request) else {
             return false;
         };
         let tick = entry.last_used;
-        if entry
-            .stored
-            .refresh(not_modified, requested_at, received_at)
-        {
-            let size = size(&key, &entry.stored, &entry.content);
-            self.used = self.used - entry.size + size;
-            entry.size = size;
-            if size <= self.limit / 8 && self.used <= self.limit {
-                return true;
+        let stored = Rc::make_mut(&mut entry.stored);
+        let (stored, content) = match change(stored, entry.content.len()) && stored.may_be_kept() {
+            true => (Rc::clone(&entry.stored), entry.content.clone()),
+            false => {
+                self.remove_where(key, |entry| entry.last_used == tick);
+                return false;
             }
-        }
-        self.remove_where(&key, |entry| entry.last_used == tick);
-        false
+        };
+        // Its size may be another one.
+        self.insert(key, stored, content)
     }
 
     /// Lets all answers to that target go (§4.4).
-    pub fn invalidate(&mut self, target: &Uri) {
-        self.remove_where(&key(target), |_| true);
+    pub fn invalidate(&mut self, key: &CacheKey) {
+        self.remove_where(key, |_| true);
+    }
+
+    /// Lets that answer go, if it is still the one that is here.
+    pub(super) fn remove(&mut self, key: &CacheKey, stored: &Rc<Stored>) {
+        self.remove_where(key, |entry| Rc::ptr_eq(&entry.stored, stored));
     }
 
     /// Lets everything go.
     pub fn clear(&mut self) {
-        *self = Self::new(self.limit);
+        self.variants.clear();
+        self.recency.clear();
+        self.used = 0;
     }
 
-    /// How many bytes all answers take.
+    /// How many bytes all answers take, those that are coming among them.
     #[must_use]
     pub fn used(&self) -> usize {
-        self.used
+        self.used + self.reserved.get()
     }
 
     /// How many answers there are.
@@ -162,7 +272,52 @@ impl CacheStore {
         self.recency.is_empty()
     }
 
-    fn remove_where(&mut self, key: &str, is_meant: impl Fn(&Entry) -> bool) {
+    /// How many were let go because there was no room.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// How many bytes it is counted for.
+    pub(super) fn size(key: &CacheKey, stored: &Stored, content: usize) -> usize {
+        let fields = stored.headers().iter();
+        let fields: usize = fields
+            .map(|(name, value)| FIELD_OVERHEAD + name.as_str().len() + value.len())
+            .sum();
+        OVERHEAD + key.0.len() + fields + stored.selecting_size() + content
+    }
+
+    /// Bytes of answers that are coming: they count as if they were here. Whoever adds to them asks for
+    /// [room](Self::make_room) first, and takes off what is let go.
+    pub(super) fn reserved(&self) -> Rc<Cell<usize>> {
+        Rc::clone(&self.reserved)
+    }
+
+    /// Lets go what was longest out of use, until there is room. Gives `false` if there is not enough even
+    /// so.
+    pub(super) fn make_room(&mut self, bytes: usize) -> bool {
+        if self.reserved.get().saturating_add(bytes) > self.limits.bytes {
+            return false;
+        }
+        while self.used() + bytes > self.limits.bytes {
+            if !self.evict() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn evict(&mut self) -> bool {
+        let Some((&oldest, key)) = self.recency.first_key_value() else {
+            return false;
+        };
+        let key = key.clone();
+        self.remove_where(&key, |entry| entry.last_used == oldest);
+        self.evicted += 1;
+        true
+    }
+
+    fn remove_where(&mut self, key: &CacheKey, is_meant: impl Fn(&Entry) -> bool) {
         let Some(entries) = self.variants.get_mut(key) else {
             return;
         };
@@ -177,31 +332,13 @@ impl CacheStore {
 }
 
 fn fitting<'a>(
-    variants: &'a mut BTreeMap<String, Vec<Entry>>,
-    key: &str,
+    variants: &'a mut BTreeMap<CacheKey, Vec<Entry>>,
+    key: &CacheKey,
     request: &HeaderMap,
 ) -> Option<&'a mut Entry> {
     let entries = variants.get_mut(key)?.iter_mut();
     let fitting = entries.filter(|entry| entry.stored.fits(request));
     fitting.max_by_key(|entry| entry.stored.received_at())
-}
-
-/// §2: the target, with one way to write it. What has no host is as it is.
-fn key(target: &Uri) -> String {
-    let path = target.path_and_query().map_or("/", |it| it.as_str());
-    match origin(target) {
-        Some((scheme, host, port)) => format!("{scheme}://{host}:{port}{path}"),
-        None => target.to_string(),
-    }
-}
-
-fn size(key: &str, stored: &Stored, content: &Bytes) -> usize {
-    let fields = stored.headers().iter();
-    let fields: usize = fields
-        .map(|(name, value)| FIELD_OVERHEAD + name.as_str().len() + value.len())
-        .sum();
-    // The key is there twice.
-    OVERHEAD + 2 * key.len() + fields + stored.selecting_size() + content.len()
 }
 
 #[cfg(test)]
@@ -214,8 +351,16 @@ mod tests {
     use super::super::freshness::{CacheKind, Exchange};
     use super::*;
 
-    fn uri(text: &str) -> Uri {
-        text.parse().expect("it is a target")
+    fn uri(text: &str) -> CacheKey {
+        CacheKey::new(&text.parse().expect("it is a target"), None)
+    }
+
+    fn store_of(bytes: usize) -> CacheStore {
+        CacheStore::new(CacheLimits {
+            bytes,
+            entry: bytes / 8,
+            ..CacheLimits::default()
+        })
     }
 
     fn at(seconds: u64) -> SystemTime {
@@ -228,7 +373,7 @@ mod tests {
     }
 
     /// An answer that depends on what is accepted.
-    fn answer(accept: &str, received: u64) -> Stored {
+    fn answer(accept: &str, received: u64) -> Rc<Stored> {
         let exchange = Exchange {
             method: &Method::GET,
             request: &accepting(accept),
@@ -241,7 +386,9 @@ mod tests {
             requested_at: at(received),
             received_at: at(received),
         };
-        Stored::new(CacheKind::Private, &exchange).expect("it may be stored")
+        Stored::new(CacheKind::Private, &exchange)
+            .expect("it may be stored")
+            .into()
     }
 
     fn found(store: &mut CacheStore, target: &str, accept: &str) -> Option<Vec<u8>> {
@@ -261,7 +408,7 @@ mod tests {
     fn check(store: &CacheStore) {
         let entries = || store.variants.values().flatten();
         assert_eq!(store.used(), entries().map(|it| it.size).sum::<usize>());
-        assert!(store.used() <= store.limit);
+        assert!(store.used() <= store.limits.bytes);
         let ticks: Vec<_> = store.recency.keys().copied().collect();
         let mut used: Vec<_> = entries().map(|it| it.last_used).collect();
         used.sort_unstable();
@@ -272,7 +419,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_found_by_its_target_and_the_fields_that_it_depends_on() {
-        let mut store = CacheStore::new(1 << 20);
+        let mut store = store_of(1 << 20);
         insert(&mut store, "http://A.example/p?q", "text", 1);
         insert(&mut store, "http://a.example/p?q", "json", 2);
         for target in ["http://a.example/p?q", "http://a.EXAMPLE:80/p?q"] {
@@ -293,7 +440,7 @@ mod tests {
 
     #[test]
     fn a_new_answer_takes_the_place_of_the_old_one() {
-        let mut store = CacheStore::new(1 << 20);
+        let mut store = store_of(1 << 20);
         insert(&mut store, "http://a/", "text", 1);
         insert(&mut store, "http://a/", "text", 3);
         assert_eq!(store.len(), 1);
@@ -308,7 +455,7 @@ mod tests {
 
     #[test]
     fn what_was_longest_out_of_use_goes_first() {
-        let mut store = CacheStore::new(40_000);
+        let mut store = store_of(40_000);
         for target in ["http://a/", "http://b/", "http://c/", "http://d/"] {
             insert(&mut store, target, "text", 3_000);
         }
@@ -330,7 +477,7 @@ mod tests {
 
     #[test]
     fn one_answer_does_not_push_out_all_others() {
-        let mut store = CacheStore::new(40_000);
+        let mut store = store_of(40_000);
         insert(&mut store, "http://a/", "text", 10);
         let large = Bytes::from(vec![b'x'; 5_000]);
         assert!(!store.insert(&uri("http://b/"), answer("text", 0), large.clone()));
@@ -338,23 +485,24 @@ mod tests {
         // What it would have replaced is gone: it is not the latest.
         assert!(!store.insert(&uri("http://a/"), answer("text", 0), large));
         assert!(store.is_empty());
-        assert!(!CacheStore::new(0).insert(&uri("http://a/"), answer("text", 0), Bytes::new()));
+        assert!(!store_of(0).insert(&uri("http://a/"), answer("text", 0), Bytes::new()));
     }
 
     #[test]
     fn a_target_has_so_many_variants() {
-        let mut store = CacheStore::new(1 << 20);
-        for number in 0..=VARIANTS_MAX {
+        let mut store = store_of(1 << 20);
+        let variants = CacheLimits::default().variants;
+        for number in 0..=variants {
             insert(&mut store, "http://a/", &format!("type{number}"), 1);
         }
-        assert_eq!(store.len(), VARIANTS_MAX);
+        assert_eq!(store.len(), variants);
         assert!(found(&mut store, "http://a/", "type0").is_none());
         assert!(found(&mut store, "http://a/", "type1").is_some());
     }
 
     #[test]
     fn a_304_makes_an_answer_fresh_or_ends_it() {
-        let mut store = CacheStore::new(1 << 20);
+        let mut store = store_of(1 << 20);
         insert(&mut store, "http://a/", "text", 1);
         let before = store.used();
         let refresh = |store: &mut CacheStore, target: &str, fields: &HeaderMap| {
@@ -380,7 +528,7 @@ mod tests {
 
     #[test]
     fn a_304_that_makes_an_answer_too_large_ends_it() {
-        let mut store = CacheStore::new(40_000);
+        let mut store = store_of(40_000);
         insert(&mut store, "http://a/", "text", 3_000);
         let long = HeaderValue::from_str(&"x".repeat(3_000)).expect("it is a value");
         let fields = HeaderMap::from_iter([(http::header::LINK, long)]);
