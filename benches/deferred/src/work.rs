@@ -4,56 +4,18 @@ use std::cell::Cell;
 use std::hint::black_box;
 use std::rc::Rc;
 use std::thread;
-use std::time::Duration;
 
+use bench_rounds::cpu_time;
 use futures::future::{FutureExt, LocalBoxFuture};
 use futures::task::LocalSpawnExt;
-use rustix::time::{ClockId, clock_gettime};
 use torsade_deferred::Deferred;
 
-/// How the links are arranged.
-#[derive(Clone, Copy)]
-pub enum Shape {
-    /// Many chains of three links, one after the other.
-    Short,
-    /// One chain of a million.
-    Long,
-}
+/// How many links a chain has: three, a thousand, a hundred thousand, a million.
+pub const LINKS: [u64; 4] = [3, 1_000, 100_000, 1_000_000];
 
-impl Shape {
-    pub fn named(name: &str) -> Option<Self> {
-        [Self::Short, Self::Long]
-            .into_iter()
-            .find(|shape| shape.name() == name)
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Short => "short",
-            Self::Long => "long",
-        }
-    }
-
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Short => "3 links, made, fired, dropped",
-            Self::Long => "a chain of a million links, made, fired, dropped",
-        }
-    }
-
-    fn links(self) -> u64 {
-        match self {
-            Self::Short => 3,
-            Self::Long => 1_000_000,
-        }
-    }
-
-    fn chains(self) -> u64 {
-        match self {
-            Self::Short => 1_000_000,
-            Self::Long => 3,
-        }
-    }
+/// How many chains of so many links make a run of a few hundred milliseconds.
+fn chains(links: u64) -> u64 {
+    (1_500_000 / links).clamp(2, 400_000)
 }
 
 pub struct Contender {
@@ -97,9 +59,9 @@ pub const CONTENDERS: [Contender; 5] = [
 ];
 
 /// The CPU time of a link in nanoseconds.
-pub fn measure(contender: &Contender, shape: Shape) -> f64 {
+pub fn measure(contender: &Contender, links: u64) -> f64 {
     let run = contender.run;
-    let (chains, links) = (shape.chains(), shape.links());
+    let chains = chains(links);
     // A boxed future of a million links is polled by recursion: it gets the stack that it
     // needs. Untouched pages of it cost nothing.
     let stack = 4 << 30;
@@ -112,12 +74,6 @@ pub fn measure(contender: &Contender, shape: Shape) -> f64 {
     });
     let nanoseconds = measured.expect("a thread starts").join().expect("it ends");
     nanoseconds / (chains * links) as f64
-}
-
-/// User and system time of this process.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 fn ours(chains: u64, links: u64) {

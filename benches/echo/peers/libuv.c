@@ -7,7 +7,7 @@
 #include <arpa/inet.h>
 #include <uv.h>
 
-static char read_buffer[64 * 1024];
+static char read_buffer[64 * 1024 + 256];
 
 typedef struct {
     uv_write_t request;

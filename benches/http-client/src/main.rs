@@ -6,14 +6,13 @@
 
 use std::env;
 use std::error::Error;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
-use bench_rounds::{Row, cpu_time, table};
+use bench_rounds::{Row, Server, Table, cpu_time};
 
 const ROUNDS: usize = 7;
 const AT_ONCE: usize = 100;
-const REQUESTS: usize = 50_000;
+const REQUESTS: usize = 30_000;
 const PAGE: &str = "Hello, world!";
 
 fn main() -> ExitCode {
@@ -42,45 +41,23 @@ fn serve() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The server, until it is dropped.
-struct Server {
-    child: Child,
-    url: String,
-}
-
-impl Server {
-    fn start() -> Result<Self, Box<dyn Error>> {
-        let mut child = Command::new(env::current_exe()?)
-            .arg("serve")
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut line = String::new();
-        let output = child.stdout.take().ok_or("it has an output")?;
-        BufReader::new(output).read_line(&mut line)?;
-        let url = format!("http://{}/", line.trim());
-        Ok(Self { child, url })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The server, and where its page is.
+fn server() -> Result<(Server, String), Box<dyn Error>> {
+    let server = Server::that_says_where(Command::new(env::current_exe()?).arg("serve"))?;
+    let url = format!("http://{}/", server.address());
+    Ok((server, url))
 }
 
 /// One client alone, for a profile.
 fn alone(new: impl FnOnce(&str) -> ours::Asking) -> Result<(), Box<dyn Error>> {
-    let server = Server::start()?;
-    new(&server.url).ask();
+    let (_server, url) = server()?;
+    new(&url).ask();
     Ok(())
 }
 
 fn measure(rounds: usize) -> Result<(), Box<dyn Error>> {
-    let server = Server::start()?;
-    println!("CPU time in us of the client (user and system) a request, {rounds} rounds, turn about\n");
-    let (ours, theirs) = (ours::Asking::new(&server.url), theirs::Asking::new(&server.url));
+    let (_server, url) = server()?;
+    let (ours, theirs) = (ours::Asking::new(&url), theirs::Asking::new(&url));
     let cost = |ask: &dyn Fn()| {
         let begin = cpu_time();
         ask();
@@ -90,8 +67,7 @@ fn measure(rounds: usize) -> Result<(), Box<dyn Error>> {
         Row::new("torsade", || cost(&|| ours.ask())),
         Row::new("hyper-util, legacy client", || cost(&|| theirs.ask())),
     ];
-    table("hello, 100 at a time", rounds, &mut rows)?;
-    Ok(())
+    Table::new("http-client", "hello, 100 at a time", "us of CPU time a request").run(rounds, &mut rows)
 }
 
 mod ours {

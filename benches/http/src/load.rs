@@ -1,22 +1,18 @@
-//! Servers in processes of their own, and who asks them.
+//! Who asks a server, and looks at every byte of what it answers.
 
-use std::env;
-use std::error::Error;
-use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
-use std::thread;
 use std::time::Duration;
 
+use bench_rounds::{Cost, Result, Server};
 use rustix::event::epoll;
-
-use crate::peers;
 
 /// What is asked in a run.
 pub struct Load {
     pub request: Vec<u8>,
+    /// What a response is to bring.
+    pub body: Vec<u8>,
     pub connections: usize,
     /// Requests that are sent together.
     pub depth: usize,
@@ -24,75 +20,23 @@ pub struct Load {
     pub messages: usize,
 }
 
-/// A server in a process of its own, ended when this is dropped.
-pub struct Server {
-    process: Child,
-    /// Who does the work: not always the process that was started.
-    worker: u32,
-    address: SocketAddr,
-}
-
-impl Server {
-    pub fn start(name: &str) -> Result<Self, Box<dyn Error>> {
-        if let Some(peer) = peers::start(name)? {
-            let worker = peers::worker_of(name, peer.process.id())?;
-            return Ok(Self {
-                process: peer.process,
-                worker,
-                address: peer.address,
-            });
+impl Load {
+    /// Asks everything of a run, and gives the server's CPU time for one request in microseconds.
+    pub fn take(&self, server: &Server) -> Result<Cost> {
+        let mut connections = Vec::with_capacity(self.connections);
+        for _ in 0..self.connections {
+            connections.push(TcpStream::connect(server.address())?);
         }
-        let mut process = Command::new(env::current_exe()?)
-            .args(["serve", name])
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let output = process.stdout.take().ok_or("its output was piped")?;
-        let mut address = String::new();
-        BufReader::new(output).read_line(&mut address)?;
-        let worker = process.id();
-        Ok(Self {
-            process,
-            worker,
-            address: address.trim().parse()?,
+        let expected = first_response(&mut connections[0], &self.request)?;
+        if !expected.text.ends_with(&self.body) {
+            return Err("the first response has another body".into());
+        }
+        let before = server.ran()?;
+        run(&mut connections, self, &expected)?;
+        Ok(Cost {
+            cost: (server.ran()? - before) as f64 / self.messages as f64 / 1000.0,
+            memory: Some(server.peak_memory()?),
         })
-    }
-
-    /// Asks everything of a run, and gives the CPU time for one request in microseconds.
-    pub fn take(&self, load: &Load) -> Result<f64, Box<dyn Error>> {
-        let mut connections = Vec::with_capacity(load.connections);
-        for _ in 0..load.connections {
-            connections.push(TcpStream::connect(self.address)?);
-        }
-        let length = first_response(&mut connections[0], &load.request)?;
-        let before = self.ran()?;
-        run(&mut connections, load, &length)?;
-        Ok((self.ran()? - before) as f64 / load.messages as f64 / 1000.0)
-    }
-
-    /// How long it ran so far, in nanoseconds: all its threads.
-    fn ran(&self) -> Result<u64, Box<dyn Error>> {
-        let mut ran = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.worker))? {
-            let text = fs::read_to_string(task?.path().join("schedstat"))?;
-            let first = text.split_whitespace().next().ok_or("schedstat is empty")?;
-            ran += first.parse::<u64>()?;
-        }
-        Ok(ran)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if self.worker != self.process.id() {
-            // nginx ends its workers when it is asked to stop.
-            let asked = Command::new("kill").arg(self.process.id().to_string()).status();
-            if asked.is_ok() {
-                let _ = self.process.wait();
-                return;
-            }
-        }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
@@ -104,7 +48,7 @@ struct Expected {
 }
 
 impl Expected {
-    fn check(&self, text: &[u8]) -> Result<(), Box<dyn Error>> {
+    fn check(&self, text: &[u8]) -> Result<()> {
         let (date, end) = (self.date.start, self.date.end);
         if text[..date] != self.text[..date] || text[end..] != self.text[end..] {
             return Err(format!("a response differs: {}", String::from_utf8_lossy(text)).into());
@@ -114,7 +58,7 @@ impl Expected {
 }
 
 /// Asks once, to know what comes.
-fn first_response(stream: &mut TcpStream, request: &[u8]) -> Result<Expected, Box<dyn Error>> {
+fn first_response(stream: &mut TcpStream, request: &[u8]) -> Result<Expected> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.write_all(request)?;
     let (mut text, mut buffer) = (Vec::new(), [0; 65536]);
@@ -163,7 +107,7 @@ fn run(
     streams: &mut Vec<TcpStream>,
     load: &Load,
     expected: &Expected,
-) -> Result<(), Box<dyn Error>> {
+) -> Result<()> {
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let batch = load.request.repeat(load.depth);
     let mut left = load.messages;
@@ -215,7 +159,7 @@ fn ask(
     load: &Load,
     batch: &[u8],
     left: &mut usize,
-) -> Result<bool, Box<dyn Error>> {
+) -> Result<bool> {
     let count = load.depth.min(*left);
     if count == 0 {
         return Ok(false);
@@ -230,7 +174,7 @@ fn take_responses(
     asking: &mut Asking,
     data: &[u8],
     expected: &Expected,
-) -> Result<(), Box<dyn Error>> {
+) -> Result<()> {
     let size = expected.text.len();
     let mut data = data;
     if !asking.kept.is_empty() {
@@ -251,15 +195,4 @@ fn take_responses(
         asking.due = asking.due.checked_sub(1).ok_or("more responses than requests")?;
     }
     Ok(())
-}
-
-/// Waits until something listens there.
-pub fn wait_for(address: SocketAddr) -> Result<(), Box<dyn Error>> {
-    for _ in 0..100 {
-        if TcpStream::connect(address).is_ok() {
-            return Ok(());
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-    Err(format!("nothing listens on {address}").into())
 }

@@ -10,79 +10,58 @@ mod peers;
 mod servers;
 
 use std::env;
-use std::error::Error;
 use std::process::ExitCode;
 
-use bench_rounds::{Row, table};
+use bench_rounds::{Missing, Result, Row, Table};
 
-use self::load::{Load, Server};
+use self::load::Load;
 
 const ROUNDS: usize = 7;
 
-/// A table: what is asked, by how many, how deep.
-struct Table {
+/// What is asked, by how many, how deep, and who takes part.
+struct Shape {
     title: &'static str,
     load: Load,
-    /// Who takes part.
     servers: &'static [&'static str],
 }
 
-const EVERYBODY: &[&str] = &["torsade", "hyper", "actix-web", "may_minihttp", "nginx", "node"];
-const NO_NGINX: &[&str] = &["torsade", "hyper", "actix-web", "may_minihttp", "node"];
+const EVERYBODY: &[&str] = &["torsade", "hyper", "actix-web", "may_minihttp", "nginx", "Node"];
+const NO_NGINX: &[&str] = &["torsade", "hyper", "actix-web", "may_minihttp", "Node"];
 
-fn tables() -> Vec<Table> {
-    let hello = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".to_vec();
-    let load = |connections, depth, messages| Load {
-        request: hello.clone(),
+fn shapes() -> Vec<Shape> {
+    let get = |path: &str, body: &[u8], connections, depth, messages| Load {
+        request: format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").into_bytes(),
+        body: body.to_vec(),
         connections,
         depth,
         messages,
     };
-    let asking = |path: &str, connections, messages| Load {
-        request: format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").into_bytes(),
-        ..load(connections, 1, messages)
-    };
+    let hello = |connections, depth, messages| get("/", b"Hello, world!", connections, depth, messages);
     let mut post = b"POST /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1024\r\n\r\n".to_vec();
     post.extend_from_slice(&[b'e'; 1024]);
+    let shape = |title, load, servers| Shape {
+        title,
+        load,
+        servers,
+    };
+    let json = br#"{"message":"Hello, world!","numbers":[1,2,3]}"#;
+    let echo = Load {
+        request: post,
+        body: vec![b'e'; 1024],
+        ..hello(64, 1, 20_000)
+    };
     vec![
-        Table {
-            title: "hello, 64 connections",
-            load: load(64, 1, 100_000),
-            servers: EVERYBODY,
-        },
-        Table {
-            title: "hello, 64 connections, 16 deep",
-            load: load(64, 16, 400_000),
-            servers: EVERYBODY,
-        },
-        Table {
-            title: "hello, 50 connections",
-            load: load(50, 1, 100_000),
-            servers: EVERYBODY,
-        },
-        Table {
-            title: "hello, 500 connections",
-            load: load(500, 1, 100_000),
-            servers: EVERYBODY,
-        },
-        Table {
-            title: "JSON, 64 connections",
-            load: asking("/json", 64, 100_000),
-            servers: NO_NGINX,
-        },
-        Table {
-            title: "a file of 10 KiB, 64 connections",
-            load: asking("/file", 64, 50_000),
-            servers: EVERYBODY,
-        },
-        Table {
-            title: "POST of 1 KiB, echoed, 64 connections",
-            load: Load {
-                request: post,
-                ..load(64, 1, 50_000)
-            },
-            servers: NO_NGINX,
-        },
+        shape("hello, 64 connections", hello(64, 1, 40_000), EVERYBODY),
+        shape("hello, 64 connections, 16 deep", hello(64, 16, 200_000), EVERYBODY),
+        shape("hello, 50 connections", hello(50, 1, 40_000), EVERYBODY),
+        shape("hello, 500 connections", hello(500, 1, 40_000), EVERYBODY),
+        shape("JSON, 64 connections", get("/json", json, 64, 1, 40_000), NO_NGINX),
+        shape(
+            "a file of 10 KiB, 64 connections",
+            get("/file", &[b'f'; 10 * 1024], 64, 1, 15_000),
+            EVERYBODY,
+        ),
+        shape("POST of 1 KiB, echoed, 64 connections", echo, NO_NGINX),
     ]
 }
 
@@ -110,24 +89,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(rounds: usize, only: &str) -> Result<(), Box<dyn Error>> {
-    println!(
-        "CPU time in us of the server (user and system) a request, {rounds} rounds, turn about\n"
-    );
-    for it in tables() {
+fn measure(rounds: usize, only: &str) -> Result<()> {
+    for it in shapes() {
         if !it.title.contains(only) {
             continue;
         }
-        let servers: Vec<_> = it.servers.iter().map(|name| Server::start(name)).collect();
+        let servers: Vec<_> = it.servers.iter().map(|name| peers::start(name)).collect();
         let mut rows = Vec::new();
         for (server, name) in servers.iter().zip(it.servers) {
             let load = &it.load;
-            rows.push(Row::new(*name, move || {
-                let server = server.as_ref().map_err(ToString::to_string)?;
-                server.take(load).map_err(|error| error.to_string())
-            }));
+            rows.push(Row::new(*name, move || load.take(server.as_ref().map_err(Missing::new)?)));
         }
-        table(it.title, rounds, &mut rows)?;
+        Table::new("http", it.title, "us of CPU time a request").run(rounds, &mut rows)?;
     }
     Ok(())
 }

@@ -1,44 +1,31 @@
 //! Peers that are programs of their own: nginx and Node.
 
 use std::env;
-use std::error::Error;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use crate::load;
+use bench_rounds::{Result, Server};
 
-pub struct Peer {
-    pub process: Child,
-    pub address: SocketAddr,
+/// Starts the server of this name.
+pub fn start(name: &str) -> Result<Server> {
+    match name {
+        "nginx" => start_nginx(&folder()?),
+        "Node" => start_node(&folder()?),
+        ours => Server::that_says_where(Command::new(env::current_exe()?).args(["serve", ours])),
+    }
 }
 
-/// Starts the program of this name; `None`, if it is one of the servers of this crate.
-pub fn start(name: &str) -> Result<Option<Peer>, Box<dyn Error>> {
-    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+/// Where configurations are, and the file.
+fn folder() -> Result<PathBuf> {
     let folder = env::temp_dir().join(format!("http-bench-{}", std::process::id()));
-    let process = match name {
-        "nginx" => start_nginx(&folder, address)?,
-        "node" => {
-            fs::create_dir_all(&folder)?;
-            let script = folder.join("server.js");
-            fs::write(&script, node(address))?;
-            fs::write(folder.join("file"), [b'f'; 10 * 1024])?;
-            Command::new("node")
-                .arg(script)
-                .current_dir(&folder)
-                .spawn()
-                .map_err(|error| format!("node: {error}"))?
-        }
-        _ => return Ok(None),
-    };
-    load::wait_for(address)?;
-    Ok(Some(Peer { process, address }))
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("file"), [b'f'; 10 * 1024])?;
+    Ok(folder)
 }
 
-fn start_nginx(folder: &std::path::Path, address: SocketAddr) -> Result<Child, Box<dyn Error>> {
-    fs::create_dir_all(folder)?;
-    fs::write(folder.join("file"), [b'f'; 10 * 1024])?;
+fn start_nginx(folder: &Path) -> Result<Server> {
+    let address = Server::free_address()?;
     let folder = folder.to_str().ok_or("the folder has a name in UTF-8")?;
     let config = format!(
         "daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;\n\
@@ -56,16 +43,14 @@ fn start_nginx(folder: &std::path::Path, address: SocketAddr) -> Result<Child, B
     );
     let path = format!("{folder}/nginx.conf");
     fs::write(&path, config)?;
-    Command::new("nginx")
-        .args(["-c", &path])
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| format!("nginx: {error}").into())
+    Server::at(Command::new("nginx").args(["-c", &path]), address)
 }
 
 /// Node's own example, with the routes of the tables.
-fn node(address: SocketAddr) -> String {
-    format!(
+fn start_node(folder: &Path) -> Result<Server> {
+    let address = Server::free_address()?;
+    let (_, port) = address.rsplit_once(':').ok_or("an address has a port")?;
+    let text = format!(
         "const http = require('http'), fs = require('fs');\n\
          http.createServer((request, response) => {{\n\
            if (request.url === '/json') {{\n\
@@ -88,16 +73,9 @@ fn node(address: SocketAddr) -> String {
              response.end('Hello, world!');\n\
            }}\n\
          }}).listen({{ port: {}, host: '127.0.0.1' }});\n",
-        address.port()
-    )
-}
-
-/// The process that answers: nginx's worker.
-pub fn worker_of(name: &str, process: u32) -> Result<u32, Box<dyn Error>> {
-    if name != "nginx" {
-        return Ok(process);
-    }
-    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"))?;
-    let first = children.split_whitespace().next().ok_or("nginx has no worker")?;
-    Ok(first.parse()?)
+        port
+    );
+    let script = folder.join("server.js");
+    fs::write(&script, text)?;
+    Server::at(Command::new("node").arg(script).current_dir(folder), address)
 }

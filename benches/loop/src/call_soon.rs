@@ -10,13 +10,14 @@ use std::time::Duration;
 use tokio::task::{LocalSet, spawn_local, yield_now};
 use torsade::prelude::Reactor;
 
-use crate::{Table, made, measure, report};
+use crate::{NS_OF_CPU, Table, made, measure, report};
 
+/// A callback that captures nothing, a thousand a turn.
 pub const EMPTY: Table = Table {
     name: "call_soon",
     group: "call_soon",
-    title: "call_soon: a callback that captures nothing, a thousand a turn; calls",
-    sizes: &[2_000_000],
+    axis: None,
+    sizes: &[1_000_000],
     contenders: &[
         ("ours", "torsade: call_soon", |count| ours(count, || made)),
         ("tokio", "tokio: spawn_local of a ready future", |count| {
@@ -25,17 +26,18 @@ pub const EMPTY: Table = Table {
         ("calloop", "calloop: insert_idle", |count| with_calloop(count, || made)),
         ("bare", "bare: a VecDeque of boxed calls", |count| bare(count, || made)),
     ],
-    has_libuv: false,
+    unit: NS_OF_CPU,
 };
 
 /// What a callback carries: something that has to be dropped, and a number.
 type Captured = (Rc<()>, u64);
 
+/// A callback that captures an `Rc` and a number, a thousand a turn.
 pub const CAPTURING: Table = Table {
     name: "call_soon_capturing",
     group: "call_soon",
-    title: "call_soon: a callback that captures an Rc and a number, a thousand a turn; calls",
-    sizes: &[2_000_000],
+    axis: None,
+    sizes: &[1_000_000],
     contenders: &[
         ("ours", "torsade: call_soon", |count| {
             let captured = captured();
@@ -57,7 +59,7 @@ pub const CAPTURING: Table = Table {
             bare(count, move || capturing(captured.clone()));
         }),
     ],
-    has_libuv: false,
+    unit: NS_OF_CPU,
 };
 
 const BATCH: usize = 1000;

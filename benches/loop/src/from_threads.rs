@@ -6,12 +6,13 @@ use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
 use torsade::prelude::Reactor;
 
-use crate::{Table, made, measure, report};
+use crate::{NS_OF_CPU, Table, made, measure, report};
 
+/// Calls from threads into the loop, each with a number.
 pub const CALLS: Table = Table {
     name: "call_from_thread",
     group: "call_from_thread",
-    title: "calls from threads into the loop, each with a number; threads",
+    axis: Some("threads"),
     sizes: &[1, 4],
     contenders: &[
         ("ours", "torsade: call_from_thread", ours),
@@ -19,11 +20,11 @@ pub const CALLS: Table = Table {
         ("tokio-numbers", "tokio: unbounded mpsc of numbers, local task", tokio_numbers),
         ("calloop", "calloop: channel of boxed calls", calloop),
     ],
-    has_libuv: false,
+    unit: NS_OF_CPU,
 };
 
 /// Calls in all, whatever the number of threads.
-const CALLS_MADE: usize = 2_000_000;
+const CALLS_MADE: usize = 1_000_000;
 
 /// What a call brings, so that one is not like the other.
 fn take(number: usize) {

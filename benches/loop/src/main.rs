@@ -2,16 +2,17 @@
 //! calls from other threads, a turn with one ready descriptor.
 //!
 //! `cargo run --release -p bench-loop -- [TABLE] [ROUNDS]`, where TABLE is one of
-//! `call_soon`, `timers`, `call_from_thread`, `turn`, or `all`. Each contender runs in a
+//! `call_soon`, `timers`, `call_from_thread`, `latency`, `turn`, or `all`. Each contender runs in a
 //! process of its own, in rounds, turn about, and measures the CPU time of its process for
 //! a unit of work. Each one counts its callbacks and checks that none came early.
 //!
-//! libuv is a program in C, `peers/libuv.c`, compiled on the way; without a C compiler or
-//! libuv's headers it is listed as missing.
+//! The peers in other languages are `peers/`, those in C and Go compiled on the way; what is not
+//! installed is listed as missing.
 
 mod call_soon;
 mod from_threads;
-mod libuv;
+mod latency;
+mod peers;
 mod timers;
 mod turn;
 
@@ -19,20 +20,21 @@ use std::cell::Cell;
 use std::env;
 use std::process::{Command, ExitCode};
 
-use bench_rounds::{Row, cpu_time, table};
+use bench_rounds::{Missing, Result, Row, cpu_time, measured, own_peak_memory};
 
 /// A contender: its name on the command line, its title, and what it does with so many
 /// units.
 type Contender = (&'static str, &'static str, fn(usize));
 
-/// A table: its name, its title, its sizes, its contenders, and what libuv calls it.
+/// A table: its name, also for peers in other languages; the group that is asked for; what grows from size to size,
+/// if anything; its contenders, ours first.
 struct Table {
     name: &'static str,
     group: &'static str,
-    title: &'static str,
+    axis: Option<&'static str>,
     sizes: &'static [usize],
     contenders: &'static [Contender],
-    has_libuv: bool,
+    unit: &'static str,
 }
 
 const TABLES: [Table; 9] = [
@@ -41,11 +43,34 @@ const TABLES: [Table; 9] = [
     timers::INSERT_AND_CANCEL,
     timers::REPLACE,
     timers::INSERT_AND_FIRE,
-    timers::INSERT_AND_FIRE_CAPTURING,
     from_threads::CALLS,
+    latency::CALLS,
     turn::READY,
     turn::ANSWERED,
 ];
+
+const NS_OF_CPU: &str = "ns of CPU time";
+
+impl Table {
+    fn of(&self, size: usize) -> bench_rounds::Table {
+        let Some(axis) = self.axis else {
+            return bench_rounds::Table::new(self.name, self.unit, self.unit);
+        };
+        let column = match size {
+            latency::ASLEEP if self.name == "latency" => "asleep".to_owned(),
+            latency::AWAKE if self.name == "latency" => "awake, with calls of its own".to_owned(),
+            1 => format!("1 {}", axis.trim_end_matches('s')),
+            1_000_000 => format!("a million {axis}"),
+            size if size % 1000 == 0 => format!("{},000 {axis}", size / 1000),
+            size => format!("{size} {axis}"),
+        };
+        let table = bench_rounds::Table::new(self.name, column, self.unit);
+        if self.sizes.len() < 3 {
+            return table;
+        }
+        table.point(self.name, axis, size as f64)
+    }
+}
 
 /// Unless an argument says otherwise.
 const ROUNDS: usize = 5;
@@ -72,7 +97,7 @@ fn measure(count: usize, work: impl FnOnce()) -> f64 {
 
 /// Prints what the parent reads.
 fn report(cost: f64) {
-    println!("{cost}");
+    println!("{cost} {}", own_peak_memory());
 }
 
 fn main() -> ExitCode {
@@ -84,9 +109,9 @@ fn main() -> ExitCode {
         [group] => tables(group, ROUNDS),
         [group, rounds] => match rounds.parse() {
             Ok(rounds) => tables(group, rounds),
-            Err(_) => Err("the rounds are a number".to_owned()),
+            Err(_) => Err("the rounds are a number".into()),
         },
-        _ => Err("usage: bench-loop [TABLE] [ROUNDS]".to_owned()),
+        _ => Err("usage: bench-loop [TABLE] [ROUNDS]".into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -112,50 +137,35 @@ fn one(table: &str, contender: &str, size: &str) -> ExitCode {
     }
 }
 
-fn tables(group: &str, rounds: usize) -> Result<(), String> {
-    let own = env::current_exe().map_err(|error| error.to_string())?;
-    let own = own.to_string_lossy().into_owned();
-    let libuv = libuv::program();
+fn tables(group: &str, rounds: usize) -> Result<()> {
     let chosen: Vec<_> = TABLES
         .iter()
         .filter(|table| group == "all" || table.group == group || table.name == group)
         .collect();
     if chosen.is_empty() {
-        return Err(format!("there is no table {group}"));
+        return Err(format!("there is no table {group}").into());
     }
-    println!("CPU time in ns of the process (user and system), {rounds} rounds, turn about\n");
+    let own = &env::current_exe()?;
+    let peers = &peers::all();
     for chosen in chosen {
         for size in chosen.sizes {
-            let size = size.to_string();
+            let text = &size.to_string();
             let mut rows = Vec::new();
             for (name, title, _) in chosen.contenders {
-                let (own, size) = (&own, &size);
                 rows.push(Row::new(*title, move || {
-                    run(own, &["one", chosen.name, name, size])
+                    measured(Command::new(own).args(["one", chosen.name, name, text]))
                 }));
             }
-            if chosen.has_libuv {
-                let (libuv, size) = (&libuv, &size);
-                rows.push(Row::new("libuv", move || {
-                    run(libuv.as_ref()?, &[chosen.name, size])
-                }));
+            for (peer, program) in peers {
+                if peer.tables.contains(&chosen.name) {
+                    rows.push(Row::new(peer.title, move || {
+                        let program = program.as_ref().map_err(Missing::new)?;
+                        measured(&mut peer.command(program, chosen.name, *size)?)
+                    }));
+                }
             }
-            table(&format!("{}: {size}", chosen.title), rounds, &mut rows)?;
+            chosen.of(*size).run(rounds, &mut rows)?;
         }
     }
     Ok(())
-}
-
-fn run(program: &str, arguments: &[&str]) -> Result<f64, String> {
-    let output = Command::new(program)
-        .args(arguments)
-        .output()
-        .map_err(|error| error.to_string())?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.trim()
-        .parse()
-        .map_err(|_| format!("it says {text:?}, which is no number"))
 }

@@ -12,64 +12,57 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio_util::time::DelayQueue;
 use torsade::prelude::Reactor;
 
-use crate::{Table, made, measure, report};
+use crate::{NS_OF_CPU, Table, made, measure, report};
 
+/// Put in and cancelled at once, with so many pending.
 pub const INSERT_AND_CANCEL: Table = Table {
     name: "timers_cancel",
     group: "timers",
-    title: "timers, put in and cancelled at once; pending meanwhile",
-    sizes: &[1_000, 100_000, 1_000_000],
+    axis: Some("pending"),
+    sizes: &[1_000, 10_000, 100_000, 1_000_000],
     contenders: &[
         ("ours", "torsade: call_later, cancel", |pending| ours_cancels(pending, true)),
         ("tokio", "tokio: sleep, polled and dropped", |pending| tokio_cancels(pending, true)),
         ("calloop", "calloop: Timer, removed", |pending| calloop_cancels(pending, true)),
     ],
-    has_libuv: true,
+    unit: NS_OF_CPU,
 };
 
+/// Put in while the oldest is cancelled, with so many pending.
 pub const REPLACE: Table = Table {
     name: "timers_replace",
     group: "timers",
-    title: "timers, put in while the oldest is cancelled; pending meanwhile",
-    sizes: &[1_000, 100_000, 1_000_000],
+    axis: Some("pending"),
+    sizes: &[1_000, 10_000, 100_000, 1_000_000],
     contenders: &[
         ("ours", "torsade: call_later, cancel", |pending| ours_cancels(pending, false)),
         ("tokio", "tokio: sleep, polled and dropped", |pending| tokio_cancels(pending, false)),
         ("calloop", "calloop: Timer, removed", |pending| calloop_cancels(pending, false)),
     ],
-    has_libuv: true,
+    unit: NS_OF_CPU,
 };
 
+/// Put in and fired within a tenth of a second, a million within one, their deadline captured
+/// and checked; and ours with nothing captured.
 pub const INSERT_AND_FIRE: Table = Table {
     name: "timers_fire",
     group: "timers",
-    title: "timers, put in and fired within a second, capturing nothing; how many",
-    sizes: &[1_000, 100_000, 1_000_000],
+    axis: Some("timers"),
+    sizes: &[1_000, 10_000, 100_000, 1_000_000],
     contenders: &[
-        ("ours", "torsade: call_later", |count| ours_fires(count, false)),
+        ("ours", "torsade: call_at", |count| ours_fires(count, true)),
+        ("ours-empty", "torsade: call_later, nothing captured nor checked", |count| {
+            ours_fires(count, false);
+        }),
         ("tokio", "tokio: a task that sleeps", tokio_fires),
         ("tokio-queue", "tokio-util: DelayQueue", tokio_queue_fires),
         ("calloop", "calloop: Timer", calloop_fires),
     ],
-    has_libuv: true,
-};
-
-pub const INSERT_AND_FIRE_CAPTURING: Table = Table {
-    name: "timers_fire_capturing",
-    group: "timers",
-    title: "timers, put in and fired within a second, capturing their deadline; how many",
-    sizes: &[1_000, 100_000, 1_000_000],
-    contenders: &[
-        ("ours", "torsade: call_later", |count| ours_fires(count, true)),
-        ("tokio", "tokio: a task that sleeps", tokio_fires),
-        ("tokio-queue", "tokio-util: DelayQueue", tokio_queue_fires),
-        ("calloop", "calloop: Timer", calloop_fires),
-    ],
-    has_libuv: true,
+    unit: NS_OF_CPU,
 };
 
 /// How many are put in and taken out.
-const CANCELLED: usize = 2_000_000;
+const CANCELLED: usize = 1_000_000;
 
 /// The same for calloop, which looks through all that are pending for the one to remove.
 const CANCELLED_SLOWLY: usize = 2_000;
@@ -95,9 +88,10 @@ impl Delays {
         Duration::from_micros(30_000_000 + self.draw() % 30_000_000)
     }
 
-    /// Within a second.
-    fn short(&mut self) -> Duration {
-        Duration::from_micros(self.draw() % 1_000_000)
+    /// Of one of so many: within a tenth of a second, or a second.
+    fn short(&mut self, count: usize) -> Duration {
+        let window = if count < 1_000_000 { 100_000 } else { 1_000_000 };
+        Duration::from_micros(self.draw() % window)
     }
 }
 
@@ -176,7 +170,7 @@ fn tokio_cancels(pending: usize, at_once: bool) {
 /// Calloop looks through all timers for the one to remove, and for each that fires.
 fn calloop_bears(timers: usize) {
     if timers > 1_000 {
-        eprintln!("it looks through all timers for each: minutes");
+        eprintln!("missing: it looks through all timers for each: minutes");
         process::exit(1);
     }
 }
@@ -206,7 +200,7 @@ fn ours_fires(count: usize, capturing: bool) {
     let mut delays = Delays::new();
     report(measure(count, || {
         for _ in 0..count {
-            let delay = delays.short();
+            let delay = delays.short(count);
             if capturing {
                 let deadline = now() + delay;
                 reactor.call_at(deadline, move || check(deadline));
@@ -233,7 +227,7 @@ fn tokio_fires(count: usize) {
             let until = crate::MADE.get() + count;
             let (sender, mut receiver) = tokio::sync::mpsc::channel::<()>(1);
             for _ in 0..count {
-                let deadline = now() + delays.short();
+                let deadline = now() + delays.short(count);
                 let sender = sender.clone();
                 drop(spawn_local(async move {
                     tokio::time::sleep_until(deadline.into()).await;
@@ -258,7 +252,7 @@ fn tokio_queue_fires(count: usize) {
         runtime.block_on(async {
             let mut queue = DelayQueue::new();
             for _ in 0..count {
-                let deadline = now() + delays.short();
+                let deadline = now() + delays.short(count);
                 queue.insert_at(deadline, deadline.into());
             }
             let mut queue = pin!(queue);
@@ -283,7 +277,7 @@ fn calloop_fires(count: usize) {
     let mut delays = Delays::new();
     report(measure(count, || {
         for _ in 0..count {
-            let deadline = now() + delays.short();
+            let deadline = now() + delays.short(count);
             let timer = calloop::timer::Timer::from_deadline(deadline);
             handle
                 .insert_source(timer, move |_, (), ()| {

@@ -12,25 +12,27 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use tokio::io::unix::AsyncFd;
 use torsade::prelude::Reactor;
 
-use crate::{Table, made, measure, report};
+use crate::{NS_OF_CPU, Table, made, measure, report};
 
+/// One descriptor that is always ready, watched as a level.
 pub const READY: Table = Table {
     name: "turn",
     group: "turn",
-    title: "a turn with one descriptor that is always ready, watched as a level; turns",
-    sizes: &[1_000_000],
+    axis: None,
+    sizes: &[500_000],
     contenders: &[
         ("ours", "torsade: add_reader", ours),
         ("bare", "bare: epoll_wait and a boxed callback", bare),
         ("calloop", "calloop: Generic", calloop),
     ],
-    has_libuv: true,
+    unit: NS_OF_CPU,
 };
 
+/// One socket, from which the callback reads 64 B that it sent itself.
 pub const ANSWERED: Table = Table {
     name: "turn_answered",
     group: "turn",
-    title: "a turn with one socket, from which the callback reads 64 B that it sent itself; turns",
+    axis: None,
     sizes: &[200_000],
     contenders: &[
         ("ours", "torsade: add_reader", ours_answers),
@@ -38,7 +40,7 @@ pub const ANSWERED: Table = Table {
         ("tokio", "tokio: AsyncFd", tokio_answers),
         ("calloop", "calloop: Generic", calloop_answers),
     ],
-    has_libuv: true,
+    unit: NS_OF_CPU,
 };
 
 fn always_ready() -> OwnedFd {

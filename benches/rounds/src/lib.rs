@@ -4,80 +4,175 @@
 //! that others use says nothing; and even CPU time drifts, with the clock rate and with
 //! what the neighbours do to the caches. So all contenders of a table run once in each
 //! round, and ratios are taken within a round.
+//!
+//! A contender that is not there is listed as missing. One that is there and does its work
+//! wrong (a byte that is lost, a timer that is early) fails the run.
 
+mod outcome;
+mod programs;
+mod server;
+
+use std::env;
+use std::error::Error;
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
+pub use outcome::{Contender, Outcome, Spread};
+pub use programs::{beside, compile_c, compile_go, measured, own_peak_memory, python, source};
+pub use server::Server;
+
+/// Where the outcome of each table goes as well, a line of JSON each: for the `bench` command.
+pub const RESULTS: &str = "BENCH_RESULTS";
+
+/// What a unit cost, and what the process had in memory at its peak.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    pub cost: f64,
+    /// In KiB, `VmHWM` of proc(5), if it was asked for.
+    pub memory: Option<u64>,
+}
+
+impl From<f64> for Cost {
+    fn from(cost: f64) -> Self {
+        Self { cost, memory: None }
+    }
+}
+
+/// Why a contender is not there, or cannot do this. Any other error is work done wrong.
+#[derive(Clone, Debug)]
+pub struct Missing(pub String);
+
+impl Missing {
+    pub fn new(why: impl fmt::Display) -> Self {
+        Self(why.to_string())
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Missing {}
+
+/// What a row, and all that it calls, gives.
+pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
 /// A line of a table. The first of a table is ours.
 pub struct Row<'a> {
-    pub title: String,
-    /// Runs once, and gives the cost of a unit; or says why there is none.
-    pub run: Box<dyn FnMut() -> Result<f64, String> + 'a>,
+    title: String,
+    run: Box<dyn FnMut() -> Result<Cost> + 'a>,
 }
 
 impl<'a> Row<'a> {
-    pub fn new(title: impl Into<String>, run: impl FnMut() -> Result<f64, String> + 'a) -> Self {
+    /// `run` runs once, and gives the cost of a unit; or says why there is none.
+    pub fn new<C: Into<Cost>>(
+        title: impl Into<String>,
+        mut run: impl FnMut() -> Result<C> + 'a,
+    ) -> Self {
         Self {
             title: title.into(),
-            run: Box::new(run),
+            run: Box::new(move || run().map(Into::into)),
         }
     }
 }
 
-/// Runs all rows in rounds, turn about, and prints the table.
-///
-/// # Errors
-///
-/// What ours says if it cannot be measured. A peer that is missing, or fails, is listed as
-/// such.
-pub fn table(title: &str, rounds: usize, rows: &mut [Row<'_>]) -> Result<(), String> {
-    let mut costs: Vec<Vec<f64>> = vec![Vec::new(); rows.len()];
-    let mut missing: Vec<Option<String>> = vec![None; rows.len()];
-    for _ in 0..rounds {
-        for (index, row) in rows.iter_mut().enumerate() {
-            if missing[index].is_some() {
-                continue;
-            }
-            match (row.run)() {
-                Ok(cost) => costs[index].push(cost),
-                Err(why) if index == 0 => return Err(format!("{}: {why}", row.title)),
-                Err(why) => missing[index] = Some(why),
-            }
-        }
-    }
-    println!("{title}");
-    println!(
-        "  {:44} {:>9} {:>9}   ours to it (half of the rounds)",
-        "", "minimum", "median"
-    );
-    let ours = costs[0].clone();
-    for (row, (costs, missing)) in rows.iter().zip(costs.iter().zip(missing)) {
-        if let Some(why) = missing {
-            println!("  {:44} missing: {why}", row.title);
-            continue;
-        }
-        let mut ratios: Vec<f64> = ours.iter().zip(costs).map(|(ours, it)| ours / it).collect();
-        ratios.sort_by(f64::total_cmp);
-        let mut costs = costs.clone();
-        costs.sort_by(f64::total_cmp);
-        println!(
-            "  {:44} {:9.2} {:9.2}   {:.3} ({:.3} to {:.3})",
-            row.title,
-            costs[0],
-            at(&costs, 0.5),
-            at(&ratios, 0.5),
-            at(&ratios, 0.25),
-            at(&ratios, 0.75),
-        );
-    }
-    println!();
-    Ok(())
+/// What a table is of.
+pub struct Table {
+    /// The tables that belong together, and stand as the columns of one: `echo`.
+    pub group: &'static str,
+    /// Its column: `50 connections, 64 B`.
+    pub column: String,
+    /// What a cost is: `us of CPU time a message`.
+    pub unit: &'static str,
+    /// The plot that it is a point of, if any.
+    pub point: Option<Point>,
 }
 
-/// The value that this share of the sorted ones does not exceed.
-fn at(sorted: &[f64], share: f64) -> f64 {
-    sorted[((sorted.len() - 1) as f64 * share).round() as usize]
+/// A point of a plot of cost against size: the plot, and how large it is here.
+#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
+pub struct Point {
+    pub plot: String,
+    /// What grows: `connections`.
+    pub axis: String,
+    pub at: f64,
+}
+
+impl Table {
+    #[must_use]
+    pub fn new(group: &'static str, column: impl Into<String>, unit: &'static str) -> Self {
+        Self {
+            group,
+            column: column.into(),
+            unit,
+            point: None,
+        }
+    }
+
+    /// It is a point of this plot.
+    #[must_use]
+    pub fn point(mut self, plot: impl Into<String>, axis: impl Into<String>, at: f64) -> Self {
+        self.point = Some(Point {
+            plot: plot.into(),
+            axis: axis.into(),
+            at,
+        });
+        self
+    }
+
+    /// Runs all rows in rounds, turn about, and prints the table. It goes to the file that
+    /// `BENCH_RESULTS` names as well.
+    ///
+    /// # Errors
+    ///
+    /// What ours says if it cannot be measured; what a contender says that does its work
+    /// wrong, after all that are right have been measured and printed.
+    pub fn run(self, rounds: usize, rows: &mut [Row<'_>]) -> Result<()> {
+        let mut contenders: Vec<Contender> =
+            rows.iter().map(|row| Contender::new(&row.title)).collect();
+        for _ in 0..rounds {
+            for (index, (row, contender)) in rows.iter_mut().zip(&mut contenders).enumerate() {
+                if contender.missing.is_some() || contender.failed.is_some() {
+                    continue;
+                }
+                match (row.run)() {
+                    Ok(cost) => contender.take(cost),
+                    Err(why) if index == 0 => return Err(format!("{}: {why}", row.title).into()),
+                    Err(why) if why.is::<Missing>() => contender.missing = Some(why.to_string()),
+                    Err(why) => contender.failed = Some(why.to_string()),
+                }
+            }
+        }
+        let outcome = Outcome {
+            group: self.group.to_owned(),
+            column: self.column,
+            unit: self.unit.to_owned(),
+            point: self.point,
+            contenders,
+        };
+        print!("{outcome}");
+        outcome.hand_on()?;
+        match outcome.failures() {
+            failures if failures.is_empty() => Ok(()),
+            failures => Err(failures.into()),
+        }
+    }
+}
+
+impl Outcome {
+    /// Appends it to the file that the `bench` command reads, if there is one.
+    fn hand_on(&self) -> Result<()> {
+        if let Some(path) = env::var_os(RESULTS) {
+            let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+            writeln!(file, "{}", serde_json::to_string(self)?)?;
+        }
+        Ok(())
+    }
 }
 
 /// User and system time of this process, all of its threads.

@@ -9,24 +9,18 @@
 //! hundreds of messages.) All have one process, or one worker, and one thread.
 
 use std::env;
-use std::error::Error;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::thread;
-use std::time::Duration;
+use std::process::{Command, ExitCode};
 
-use bench_rounds::{Row, table};
-use rustix::process::{Pid, Signal, kill_process};
+use bench_rounds::{Missing, Result, Row, Server, Table, beside};
 
 /// Connections, bytes of a message, messages on their way on each connection; and messages
-/// in all, for about a second.
-const SHAPES: [(u64, u64, u64, u64); 3] = [
-    (50, 64, 1, 100_000),
-    (4, 65_536, 1, 15_000),
-    (50, 65_536, 1, 15_000),
+/// in all, for half a second.
+const SHAPES: [[u64; 4]; 3] = [
+    [50, 64, 1, 40_000],
+    [4, 65_536, 1, 6_000],
+    [50, 65_536, 1, 6_000],
 ];
 
 /// Unless an argument says otherwise.
@@ -36,18 +30,18 @@ const ROUNDS: usize = 5;
 const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 /// How a forwarder is started, before the echo server at an address.
-type Start = fn(&Path, &str) -> Result<Program, Box<dyn Error>>;
+type Start = fn(&Path, &str) -> Result<Server>;
 
 /// Ours first. The peers as their packages have them, and with buffers as large as ours.
 const FORWARDERS: [(&str, Start); 6] = [
     ("torsade: the example proxy", |_, back| ours(back)),
     ("nginx stream", |folder, back| nginx(folder, back, "")),
-    ("nginx stream, buffers of 64 KiB", |folder, back| {
-        nginx(folder, back, "proxy_buffer_size 64k;")
+    ("nginx stream, buffers of 66 KiB", |folder, back| {
+        nginx(folder, back, "proxy_buffer_size 66k;")
     }),
     ("haproxy", |folder, back| haproxy(folder, back, "", "")),
-    ("haproxy, buffers of 64 KiB", |folder, back| {
-        haproxy(folder, back, "tune.bufsize 65536", "")
+    ("haproxy, buffers of 66 KiB", |folder, back| {
+        haproxy(folder, back, "tune.bufsize 67584", "")
     }),
     ("haproxy, splicing", |folder, back| {
         haproxy(folder, back, "", "option splice-auto")
@@ -64,55 +58,63 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Box<dyn Error>> {
+fn run() -> Result<()> {
     let numbers: Vec<u64> = env::args()
         .skip(1)
         .map(|number| number.parse())
-        .collect::<Result<_, _>>()?;
+        .collect::<std::result::Result<_, _>>()?;
     let (rounds, shapes) = match numbers[..] {
         [] => (ROUNDS, SHAPES.to_vec()),
         [rounds] => (rounds as usize, SHAPES.to_vec()),
         [rounds, connections, size, depth] => {
             let known = SHAPES
                 .iter()
-                .find(|shape| (shape.0, shape.1, shape.2) == (connections, size, depth));
-            let messages = known.map_or(20_000, |shape| shape.3);
-            (rounds as usize, vec![(connections, size, depth, messages)])
+                .find(|shape| shape[..3] == [connections, size, depth]);
+            let shape = known.copied().unwrap_or([connections, size, depth, 20_000]);
+            (rounds as usize, vec![shape])
         }
         _ => return Err("usage: bench-forward [ROUNDS] [CONNECTIONS SIZE DEPTH]".into()),
     };
-    println!(
-        "CPU time in us of the forwarder (user and system) a message there and back, \
-         {rounds} rounds, turn about\n"
-    );
     let folder = Folder::new()?;
-    for (connections, size, depth, messages) in shapes {
-        let echo = Program::that_says_where(&mut Command::new(beside("echo-epoll")?))?;
+    for shape in shapes {
+        let echo = Server::that_says_where(&mut Command::new(beside("echo-epoll")?))?;
         let forwarders: Vec<_> = FORWARDERS
             .iter()
-            .map(|(_, start)| start(&folder.0, &echo.address))
+            .map(|(_, start)| start(&folder.0, echo.address()))
             .collect();
         let mut rows = Vec::new();
         for (forwarder, (title, _)) in forwarders.iter().zip(FORWARDERS) {
             rows.push(Row::new(title, move || {
-                let forwarder = forwarder.as_ref().map_err(ToString::to_string)?;
                 forwarder
-                    .carry(&[connections, size, depth, messages])
-                    .map_err(|error| error.to_string())
+                    .as_ref()
+                    .map_err(Missing::new)?
+                    .answer("load", &shape)
             }));
         }
-        let title = format!("forward: {connections} connections, {size} B, {depth} deep");
-        table(&title, rounds, &mut rows)?;
+        let [connections, size, depth, _] = shape;
+        let size = if size == 65_536 {
+            "64 KiB".to_owned()
+        } else {
+            format!("{size} B")
+        };
+        let deep = if depth == 1 {
+            String::new()
+        } else {
+            format!(", {depth} deep")
+        };
+        let column = format!("{connections} connections, {size}{deep}");
+        Table::new("forward", column, "us of CPU time a message there and back")
+            .run(rounds, &mut rows)?;
     }
     Ok(())
 }
 
-fn ours(back: &str) -> Result<Program, Box<dyn Error>> {
-    Program::that_says_where(Command::new(beside("forward-torsade")?).arg(back))
+fn ours(back: &str) -> Result<Server> {
+    Server::that_says_where(Command::new(beside("forward-torsade")?).arg(back))
 }
 
-fn nginx(folder: &Path, back: &str, also: &str) -> Result<Program, Box<dyn Error>> {
-    let front = free_address()?;
+fn nginx(folder: &Path, back: &str, also: &str) -> Result<Server> {
+    let front = Server::free_address()?;
     let module = if Path::new(NGINX_STREAM).exists() {
         format!("load_module {NGINX_STREAM};")
     } else {
@@ -134,16 +136,11 @@ fn nginx(folder: &Path, back: &str, also: &str) -> Result<Program, Box<dyn Error
         ),
     )?;
     let mut command = Command::new("nginx");
-    Program::at(command.arg("-c").arg(file), front)
+    Server::at(command.arg("-c").arg(file), front)
 }
 
-fn haproxy(
-    folder: &Path,
-    back: &str,
-    global: &str,
-    option: &str,
-) -> Result<Program, Box<dyn Error>> {
-    let front = free_address()?;
+fn haproxy(folder: &Path, back: &str, global: &str, option: &str) -> Result<Server> {
+    let front = Server::free_address()?;
     let file = folder.join(format!("haproxy-{front}.conf"));
     fs::write(
         &file,
@@ -166,115 +163,14 @@ listen forward
     )?;
     let mut command = Command::new("haproxy");
     // In the foreground, one process, no warnings.
-    Program::at(command.args(["-db", "-q", "-f"]).arg(file), front)
-}
-
-/// Nobody listens there now.
-fn free_address() -> Result<String, Box<dyn Error>> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
-}
-
-/// A program in processes of its own, ended when this is dropped.
-struct Program {
-    process: Child,
-    address: String,
-}
-
-impl Program {
-    /// One that prints its address.
-    fn that_says_where(command: &mut Command) -> Result<Self, Box<dyn Error>> {
-        let mut process = command.stdout(Stdio::piped()).spawn()?;
-        let output = process.stdout.take().ok_or("its output was piped")?;
-        let mut program = Self {
-            process,
-            address: String::new(),
-        };
-        BufReader::new(output).read_line(&mut program.address)?;
-        program.address.truncate(program.address.trim_end().len());
-        Ok(program)
-    }
-
-    /// One that was told its address.
-    fn at(command: &mut Command, address: String) -> Result<Self, Box<dyn Error>> {
-        let process = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
-        let mut program = Self { process, address };
-        for _ in 0..500 {
-            if let Some(status) = program.process.try_wait()? {
-                return Err(format!("it ended: {status}").into());
-            }
-            if TcpStream::connect(&program.address).is_ok() {
-                return Ok(program);
-            }
-            thread::park_timeout(Duration::from_millis(10));
-        }
-        Err("it does not listen".into())
-    }
-
-    /// Has it carry one load, and gives its CPU time for a message in microseconds.
-    fn carry(&self, shape: &[u64; 4]) -> Result<f64, Box<dyn Error>> {
-        let mut load = Command::new(beside("load")?)
-            .arg(&self.address)
-            .args(shape.map(|number| number.to_string()))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut orders = load.stdin.take().ok_or("its input was piped")?;
-        let mut lines = BufReader::new(load.stdout.take().ok_or("its output was piped")?).lines();
-        let mut line = || {
-            lines
-                .next()
-                .ok_or("the load ended early")?
-                .map_err(Box::<dyn Error>::from)
-        };
-        line()?;
-        let before = self.ran()?;
-        writeln!(orders)?;
-        let done = line()?;
-        let took = self.ran()? - before;
-        drop(orders);
-        if !load.wait()?.success() {
-            return Err("the load failed".into());
-        }
-        let messages: u64 = done.split(' ').next().unwrap_or_default().parse()?;
-        Ok(took as f64 / messages as f64 / 1000.0)
-    }
-
-    /// How long it has run, in nanoseconds: proc(5), `schedstat`, of all threads of it and of
-    /// its children.
-    fn ran(&self) -> Result<u64, Box<dyn Error>> {
-        let mut ran = 0;
-        let mut processes = vec![self.process.id().to_string()];
-        while let Some(process) = processes.pop() {
-            for thread in fs::read_dir(format!("/proc/{process}/task"))? {
-                let thread = thread?.path();
-                let text = fs::read_to_string(thread.join("schedstat"))?;
-                ran += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
-                let children = fs::read_to_string(thread.join("children"))?;
-                processes.extend(children.split_whitespace().map(str::to_owned));
-            }
-        }
-        Ok(ran)
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // Not killed: nginx ends its worker when it is asked to end. It fails only for a
-        // process that has ended.
-        let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
-        let _ = self.process.wait();
-    }
+    Server::at(command.args(["-db", "-q", "-f"]).arg(file), front)
 }
 
 /// Where the configurations are, while this lives.
 struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Result<Self, Box<dyn Error>> {
+    fn new() -> Result<Self> {
         let folder = env::temp_dir().join(format!("bench-forward-{}", std::process::id()));
         fs::create_dir(&folder)?;
         Ok(Self(folder))
@@ -286,9 +182,4 @@ impl Drop for Folder {
         // What is left is small, and in the system's folder for it.
         let _ = fs::remove_dir_all(&self.0);
     }
-}
-
-/// A program of this workspace.
-fn beside(name: &str) -> Result<PathBuf, Box<dyn Error>> {
-    Ok(env::current_exe()?.with_file_name(name))
 }

@@ -13,7 +13,10 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut files = std::env::args().skip(1);
-    let (chain, key) = (files.next().ok_or("no chain")?, files.next().ok_or("no key")?);
+    let (chain, key) = (
+        files.next().ok_or("no chain")?,
+        files.next().ok_or("no key")?,
+    );
     let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(chain)?.collect();
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
@@ -29,14 +32,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         socket.set_nodelay(true)?;
         let acceptor = acceptor.clone();
         tokio::spawn(async move {
-            let Ok(mut stream) = acceptor.accept(socket).await else { return };
+            let Ok(mut stream) = acceptor.accept(socket).await else {
+                return;
+            };
             let mut buffer = vec![0; 64 * 1024];
             loop {
                 match stream.read(&mut buffer).await {
                     Ok(0) | Err(_) => return,
                     Ok(count) => {
                         // The stream keeps what it could not send: that is what `flush` is for.
-                        if stream.write_all(&buffer[..count]).await.is_err() || stream.flush().await.is_err() {
+                        if stream.write_all(&buffer[..count]).await.is_err()
+                            || stream.flush().await.is_err()
+                        {
                             return;
                         }
                     }

@@ -11,12 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     socket.set_nonblocking(true)?;
     println!("{}", socket.local_addr()?);
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    epoll::add(
-        &poll,
-        &socket,
-        epoll::EventData::new_u64(0),
-        EventFlags::IN,
-    )?;
+    epoll::add(&poll, &socket, epoll::EventData::new_u64(0), EventFlags::IN)?;
     let mut buffer = vec![0; 64 * 1024];
     let mut events = Vec::with_capacity(256);
     loop {

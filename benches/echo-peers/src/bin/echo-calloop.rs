@@ -34,7 +34,7 @@ fn main() -> Result {
     })?;
     let mut server = Server {
         handle,
-        buffer: vec![0; 64 * 1024],
+        buffer: vec![0; 64 * 1024 + 256],
     };
     event_loop.run(None, &mut server, |_| ())?;
     Ok(())

@@ -27,7 +27,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         EventFlags::IN,
     )?;
     let mut connections: Vec<Option<Connection>> = Vec::new();
-    let mut buffer = vec![0; 64 * 1024];
+    let mut free: Vec<usize> = Vec::new();
+    let mut buffer = vec![0; 64 * 1024 + 256];
     let mut events = Vec::with_capacity(256);
     loop {
         events.clear();
@@ -36,10 +37,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             if event.data.u64() == LISTENER {
                 while let Ok((socket, _)) = listener.accept() {
                     socket.set_nonblocking(true)?;
-                    let index = connections
-                        .iter()
-                        .position(Option::is_none)
-                        .unwrap_or(connections.len());
+                    socket.set_nodelay(true)?;
+                    let index = free.pop().unwrap_or(connections.len());
                     let flags =
                         EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
                     epoll::add(
@@ -68,6 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 { event.flags }.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
             if !serve(connection, &mut buffer, hangup) {
                 connections[index] = None;
+                free.push(index);
             }
         }
     }

@@ -1,0 +1,142 @@
+//! A table as a piece of `docs/performance.md`, and the piece in its place.
+
+use std::fmt::Write;
+
+use bench_rounds::{Contender, Outcome, Result, Spread};
+
+use crate::machine::Run;
+use crate::tables::Table;
+
+/// What stands between the marks of a table.
+pub fn page(
+    table: &Table,
+    outcomes: &[Outcome],
+    plots: &[(String, String)],
+    run: &Run,
+    plain: &str,
+) -> String {
+    let mut page = format!("## {}\n\n", table.heading);
+    if !table.says.is_empty() {
+        page += &format!("{}\n\n", table.says);
+    }
+    for (group, above) in table.groups {
+        let columns: Vec<&Outcome> = outcomes.iter().filter(|it| it.group == *group).collect();
+        if columns.is_empty() {
+            continue;
+        }
+        if !above.is_empty() {
+            page += &format!("{above}\n\n");
+        }
+        page += &matrix(&columns);
+    }
+    if outcomes.is_empty() {
+        let text = plain.split_once("\n\n").map_or(plain, |(_, text)| text);
+        page += &format!("```text\n{text}```\n\n");
+    }
+    for (name, _) in plots {
+        page += &format!(
+            "![{}](figures/{name}.svg)\n\n",
+            name.replace(['-', '_'], " ")
+        );
+    }
+    let name = table.name;
+    page + &format!("{run}. [All of it](figures/{name}.txt).\n")
+}
+
+/// A line for each contender, a column for each outcome: the median, and ours to it.
+fn matrix(columns: &[&Outcome]) -> String {
+    let mut text = String::from("| |");
+    let units: Vec<&str> = columns.iter().map(|it| &*it.unit).collect();
+    let one_unit = units.iter().all(|unit| unit == &units[0]);
+    for column in columns {
+        let unit = if one_unit || column.unit == column.column {
+            String::new()
+        } else {
+            format!(", {}", column.unit)
+        };
+        text += &format!(" {}{unit} |", column.column);
+    }
+    text += " peak, MiB |\n|---|";
+    text += &"---|".repeat(columns.len() + 1);
+    text += "\n";
+    let mut notes: Vec<String> = Vec::new();
+    for (index, contender) in columns[0].contenders.iter().enumerate() {
+        text += &format!("| {} |", contender.title);
+        let mut memory = None;
+        for column in columns {
+            let it = &column.contenders[index];
+            memory = memory.max(it.memory);
+            text += &format!(" {} |", cell(column, it, index == 0));
+            if let Some(why) = it.absence() {
+                let note = format!("{}, {}: {why}", it.title, column.column);
+                notes.push(note);
+            }
+        }
+        let memory = memory.map_or_else(String::new, |kib| format!("{:.1}", kib as f64 / 1024.0));
+        text += &format!(" {memory} |\n");
+    }
+    text += "\n";
+    let unit = if one_unit {
+        format!("In {}: the", units[0])
+    } else {
+        "The".to_owned()
+    };
+    let _ = writeln!(
+        text,
+        "{unit} median of the rounds, and ours to it within a round (in the middle half of them).\n"
+    );
+    if !notes.is_empty() {
+        let _ = writeln!(text, "{}.\n", notes.join("; "));
+    }
+    text
+}
+
+fn cell(column: &Outcome, it: &Contender, ours: bool) -> String {
+    if let Some(why) = it.absence() {
+        return why.split(':').next().unwrap_or_default().to_owned();
+    }
+    let Some(costs) = Spread::of(it.costs.iter().copied()) else {
+        return String::new();
+    };
+    let median = figures(costs.median);
+    match column.ratio(it) {
+        Some(ratio) if !ours => {
+            let is = format!("{:.2}", ratio.median);
+            // Where we are not first, it is said loudly.
+            let is = if ratio.median > 1.0 {
+                format!("**{is}**")
+            } else {
+                is
+            };
+            format!(
+                "{median}, {is} ({:.2} to {:.2})",
+                ratio.quarter, ratio.three_quarters
+            )
+        }
+        _ => median,
+    }
+}
+
+/// Three digits that count.
+pub fn figures(value: f64) -> String {
+    match value {
+        value if value >= 100.0 || value.fract() == 0.0 => format!("{value:.0}"),
+        value if value >= 10.0 => format!("{value:.1}"),
+        value => format!("{value:.2}"),
+    }
+}
+
+/// A document with this page in the place of the last one.
+pub fn with(document: &str, name: &str, page: &str) -> Result<String> {
+    let (begin, end) = (
+        format!("<!-- bench: {name} -->\n"),
+        format!("<!-- end of bench: {name} -->\n"),
+    );
+    let (before, rest) = document
+        .split_once(&begin)
+        .ok_or_else(|| format!("no place for it: {begin}"))?;
+    let (_, after) = rest
+        .split_once(&end)
+        .ok_or_else(|| format!("it has no end: {end}"))?;
+    Ok(format!("{before}{begin}{page}{end}{after}"))
+}

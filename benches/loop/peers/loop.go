@@ -1,0 +1,102 @@
+// What bench-loop does with Torsade, with Go on one processor: loop TABLE SIZE prints the CPU time of
+// a unit in nanoseconds and the peak memory in KiB. Counts its callbacks, and checks that none came early.
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+var draws uint64 = 1
+
+// A linear congruential generator (Knuth's MMIX), as in timers.rs.
+func draw() uint64 {
+	draws = draws*6364136223846793005 + 1442695040888963407
+	return draws >> 33
+}
+
+func demand(holds bool, what string) {
+	if !holds {
+		fmt.Fprintln(os.Stderr, what)
+		os.Exit(1)
+	}
+}
+
+func ran() int64 {
+	var usage syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
+	return usage.Utime.Nano() + usage.Stime.Nano()
+}
+
+func report(before int64, units int) {
+	took := ran() - before
+	status, _ := os.ReadFile("/proc/self/status")
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	fmt.Println(float64(took)/float64(units), strings.Fields(rest)[0])
+}
+
+func longDelay() time.Duration {
+	return 30*time.Second + time.Duration(draw()%30_000_000)*time.Microsecond
+}
+
+func cancels(pending int, atOnce bool) {
+	const units = 500_000
+	queue := make([]*time.Timer, pending)
+	for i := range queue {
+		queue[i] = time.AfterFunc(longDelay(), func() {})
+	}
+	before := ran()
+	for i := 0; i < units; i++ {
+		timer := time.AfterFunc(longDelay(), func() {})
+		if atOnce {
+			demand(timer.Stop(), "it was pending")
+		} else {
+			demand(queue[i%pending].Stop(), "it was pending")
+			queue[i%pending] = timer
+		}
+	}
+	report(before, units)
+}
+
+func fires(count int) {
+	window := uint64(100_000)
+	if count >= 1_000_000 {
+		window = 1_000_000
+	}
+	done := make(chan struct{})
+	var made atomic.Int64
+	before := ran()
+	for i := 0; i < count; i++ {
+		delay := time.Duration(draw()%window) * time.Microsecond
+		deadline := time.Now().Add(delay)
+		time.AfterFunc(delay, func() {
+			demand(!time.Now().Before(deadline), "a timer came early")
+			if made.Add(1) == int64(count) {
+				close(done)
+			}
+		})
+	}
+	<-done
+	report(before, count)
+}
+
+func main() {
+	runtime.GOMAXPROCS(1)
+	size, _ := strconv.Atoi(os.Args[2])
+	switch os.Args[1] {
+	case "timers_cancel":
+		cancels(size, true)
+	case "timers_replace":
+		cancels(size, false)
+	case "timers_fire":
+		fires(size)
+	default:
+		demand(false, "there is no such table")
+	}
+}

@@ -1,0 +1,82 @@
+// What bench-loop does with Torsade, with Node: `loop.mjs TABLE SIZE` prints the CPU time of a unit in
+// nanoseconds and the peak memory in KiB. Counts its callbacks, and checks that none came early.
+import fs from "node:fs";
+
+const [table, text] = process.argv.slice(2);
+const size = Number(text);
+let made = 0;
+
+function demand(holds, what) {
+  if (!holds) {
+    console.error(what);
+    process.exit(1);
+  }
+}
+
+function report(before, units) {
+  const used = process.cpuUsage(before);
+  const peak = /VmHWM:\s+(\d+)/.exec(fs.readFileSync("/proc/self/status", "utf8"))[1];
+  console.log(((used.user + used.system) * 1000) / units, peak);
+}
+
+let draws = 1n;
+function draw() {
+  draws = BigInt.asUintN(64, draws * 6364136223846793005n + 1442695040888963407n);
+  return Number(draws >> 33n);
+}
+
+// A thousand a turn; the last of them makes the next thousand.
+function soon(units) {
+  let before;
+  function call() { made++; }
+  function last() {
+    made++;
+    if (made === units / 10) before = process.cpuUsage();
+    if (made === units + units / 10) report(before, units);
+    else begin();
+  }
+  function begin() {
+    for (let i = 0; i < 999; i++) setImmediate(call);
+    setImmediate(last);
+  }
+  begin();
+}
+
+function cancels(pending, atOnce, units = 200_000) {
+  const delays = Array.from({ length: 1000 }, () => 30_000 + (draw() % 30_000_000) / 1000);
+  let next = 0;
+  const put = () => setTimeout(() => { made++; }, delays[next++ % 1000]);
+  const queue = Array.from({ length: pending }, put);
+  const before = process.cpuUsage();
+  for (let i = 0; i < units; i++) {
+    const timer = put();
+    if (atOnce) clearTimeout(timer);
+    else {
+      clearTimeout(queue[i % pending]);
+      queue[i % pending] = timer;
+    }
+  }
+  report(before, units);
+  process.exit(0);
+}
+
+function fires(count) {
+  const window = count < 1_000_000 ? 100_000 : 1_000_000;
+  // Node's timers count whole milliseconds, cut off, of a clock that is read once a turn.
+  const delays = Array.from({ length: 10_000 }, () => 1 + Math.floor((draw() % window) / 1000));
+  const before = process.cpuUsage();
+  for (let i = 0; i < count; i++) {
+    const delay = delays[i % 10_000];
+    const deadline = performance.now() + delay;
+    setTimeout(() => {
+      demand(performance.now() >= deadline - 2, "a timer came early");
+      if (++made === count) report(before, count);
+    }, delay);
+  }
+}
+
+if (table === "call_soon") soon(1_000_000);
+else if (table === "timers_cancel") cancels(size, true);
+else if (table === "timers_replace") cancels(size, false);
+else if (table === "timers_fire") fires(size);
+else demand(false, "there is no such table");

@@ -1,0 +1,199 @@
+//! A program that serves, in processes of its own, and what it ran and holds.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{Cost, Missing, Result, beside};
+
+/// Ended when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    process: Child,
+    address: String,
+}
+
+impl Server {
+    /// One that prints its address, on a line of its own, when it listens.
+    ///
+    /// # Errors
+    ///
+    /// [`Missing`] if it cannot be started or says nothing.
+    pub fn that_says_where(command: &mut Command) -> Result<Self> {
+        let mut process = start(command.stdout(Stdio::piped()))?;
+        let output = process.stdout.take().ok_or("its output was piped")?;
+        let mut server = Self {
+            process,
+            address: String::new(),
+        };
+        BufReader::new(output).read_line(&mut server.address)?;
+        server.address.truncate(server.address.trim_end().len());
+        if server.address.is_empty() {
+            let why = format!(
+                "{} ended before it listened",
+                command.get_program().display()
+            );
+            return Err(Missing(why).into());
+        }
+        Ok(server)
+    }
+
+    /// One that was told its address.
+    ///
+    /// # Errors
+    ///
+    /// [`Missing`] if it cannot be started, or nobody listens there within five seconds.
+    pub fn at(command: &mut Command, address: String) -> Result<Self> {
+        let process = start(command.stdout(Stdio::null()).stderr(Stdio::null()))?;
+        let mut server = Self { process, address };
+        for _ in 0..500 {
+            if let Some(status) = server.process.try_wait()? {
+                return Err(Missing(format!("it ended: {status}")).into());
+            }
+            if TcpStream::connect(&server.address).is_ok() {
+                return Ok(server);
+            }
+            thread::park_timeout(Duration::from_millis(10));
+        }
+        Err(Missing::new("it does not listen").into())
+    }
+
+    /// Nobody listens there now.
+    ///
+    /// # Errors
+    ///
+    /// If no port is free.
+    pub fn free_address() -> Result<String> {
+        Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+    }
+
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Has it answer one run of a load generator of this workspace, and gives its CPU time
+    /// for a message in microseconds.
+    ///
+    /// # Errors
+    ///
+    /// What the load found wrong.
+    pub fn answer(&self, load: &str, shape: &[u64; 4]) -> Result<Cost> {
+        let mut load = Command::new(beside(load)?)
+            .arg(&self.address)
+            .args(shape.map(|number| number.to_string()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut orders = load.stdin.take().ok_or("its input was piped")?;
+        let mut lines = BufReader::new(load.stdout.take().ok_or("its output was piped")?).lines();
+        let mut measured = || -> Result<(u64, String)> {
+            lines.next().ok_or("the load ended early")??;
+            let before = self.ran()?;
+            writeln!(orders)?;
+            let done = lines.next().ok_or("the load ended early")??;
+            Ok((self.ran()? - before, done))
+        };
+        let measured = measured();
+        drop(orders);
+        let ended = load.wait_with_output()?;
+        if !ended.status.success() {
+            return Err(String::from_utf8_lossy(&ended.stderr).trim().into());
+        }
+        let (took, done) = measured?;
+        let messages: u64 = done.split(' ').next().unwrap_or_default().parse()?;
+        Ok(Cost {
+            cost: took as f64 / messages as f64 / 1000.0,
+            memory: Some(self.peak_memory()?),
+        })
+    }
+
+    /// How long it has run, in nanoseconds: proc(5), `schedstat`, of all threads of it and of
+    /// its children.
+    ///
+    /// # Errors
+    ///
+    /// If it has ended.
+    pub fn ran(&self) -> Result<u64> {
+        let mut ran = 0;
+        self.each_process(|process, thread| {
+            let _ = process;
+            let text = fs::read_to_string(thread.join("schedstat"))?;
+            ran += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
+            Ok(())
+        })?;
+        Ok(ran)
+    }
+
+    /// What it has had in memory at its peak, in KiB, its children included.
+    ///
+    /// # Errors
+    ///
+    /// If it has ended.
+    pub fn peak_memory(&self) -> Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    /// What it has in memory now, in KiB, its children included.
+    ///
+    /// # Errors
+    ///
+    /// If it has ended.
+    pub fn memory_now(&self) -> Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, line: &str) -> Result<u64> {
+        let mut kib = 0;
+        self.each_process(|process, thread| {
+            if thread.file_name().is_some_and(|name| name == process) {
+                kib += crate::programs::memory_of(process, line)?;
+            }
+            Ok(())
+        })?;
+        Ok(kib)
+    }
+
+    /// Each process with each of its threads' folders.
+    fn each_process(&self, mut look: impl FnMut(&str, &Path) -> Result<()>) -> Result<()> {
+        let mut processes = vec![self.process.id().to_string()];
+        while let Some(process) = processes.pop() {
+            for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+                let thread = thread?.path();
+                look(&process, &thread)?;
+                let children = fs::read_to_string(thread.join("children"))?;
+                processes.extend(children.split_whitespace().map(str::to_owned));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Asked, so that one with children ends them; they fail only for a process that has
+        // ended.
+        let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
+        for _ in 0..200 {
+            if !matches!(self.process.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::park_timeout(Duration::from_millis(5));
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn start(command: &mut Command) -> Result<Child> {
+    let name = command.get_program().to_owned();
+    let started = command.stdin(Stdio::null()).spawn();
+    Ok(started.map_err(|error| Missing(format!("{}: {error}", name.display())))?)
+}
