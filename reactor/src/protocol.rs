@@ -82,6 +82,20 @@ pub trait Protocol: Sized + 'static {
         let _ = transport;
     }
 
+    /// Called when the connection will be lost as soon as this returns, though neither peer nor
+    /// protocol wants that: the reactor stops, or a policy such as
+    /// [`TimeoutServerEndpoint`](crate::TimeoutServerEndpoint) has run out of patience. For last
+    /// words: what is written in here is still sent; when the reactor stops, as far as the system
+    /// takes it at once, and no answer is read. [`connection_lost`](Protocol::connection_lost)
+    /// follows.
+    ///
+    /// By default nothing. Twisted has no word for it: there a protocol that wants it asks for a
+    /// trigger before the shutdown, as it can here
+    /// ([`Reactor::on_shutdown`](crate::Reactor::on_shutdown)) if it has to wait for the peer.
+    fn about_to_be_lost(&mut self, transport: &Transport<Self>) {
+        let _ = transport;
+    }
+
     /// Called once, after everything else. The protocol is dropped when it returns.
     fn connection_lost(&mut self, reason: ConnectionLost) {
         drop(reason);

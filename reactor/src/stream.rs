@@ -350,8 +350,8 @@ pub trait Receiver {
     /// The connection will be lost when this returns, for a reason of those below: the reactor
     /// stops, or a policy has run out of patience. What is written in here is still sent; when the
     /// reactor stops, as far as the system takes it at once. A layer that owes its peer a word at the
-    /// end, such as TLS, has whoever is above say theirs first, and then says its own. By default
-    /// nothing: a protocol hears of it in `connection_lost`.
+    /// end, such as TLS, has whoever is above say theirs first, and then says its own; a layer that
+    /// does not still passes it on. By default nothing.
     fn about_to_be_lost(self: Rc<Self>) {}
 
     /// The simulated machine has crashed, and its simulation ends: lets go of whoever receives above,

@@ -539,6 +539,10 @@ impl<P: Protocol> Receiver for Seat<P, dyn Stream> {
         Transport { seat: self }.write_resumed(P::write_resumed);
     }
 
+    fn about_to_be_lost(self: Rc<Self>) {
+        Transport { seat: self }.call(P::about_to_be_lost);
+    }
+
     fn vanish(self: Rc<Self>) {
         Transport { seat: self }.leave(|_| {});
     }

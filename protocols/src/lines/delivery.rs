@@ -77,6 +77,21 @@ impl<H: LineReceiver> Delivery<H> {
         }
     }
 
+    pub(super) fn about_to_be_lost(&self) {
+        match self.transport.stream().successor() {
+            Some(successor) => successor.about_to_be_lost(),
+            None => self.transport.call(H::about_to_be_lost),
+        }
+    }
+
+    /// No end has come, and none will: nobody is called any more.
+    pub(super) fn vanish(&self) {
+        if let Some(successor) = self.transport.stream().take_successor() {
+            successor.vanish();
+        }
+        self.transport.leave(|_| {});
+    }
+
     pub(super) fn connection_lost(&self, reason: ConnectionLost) {
         match self.transport.stream().take_successor() {
             Some(successor) => {

@@ -70,6 +70,12 @@ pub trait LineReceiver: Sized + 'static {
         let _ = transport;
     }
 
+    /// Called when the connection will be lost as soon as this returns: the reactor stops, or a policy
+    /// has run out of patience. For last words; see [`Protocol::about_to_be_lost`].
+    fn about_to_be_lost(&mut self, transport: &LineTransport<Self>) {
+        let _ = transport;
+    }
+
     /// Called once, after everything else. The receiver is dropped when it returns.
     fn connection_lost(&mut self, reason: ConnectionLost) {
         drop(reason);
@@ -207,6 +213,12 @@ impl<H: LineReceiver> Protocol for Lines<H> {
         }
     }
 
+    fn about_to_be_lost(&mut self, _transport: &Transport<Self>) {
+        if let Some(delivery) = self.delivery() {
+            delivery.about_to_be_lost();
+        }
+    }
+
     fn connection_lost(&mut self, reason: ConnectionLost) {
         if let Some(delivery) = self.delivery() {
             delivery.connection_lost(reason);
@@ -219,7 +231,7 @@ impl<H: LineReceiver> Protocol for Lines<H> {
 impl<H: LineReceiver> Drop for Lines<H> {
     fn drop(&mut self) {
         if let Stage::Connected(delivery) = &self.stage {
-            delivery.transport.leave(|_| {});
+            delivery.vanish();
         }
     }
 }

@@ -4,6 +4,9 @@
 //! for good answers whatever the peer still sends with a reset, and forgets what the
 //! peer has not acknowledged. So the socket stays: our stream is ended, what comes is
 //! read and thrown away, until the peer ends its own or the limit has passed.
+//!
+//! A reactor that stops waits for nobody. What has come by then is read and thrown away, so
+//! that the close is no reset; what the peer sends after that is answered with one.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -20,6 +23,9 @@ use crate::slab::Token;
 
 /// Reads of one lingering socket in one turn.
 const READS_PER_TURN: usize = 4;
+
+/// Reads of one socket when the reactor stops: 1 MiB.
+const READS_AT_A_STOP: usize = 16;
 
 struct Lingering {
     core: Rc<Core>,
@@ -57,6 +63,19 @@ pub(super) fn until_delivered(
     lingering.limit.set(Some(call));
     // What has come already will not be reported again.
     core.ready_again(token);
+}
+
+/// Throws away what has come, before a socket is closed at once.
+pub(super) fn discard_unread(core: &Core, socket: &dyn StreamSocket) {
+    let mut buffer = core.buffers.take_for_reading();
+    for _ in 0..READS_AT_A_STOP {
+        match socket.read(&mut buffer) {
+            Ok(1..) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => break,
+        }
+    }
+    core.buffers.return_from_reading(buffer);
 }
 
 impl Lingering {
@@ -104,6 +123,9 @@ impl Source for Lingering {
     fn settle(self: Rc<Self>) {}
 
     fn stop(self: Rc<Self>) {
+        if let Some(socket) = self.socket.borrow().as_ref() {
+            discard_unread(&self.core, &**socket);
+        }
         self.end();
     }
 

@@ -21,6 +21,7 @@ mod hooks;
 mod injected_sockets;
 mod inspection;
 mod kit;
+mod last_words;
 mod layers;
 mod memory;
 mod names;

@@ -332,6 +332,37 @@ fn a_connection_that_is_silent_for_the_period_is_lost_with_that_reason() {
     assert!(lines[1].contains("10s"), "{lines:?}");
 }
 
+/// Tells its peer why it goes.
+struct Farewell(Log);
+
+impl Protocol for Farewell {
+    fn data_received(&mut self, _: &Transport<Self>, _: &[u8]) {}
+
+    fn about_to_be_lost(&mut self, transport: &Transport<Self>) {
+        self.0.add("about to be lost");
+        transport.write("you have fallen asleep");
+    }
+
+    fn connection_lost(&mut self, reason: ConnectionLost) {
+        self.0.add(reason);
+    }
+}
+
+#[test]
+fn the_protocol_has_a_last_word_before_a_silent_connection_is_lost() {
+    let log = Log::default();
+    let to_log = log.clone();
+    let seating = Rc::new(Seating::new(move |_: &Address| Farewell(to_log.clone())));
+    let idle = |below| TimeoutServerEndpoint::new(below).timeout(10 * SECOND);
+    let server = Server::seated(idle, seating, log);
+    let client = server.connect();
+    server.wait(10 * SECOND);
+    client.run();
+    assert_eq!(*client.received.borrow(), b"you have fallen asleep");
+    let expected = "connection lost: a sign of life took longer than 10s";
+    server.log.check(["about to be lost", expected]);
+}
+
 #[test]
 fn every_read_and_every_write_begins_the_period_again() {
     let server = Server::idle(10 * SECOND);

@@ -145,6 +145,28 @@ fn an_abort_is_carried_over_behind_what_was_sent_before() {
 }
 
 #[test]
+fn who_takes_nothing_of_what_was_cut_off_is_aborted_when_the_time_for_it_is_over() {
+    let wired = forwarded(|end| end);
+    wired.server.pause_reading();
+    wired.client.write(vec![b'x'; 4 << 20]);
+    wired.run();
+    wired.client.abort_connection();
+    wired.run();
+    let (reactor, limit) = (wired.client.reactor(), Limits::default().flush);
+    let second = Duration::from_secs(1);
+    for (time, lost) in [(limit - second, 0), (second, 1)] {
+        let waited = reactor.run_until(sleep(&reactor, time));
+        waited.expect("time passes");
+        wired.run();
+        let lines = wired.log.lines();
+        let count = lines.iter().filter(|line| line.starts_with("server lost"));
+        assert_eq!(count.count(), lost, "{lines:?}");
+    }
+    let carried = wired.carried();
+    assert!(carried.forth > 0, "what was read before was carried");
+}
+
+#[test]
 fn whichever_side_is_deaf_the_tunnel_holds_no_more_than_the_mark_and_a_read() {
     const VOLUME: usize = 4 << 20;
     for server_is_deaf in [false, true] {

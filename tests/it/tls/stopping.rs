@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use torsade::prelude::*;
 use torsade::protocols::haproxy::ProxiedServerEndpoint;
+use torsade::protocols::tls::{ServerConfig, TlsStream};
 use torsade::reactor::{
-    ClientEndpoint, ConnectionLimits, LimitedServerEndpoint, ServerEndpoint, TcpServerEndpoint,
-    TimeoutServerEndpoint,
+    ClientEndpoint, ConnectionLimits, LimitedServerEndpoint, ServerEndpoint, Stream,
+    TcpServerEndpoint, TimeoutServerEndpoint,
 };
 
 use super::authority::{Authority, localhost};
@@ -129,6 +130,81 @@ fn so_they_do_from_tls_in_tls_and_through_the_layers_of_policies() {
         Rc::new(TlsClientEndpoint::new(first, &config, localhost()))
     };
     check_goodbye(two.say_hello_and_stop(&server, client, ""));
+}
+
+/// Speaks lines until one of them asks for something else, which is TLS over the lines' stream.
+struct HandsOver {
+    config: ServerConfig,
+    seen: Seen,
+}
+
+impl LineReceiver for HandsOver {
+    fn line_received(&mut self, transport: &LineTransport<Self>, line: &[u8]) {
+        assert_eq!(line, b"TLS");
+        let below = Rc::clone(transport.stream()) as Rc<dyn Stream>;
+        let speaker = Speaker::default().on_data(|transport, _| {
+            transport.write("the last words");
+            transport.reactor().stop();
+        });
+        let seen = self.seen.clone();
+        let layer = TlsStream::server(below, &self.config);
+        Transport::connect(Speaker { seen, ..speaker }, layer);
+    }
+
+    fn about_to_be_lost(&mut self, _: &LineTransport<Self>) {
+        unreachable!("who took over is told");
+    }
+}
+
+#[test]
+fn so_they_do_from_a_layer_that_took_over_from_lines() {
+    let (authority, two, at_server) = (Authority::new(), Two::new(), Seen::default());
+    let (config, seen) = (authority.server(), at_server.clone());
+    let listening = two.here.listen(&tcp(), move |_: &Address| {
+        let (config, seen) = (config.clone(), seen.clone());
+        Lines::new(HandsOver { config, seen })
+    });
+    let port = two.here.run_until(listening).expect("it listens");
+    let connecting = connect_to(&port.address()).connect_stream(&two.there);
+    let stream = two.there.run_until(connecting).expect("it listens");
+    stream.write(b"TLS\r\n");
+    let layer = TlsStream::client(stream, &authority.client(), localhost());
+    let speaker = Speaker::default();
+    let at_client = speaker.seen.clone();
+    let client = Transport::connect(speaker, layer);
+    client.write("hello");
+    two.turn_until(|| at_client.reason.borrow().is_some());
+    check_goodbye((at_client, at_server));
+}
+
+/// Says goodbye in a line.
+struct Polite;
+
+impl LineReceiver for Polite {
+    fn line_received(&mut self, transport: &LineTransport<Self>, _: &[u8]) {
+        transport.reactor().stop();
+    }
+
+    fn about_to_be_lost(&mut self, transport: &LineTransport<Self>) {
+        transport.send_line("the server goes");
+    }
+}
+
+#[test]
+fn a_line_receiver_has_a_last_word_also_over_tls() {
+    let (authority, two) = (Authority::new(), Two::new());
+    let server = TlsServerEndpoint::new(tcp(), &authority.server());
+    let listening = two.here.listen(&server, |_: &Address| Lines::new(Polite));
+    let port = two.here.run_until(listening).expect("it listens");
+    let below = connect_to(&port.address());
+    let endpoint = TlsClientEndpoint::new(below, &authority.client(), localhost());
+    let speaker = Speaker::default();
+    let at_client = speaker.seen.clone();
+    let connecting = two.there.connect(&endpoint, |_| speaker);
+    drop(connecting.add_callback(|transport| transport.write("go\r\n")));
+    two.turn_until(|| at_client.reason.borrow().is_some());
+    assert_eq!(at_client.text(), "the server goes\\r\\n");
+    at_client.is_lost_with("Done");
 }
 
 #[test]

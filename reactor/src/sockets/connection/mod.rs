@@ -480,10 +480,15 @@ impl Connection {
             }
             socket => {
                 self.core.remove_source(self.token);
-                if let Some(socket) = socket
-                    && (cut_off || matches!(reason, ConnectionLost::Aborted))
-                {
-                    socket.reset_on_drop();
+                match socket {
+                    Some(socket) if cut_off || matches!(reason, ConnectionLost::Aborted) => {
+                        socket.reset_on_drop();
+                    }
+                    // The peer is to get the last words: a reset could overtake them.
+                    Some(socket) if matches!(reason, ConnectionLost::Stopped) => {
+                        linger::discard_unread(&self.core, &*socket);
+                    }
+                    Some(_) | None => {}
                 }
             }
         }
