@@ -140,6 +140,7 @@ impl ClientConnection {
                 Next::Data(piece) => {
                     let size = piece.len() as u64;
                     *sent += size;
+                    self.watch.note_flow(piece.len());
                     if announced.is_some_and(|announced| *sent > announced) {
                         return self.wrong_length(transport);
                     }

@@ -32,8 +32,10 @@ pub(super) struct Watch {
     since: Option<Instant>,
     /// Something has come since then.
     progress: bool,
-    /// What was unsent then.
-    unsent: usize,
+    /// Bytes of bodies that flowed to the connection.
+    flowed: u64,
+    /// How much the server had taken then; only what it differs by is of interest.
+    taken: i128,
     timer: Option<DelayedCall>,
     fires_at: Option<Instant>,
 }
@@ -41,6 +43,17 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn note_progress(&mut self) {
         self.progress = true;
+    }
+
+    /// So much more of a body was handed to the connection.
+    pub(super) fn note_flow(&mut self, bytes: usize) {
+        self.flowed += bytes as u64;
+    }
+
+    /// How much the server has taken. What is unsent does not tell by itself: a body that flows fills up
+    /// what the server takes.
+    fn taken(&self, unsent: usize) -> i128 {
+        i128::from(self.flowed) - unsent as i128
     }
 
     pub(super) fn stop(&mut self) {
@@ -69,7 +82,7 @@ impl ClientConnection {
             self.watch.wait = wait;
             self.watch.progress = false;
             self.watch.since = Some(now);
-            self.watch.unsent = transport.unsent();
+            self.watch.taken = self.watch.taken(transport.unsent());
         }
         if let (Some(since), Some(limit)) = (self.watch.since, self.limit_of(wait)) {
             self.fire_at(transport, now, since + limit);
@@ -118,7 +131,7 @@ impl ClientConnection {
             return self.fire_at(transport, now, since + limit);
         }
         let unsent = transport.unsent();
-        let is_taking = unsent < self.watch.unsent;
+        let is_taking = self.watch.taken(unsent) > self.watch.taken;
         match self.watch.wait {
             Wait::Nothing => {}
             Wait::Idle(_) => self.end(transport),

@@ -1,9 +1,18 @@
 //! How long a server may take, at each stage.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
-use torsade::protocols::http::{Body, ClientError, ClientErrorKind, ClientLimits, Stage};
-use torsade::reactor::testing::{failure_of, no_result, success_of};
+use torsade::prelude::*;
+use torsade::protocols::http::{
+    Body, BodySender, Client, ClientError, ClientErrorKind, ClientLimits, Origin, Stage,
+};
+use torsade::reactor::task::sleep;
+use torsade::reactor::testing::{
+    Chunks, failure_of, memory_pair, no_result, success_of, virtual_time_reactor,
+};
+use torsade::reactor::{ClientEndpoint, Stream};
 
 use super::{Net, OK, error, shown};
 
@@ -17,7 +26,7 @@ const fn seconds(count: u64) -> Duration {
 
 /// That a request fails at this stage, and not before the time.
 #[track_caller]
-fn check<T: 'static>(net: &Net, asked: torsade::prelude::Deferred<T>, time: u64, stage: Stage) {
+fn check<T: 'static>(net: &Net, asked: Deferred<T>, time: u64, stage: Stage) {
     net.pass(seconds(time) - Duration::from_millis(1));
     no_result(&asked);
     net.pass(Duration::from_millis(1));
@@ -187,4 +196,100 @@ fn who_waits_too_long_for_a_connection_is_told() {
         "GET http://here/: waiting for a free connection took longer than 60s"
     );
     assert_eq!((net.client.pool().open, net.client.pool().waiting), (1, 0));
+}
+
+/// A server that takes what it is told to, and no more.
+struct Miser {
+    reactor: Reactor,
+    client: Client,
+    server: Transport<Swallow>,
+}
+
+struct Swallow;
+
+impl Protocol for Swallow {
+    fn data_received(&mut self, _: &Transport<Self>, _: &[u8]) {}
+}
+
+struct Once(RefCell<Option<Rc<dyn Stream>>>);
+
+impl ClientEndpoint for Once {
+    fn connect_stream(&self, _: &Reactor) -> Deferred<Rc<dyn Stream>> {
+        let stream = self.0.take();
+        succeed(stream.expect("one connection is all that is needed"))
+    }
+}
+
+impl Miser {
+    fn new() -> Self {
+        let reactor = virtual_time_reactor();
+        let pair = memory_pair(&reactor);
+        pair.pump.set_chunks(Chunks::Of(1000));
+        let server = Transport::connect(Swallow, pair.server);
+        server.pause_reading();
+        let connection = Rc::new(Once(RefCell::new(Some(pair.client))));
+        let client = Client::new(&reactor).connector(move |_: &Origin| Rc::clone(&connection));
+        Self {
+            reactor,
+            client,
+            server,
+        }
+    }
+
+    /// Lets seconds pass, at the end of each of which the server takes something, or does not.
+    fn pass(&self, count: u64, taking: bool) {
+        for _ in 0..count {
+            let slept = self.reactor.run_until(sleep(&self.reactor, seconds(1)));
+            slept.expect("nobody stops it");
+            if taking {
+                self.server.resume_reading();
+                let turned = self.reactor.turn(Some(Duration::ZERO));
+                turned.expect("it can be turned");
+                self.server.pause_reading();
+            }
+        }
+    }
+}
+
+/// A body without an end, as fast as it is taken.
+fn endless() -> Body {
+    let (sender, body) = Body::channel();
+    fn write(sender: BodySender) -> Deferred<()> {
+        let ready = sender.ready();
+        ready.add_callback(move |()| match sender.write(vec![b'x'; 10_000]) {
+            Ok(()) => write(sender),
+            Err(gone) => fail(gone),
+        })
+    }
+    drop(write(sender).add_errback(|_gone| Ok(())));
+    body
+}
+
+#[test]
+fn a_server_that_takes_nothing_of_a_request_has_its_time() {
+    for body in [Body::from(vec![b'x'; 1 << 20]), endless()] {
+        let net = Miser::new();
+        let asked = net.client.post("http://here/", body);
+        net.pass(10, true);
+        // The head has a longer time; but what is not taken cannot be answered.
+        net.pass(130, false);
+        match error(asked).kind() {
+            ClientErrorKind::Timeout { stage, limit } => {
+                assert!(matches!(stage, Stage::Send), "{stage}");
+                assert_eq!(*limit, seconds(30));
+            }
+            other => panic!("it failed otherwise: {other}"),
+        }
+    }
+}
+
+#[test]
+fn a_server_that_takes_a_little_at_a_time_is_waited_for() {
+    for body in [Body::from(vec![b'x'; 2 << 20]), endless()] {
+        let net = Miser::new();
+        let asked = net.client.post("http://here/", body);
+        net.pass(300, true);
+        no_result(&asked);
+        assert_eq!(net.client.pool().open, 1);
+    }
 }
