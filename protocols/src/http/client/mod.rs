@@ -675,6 +675,18 @@ impl Settings {
 }
 
 /// What can be taken for a URL: text, or a [`Uri`].
+///
+/// Text is taken as browsers take it: the host may be a name of any script (UTS 46), and letters of all kinds
+/// behind it are percent-encoded. A `Uri` has its host in ASCII already.
+///
+/// # Examples
+///
+/// ```
+/// use torsade_protocols::http::ToUrl;
+///
+/// let uri = "https://b\u{fc}cher.example/\u{e4}".to_url().expect("a URL");
+/// assert_eq!(uri, "https://xn--bcher-kva.example/%C3%A4");
+/// ```
 pub trait ToUrl {
     /// The URL.
     ///
@@ -698,8 +710,7 @@ impl ToUrl for &Uri {
 
 impl ToUrl for &str {
     fn to_url(self) -> Result<Uri, String> {
-        // Of what it was made of, more is to be seen in the text than in the error.
-        self.parse().or(Err(self.to_owned()))
+        url::parse(self).or(Err(self.to_owned()))
     }
 }
 

@@ -4,9 +4,9 @@ use core::net::IpAddr;
 use std::fmt;
 use std::rc::Rc;
 
-use http::{HeaderValue, Uri};
+use http::HeaderValue;
 
-use super::url::{BadUrl, Origin, Url};
+use super::url::{self, BadUrl, Origin, Url};
 
 /// A proxy that speaks HTTP: requests to `http` URLs are sent to it as they are (RFC 9112 §3.2.2), those
 /// to `https` URLs through a tunnel that it makes (RFC 9110 §9.3.6), so that it sees none of them.
@@ -23,8 +23,7 @@ impl Proxy {
     ///
     /// It is no URL, or its scheme is not `http`.
     pub fn new(url: &str) -> Result<Self, BadUrl> {
-        let uri = url.parse::<Uri>().or(Err(BadUrl::Malformed))?;
-        let url = Url::new(uri)?;
+        let url = Url::new(url::parse(url)?)?;
         if url.is_https {
             return Err(BadUrl::Scheme {
                 scheme: "https".into(),
@@ -119,7 +118,7 @@ impl Proxies {
         Self::from_variables(|name| std::env::var(name).ok())
     }
 
-    fn from_variables(value: impl Fn(&str) -> Option<String>) -> Result<Self, BadUrl> {
+    pub(super) fn from_variables(value: impl Fn(&str) -> Option<String>) -> Result<Self, BadUrl> {
         let value = |name: &str| value(name).filter(|value| !value.trim().is_empty());
         let either = |name: &str| value(name).or_else(|| value(&name.to_ascii_uppercase()));
         let proxy = |text: Option<String>| -> Result<Option<Proxy>, BadUrl> {

@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use http::uri::Authority;
 use http::{HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
+use torsade_reactor::ascii_host_name;
 
 use super::super::values::ascii_value;
 use super::base64::base64;
@@ -127,6 +129,11 @@ pub(super) struct Url {
 
 impl Url {
     pub(super) fn new(uri: Uri) -> Result<Self, BadUrl> {
+        let target = uri.path_and_query().map_or("", |it| it.as_str());
+        if !target.is_ascii() {
+            // A `Uri` may have it; a message may not (RFC 9112 §3.2).
+            return Self::new(parse(&uri.to_string())?);
+        }
         let (is_https, ..) = parts(&uri)?;
         Ok(Self { uri, is_https })
     }
@@ -214,6 +221,17 @@ impl Url {
     }
 }
 
+/// A URL that somebody wrote: its host may be a name of any script, and what is behind it may have letters
+/// of all kinds.
+pub(super) fn parse(text: &str) -> Result<Uri, BadUrl> {
+    let uri = match text.is_ascii() {
+        true => text.parse(),
+        false => escaped(text.as_bytes()).parse(),
+    };
+    // Of what it was made of, more is to be seen in the text than in the error.
+    uri.or(Err(BadUrl::Malformed))
+}
+
 /// RFC 7617, of what stands in a URL.
 fn basic(credentials: &str) -> String {
     let decoded: Vec<u8> = percent_decode_str(credentials).collect();
@@ -240,18 +258,46 @@ fn has_scheme(reference: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
-/// What servers write though it may not stand in a URL, spaces and letters of all kinds, as browsers
-/// take it: percent-encoded.
-fn escaped(reference: &[u8]) -> String {
-    let mut text = String::with_capacity(reference.len());
-    for byte in reference {
+/// What people and servers write though it may not stand in a URL, as browsers take it: hosts of every
+/// script by their names in ASCII, spaces and letters of all kinds percent-encoded.
+fn escaped(text: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    let host = host_in(text);
+    let name = str::from_utf8(&text[host.clone()]);
+    match name.map(ascii_host_name) {
+        Ok(Ok(Cow::Owned(name))) => {
+            escape(&text[..host.start], &mut out);
+            out.push_str(&name);
+            escape(&text[host.end..], &mut out);
+        }
+        _ => escape(text, &mut out),
+    }
+    out
+}
+
+/// Where the host of a reference stands; empty, if it has none.
+fn host_in(text: &[u8]) -> Range<usize> {
+    let slashes = text.windows(2).position(|it| it == b"//");
+    let begin = match slashes.map(|at| (at, str::from_utf8(&text[..at]))) {
+        Some((at, Ok(before))) if before.is_empty() || has_scheme(before) => at + 2,
+        _ => return 0..0,
+    };
+    let end = text[begin..].iter().position(|byte| b"/?#".contains(byte));
+    let end = end.map_or(text.len(), |length| begin + length);
+    let credentials = memchr::memrchr(b'@', &text[begin..end]);
+    let begin = credentials.map_or(begin, |at| begin + at + 1);
+    let port = memchr::memchr(b':', &text[begin..end]);
+    begin..port.map_or(end, |at| begin + at)
+}
+
+fn escape(text: &[u8], out: &mut String) {
+    for byte in text {
         if byte.is_ascii_graphic() && !b"\"<>`".contains(byte) {
-            text.push(char::from(*byte));
+            out.push(char::from(*byte));
         } else {
-            text.push_str(&format!("%{byte:02X}"));
+            out.push_str(&format!("%{byte:02X}"));
         }
     }
-    text
 }
 
 /// RFC 3986 §5.2.4.
@@ -305,6 +351,31 @@ mod tests {
     }
 
     #[test]
+    fn names_and_paths_may_be_of_every_script() {
+        let check = |text: &str, expected: &str| {
+            let url = parse(text).and_then(Url::new).expect("a URL");
+            assert_eq!(url.uri().to_string(), expected, "{text}");
+        };
+        let name = "xn--bcher-kva.example";
+        check("http://B\u{fc}cher.example", &format!("http://{name}/"));
+        check(
+            "http://me:p\u{e4}@b\u{fc}cher.example:81/\u{e4}?\u{f6} \u{fc}",
+            &format!("http://me:p%C3%A4@{name}:81/%C3%A4?%C3%B6%20%C3%BC"),
+        );
+        check("http://here/%C3%A4\u{e4}", "http://here/%C3%A4%C3%A4");
+        check("http://[::1]:81/\u{e4}", "http://[::1]:81/%C3%A4");
+        // What others have parsed.
+        assert_eq!(url("http://here/\u{e4}").target(), "/%C3%A4");
+        for none in [
+            "http://\u{fc} /",
+            "http://\u{fffd}/",
+            "http://a\u{3002}\u{3002}b/",
+        ] {
+            assert_eq!(parse(none), Err(BadUrl::Malformed), "{none}");
+        }
+    }
+
+    #[test]
     fn credentials_are_shown_to_nobody_but_the_server() {
         let url = url("http://me:s%20t@here/x");
         assert_eq!(url.without_credentials(), "http://here/x");
@@ -355,6 +426,15 @@ mod tests {
             ("g?y/../x", "http://a/b/c/g?y/../x"),
             ("g:h/x/..", "g:"),
             ("a b\u{e4}", "http://a/b/c/a%20b%C3%A4"),
+            (
+                "//b\u{fc}cher.example:81/\u{e4}",
+                "http://xn--bcher-kva.example:81/%C3%A4",
+            ),
+            (
+                "https://x@b\u{fc}cher.example",
+                "https://x@xn--bcher-kva.example/",
+            ),
+            ("x//b\u{fc}cher", "http://a/b/c/x//b%C3%BCcher"),
         ] {
             match base.join(reference.as_bytes()) {
                 Ok(joined) => assert_eq!(joined.uri().to_string(), expected, "{reference}"),

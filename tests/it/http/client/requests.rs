@@ -378,3 +378,27 @@ fn the_short_ways_read_it_all_and_want_a_success() {
     assert!(!failure.check::<ClientError>(), "{failure}");
     assert_eq!(net.connections(), 1);
 }
+
+#[test]
+fn hosts_and_paths_may_be_of_every_script() {
+    let net = Net::new();
+    let asked = net
+        .client
+        .get("http://B\u{fc}cher.example:81/\u{e4}?q=\u{f6}");
+    assert_eq!(
+        *net.dialled.origins.borrow(),
+        ["http://xn--bcher-kva.example:81"]
+    );
+    assert_eq!(
+        net.asked(0),
+        "GET /%C3%A4?q=%C3%B6 HTTP/1.1\r\nhost: xn--bcher-kva.example:81\r\n\r\n"
+    );
+    // Nor does a redirect have to be written as URLs are.
+    net.say(
+        0,
+        "HTTP/1.1 302 Found\r\nLocation: http://b\u{fc}cher.example:81/\u{fc}\r\nContent-Length: 0\r\n\r\n",
+    );
+    assert!(net.asked(0).starts_with("GET /%C3%BC HTTP/1.1\r\n"));
+    net.say(0, OK);
+    assert_eq!(shown(asked), "200 OK: ok");
+}
