@@ -47,7 +47,9 @@ fn converse<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>
         stream.receive(chunk);
         for _ in 0..3 {
             // What waits for the responses before it to leave.
-            reactor.turn(Some(std::time::Duration::ZERO)).expect("it turns");
+            reactor
+                .turn(Some(std::time::Duration::ZERO))
+                .expect("it turns");
         }
     }
     let is_closed = !stream.is_connected();

@@ -11,6 +11,8 @@
 //! A connection is handed on when its header is complete; what came behind the header is
 //! delivered first.
 
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod header;
 
 use std::cell::{Cell, RefCell};

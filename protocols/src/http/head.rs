@@ -289,6 +289,8 @@ impl ResponseHead {
         let mut fields = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; HEADERS_MAX];
         let allowed = limits.headers.min(HEADERS_MAX);
         let mut parsed = httparse::Response::new(&mut []);
+        // As of requests: what lies beyond the limit is not looked at.
+        let data = &data[..data.len().min(limits.head + 1)];
         let outcome = httparse::ParserConfig::default().parse_response_with_uninit_headers(
             &mut parsed,
             data,

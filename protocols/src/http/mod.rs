@@ -41,6 +41,8 @@ mod error;
 mod fetch;
 pub mod forms;
 pub mod forwarding;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod head;
 mod limits;
 mod log_file;

@@ -119,6 +119,12 @@ impl ResponseReader {
         self.begun
     }
 
+    /// How many bytes of the peer's it keeps.
+    #[cfg(fuzzing)]
+    pub(super) fn memory(&self) -> usize {
+        self.unfinished.len()
+    }
+
     /// How many bytes of the body are still to come, if that is known.
     pub(super) fn left(&self) -> Option<u64> {
         match &self.state {

@@ -6,6 +6,8 @@ mod connection;
 mod decoding;
 mod error;
 mod exchange;
+#[cfg(fuzzing)]
+pub(super) mod fuzzed;
 mod pool;
 mod proxy;
 mod redirect;
