@@ -259,7 +259,7 @@ pub(crate) fn missing(what: &str) {
     skipped(what);
 }
 
-fn skipped(what: &str) {
+pub(crate) fn skipped(what: &str) {
     // Past the capture of the test's output, so that it is seen although the test passes.
     let _ = writeln!(std::io::stderr(), "SKIPPED: {what}");
 }

@@ -5,6 +5,8 @@ mod cache;
 mod client;
 mod layers;
 mod limits;
+mod load;
+mod peers;
 mod programs;
 mod proxies;
 mod routes;

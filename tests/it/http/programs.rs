@@ -8,26 +8,31 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use torsade::prelude::*;
-use torsade::protocols::http::{Answer, Body, IntoAnswer, Request, Site, StatusCode};
+use torsade::protocols::http::{Answer, Body, IntoAnswer, Request, Server, Site, StatusCode};
 
 use crate::programs::missing;
 
 /// A server on a thread of its own.
-struct Background {
-    address: String,
+pub(super) struct Background {
+    pub(super) address: String,
     remote: Remote,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Background {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
+        Self::listening(|reactor| {
+            let site = Site::new(answer).body_max(|_, _| 64 << 20);
+            site.listen(reactor, "127.0.0.1:0")
+                .expect("there is a port")
+        })
+    }
+
+    pub(super) fn listening(listen: impl FnOnce(&Reactor) -> Server + Send + 'static) -> Self {
         let (sender, receiver) = mpsc::channel();
         let thread = thread::spawn(move || {
             let reactor = Reactor::new().expect("there is a loop");
-            let server = Site::new(answer)
-                .body_max(|_, _| 64 << 20)
-                .listen(&reactor, "127.0.0.1:0")
-                .expect("there is a port");
+            let server = listen(&reactor);
             let started = (server.address().to_string(), reactor.remote());
             sender.send(started).expect("somebody waits for it");
             reactor.run().expect("it runs until it is stopped");
@@ -79,7 +84,7 @@ fn answer(mut request: Request) -> Answer {
 }
 
 /// Runs a program; `None`, with a word, if there is none.
-fn run(program: &str, arguments: &[&str]) -> Option<Output> {
+pub(super) fn run(program: &str, arguments: &[&str]) -> Option<Output> {
     match Command::new(program).args(arguments).output() {
         Ok(output) => Some(output),
         Err(error) => {
@@ -91,7 +96,7 @@ fn run(program: &str, arguments: &[&str]) -> Option<Output> {
 
 /// What curl prints when it is given this before the address.
 #[track_caller]
-fn curl(server: &Background, path: &str, arguments: &[&str]) -> Option<String> {
+pub(super) fn curl(server: &Background, path: &str, arguments: &[&str]) -> Option<String> {
     let url = format!("http://{}{path}", server.address);
     let mut all = vec!["--silent", "--show-error", "--max-time", "20"];
     all.extend_from_slice(arguments);

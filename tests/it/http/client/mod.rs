@@ -2,6 +2,7 @@
 
 mod bodies;
 mod examples;
+mod peers;
 mod pool;
 mod programs;
 mod redirects;
