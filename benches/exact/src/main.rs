@@ -7,6 +7,7 @@
 //!
 //! `bench-exact check` fails where a unit costs more than its bound.
 
+mod http;
 mod work;
 
 use std::env;
@@ -63,7 +64,12 @@ fn measure_of(name: &str) -> (u64, f64) {
         "echo_1" => (5_000, 1165.0),
         "echo_50" => (20_000, 745.0),
         "echo_500" => (40_000, 740.0),
-        _ => (2_000, 1085.0),
+        "echo_64k" => (2_000, 1085.0),
+        "http_hello" => (4_000, 4030.0),
+        "http_hello_16_deep" => (16_000, 1630.0),
+        "http_browser_16_deep" => (8_000, 6060.0),
+        "http_json" => (4_000, 4780.0),
+        _ => (4_000, 5800.0),
     }
 }
 

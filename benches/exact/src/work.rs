@@ -11,10 +11,12 @@ use rustix::event::{EventfdFlags, eventfd};
 use torsade::prelude::*;
 use torsade::reactor::testing::virtual_time_reactor;
 
+use crate::http;
+
 /// Its name on the command line, and what it does so many times.
 pub type Operation = (&'static str, fn(u64));
 
-pub const OPERATIONS: [Operation; 10] = [
+pub const OPERATIONS: [Operation; 15] = [
     ("call_soon", call_soon),
     ("call_from_thread", call_from_thread),
     ("timer_cancel", timer_cancel),
@@ -25,6 +27,11 @@ pub const OPERATIONS: [Operation; 10] = [
     ("echo_50", |count| echo(50, count)),
     ("echo_500", |count| echo(500, count)),
     ("echo_64k", echo_large),
+    ("http_hello", http::hello),
+    ("http_hello_16_deep", http::hello_16_deep),
+    ("http_browser_16_deep", http::browser_16_deep),
+    ("http_json", http::json),
+    ("http_post", http::post),
 ];
 
 thread_local! {
@@ -119,7 +126,9 @@ fn timer_fire(count: u64, capturing: bool) {
 fn turn(count: u64) {
     let reactor = turning();
     let ready = eventfd(1, EventfdFlags::NONBLOCK).expect("a descriptor is left");
-    let _watch = reactor.add_reader(ready, |_| made()).expect("it can be watched");
+    let _watch = reactor
+        .add_reader(ready, |_| made())
+        .expect("it can be watched");
     turn_until(&reactor, count);
 }
 

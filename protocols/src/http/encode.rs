@@ -23,10 +23,16 @@ pub(super) struct ResponseFacts<'a> {
     /// The body's framing; for a response to HEAD, what a GET would have got.
     pub(super) framing: Framing,
     pub(super) media_type: Option<&'static str>,
-    /// The line `HTTP/1.1 200 OK` and the line `Date: ...` behind it, with their ends: what most
-    /// responses begin with.
-    pub(super) beginning: &'a [u8],
+    /// With the date of now.
+    pub(super) beginning: &'a Beginning,
 }
+
+/// What most responses begin with: the line of their status, and the date.
+pub(super) type Beginning = [u8; BEGINNING.len()];
+
+/// One without its date.
+pub(super) const BEGINNING: [u8; 54] =
+    *b"HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
 
 /// Whether a response with this status never has a body, nor a length: RFC 9112 §6.3 (1).
 pub(super) fn is_bodiless(status: StatusCode) -> bool {
@@ -46,6 +52,14 @@ pub(super) fn write_response(
     headers: &HeaderMap,
     facts: &ResponseFacts<'_>,
 ) {
+    if let (StatusCode::OK, Some(media_type), Framing::Length(length)) =
+        (status, facts.media_type, facts.framing)
+        && headers.is_empty()
+        && facts.persistent
+        && !facts.to_1_0
+    {
+        return write_usual_response(out, facts.beginning, media_type, length);
+    }
     let has_date = headers.contains_key(header::DATE);
     if status == StatusCode::OK && !has_date {
         out.extend_from_slice(facts.beginning);
@@ -78,19 +92,11 @@ pub(super) fn write_response(
         }
     }
     let media_type = facts.media_type.filter(|_| !has_type && !is_bare);
-    match (media_type, facts.framing) {
-        // One copy for what many responses have in common.
-        (Some(PLAIN_TEXT), Framing::Length(length)) => {
-            out.extend_from_slice(TEXT_OF_LENGTH);
-            write_number(out, length);
-            out.extend_from_slice(b"\r\n");
-        }
-        (Some(media_type), framing) => {
-            write_field(out, "content-type", media_type.as_bytes());
-            write_framing(out, framing);
-        }
-        (None, framing) if !is_bare => write_framing(out, framing),
-        (None, _) => {}
+    if let Some(media_type) = media_type {
+        write_field(out, "content-type", media_type.as_bytes());
+    }
+    if !is_bare {
+        write_framing(out, facts.framing);
     }
     match (facts.persistent, facts.to_1_0) {
         _ if is_upgrade => {}
@@ -102,13 +108,32 @@ pub(super) fn write_response(
     out.extend_from_slice(b"\r\n");
 }
 
+/// As [`write_response`], where there is nothing to decide: 200, a body of this type and length, no field of its
+/// own, on a connection of HTTP/1.1 that lasts.
+pub(super) fn write_usual_response(
+    out: &mut Vec<u8>,
+    beginning: &Beginning,
+    media_type: &str,
+    length: u64,
+) {
+    out.extend_from_slice(beginning);
+    // The same text, not only an equal one: copies of known size are none to speak of.
+    if std::ptr::eq(media_type, PLAIN_TEXT) {
+        out.extend_from_slice(b"content-type: text/plain; charset=utf-8\r\ncontent-length: ");
+    } else {
+        out.extend_from_slice(b"content-type: ");
+        out.extend_from_slice(media_type.as_bytes());
+        out.extend_from_slice(b"\r\ncontent-length: ");
+    }
+    write_number(out, length);
+    out.extend_from_slice(b"\r\n\r\n");
+}
+
 /// What the line of most responses is.
-pub(super) const STATUS_LINE: &[u8] = b"HTTP/1.1 200 OK\r\n";
+const STATUS_LINE: &[u8] = b"HTTP/1.1 200 OK\r\n";
 
 /// Text without a type of its own.
-pub(super) const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
-
-const TEXT_OF_LENGTH: &[u8] = b"content-type: text/plain; charset=utf-8\r\ncontent-length: ";
+pub(super) static PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
 fn write_framing(out: &mut Vec<u8>, framing: Framing) {
     match framing {
@@ -147,6 +172,14 @@ fn write_length(out: &mut Vec<u8>, length: u64) {
 
 /// Writes a number in digits.
 pub(super) fn write_number(out: &mut Vec<u8>, number: u64) {
+    let digit = |place: u64| b'0' + (number / place % 10) as u8;
+    // A copy of known size is none to speak of.
+    match number {
+        0..10 => return out.push(digit(1)),
+        10..100 => return out.extend_from_slice(&[digit(10), digit(1)]),
+        100..1000 => return out.extend_from_slice(&[digit(100), digit(10), digit(1)]),
+        _ => {}
+    }
     let mut digits = [0; 20];
     let (mut at, mut left) = (digits.len(), number);
     loop {

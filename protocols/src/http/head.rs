@@ -13,29 +13,39 @@ use http::{HeaderMap, Method, StatusCode, Uri, Version};
 
 use super::error::BadMessage;
 use super::limits::{HEADERS_MAX, MessageLimits};
+use super::scan::{Scanned, scan};
 
 /// Where something stands in the head. (Heads are shorter than 4 GiB.)
 #[derive(Clone, Copy, Debug, Default)]
-struct Span {
+pub(super) struct Span {
     begin: u32,
     end: u32,
 }
 
 impl Span {
+    pub(super) fn new(begin: usize, end: usize) -> Self {
+        debug_assert!(
+            begin <= end && u32::try_from(end).is_ok(),
+            "heads are short"
+        );
+        Self {
+            begin: begin as u32,
+            end: end as u32,
+        }
+    }
+
     /// Where `part` lies in `whole`, of which it is a part.
     fn of(part: &[u8], whole: &[u8]) -> Self {
         if part.is_empty() {
             return Self::default();
         }
         let begin = part.as_ptr() as usize - whole.as_ptr() as usize;
-        let narrow = |at: usize| u32::try_from(at).expect("a head is shorter than its limit");
-        Self {
-            begin: narrow(begin),
-            end: narrow(begin + part.len()),
-        }
+        let end = begin + part.len();
+        u32::try_from(end).expect("a head is shorter than its limit");
+        Self::new(begin, end)
     }
 
-    fn range(self) -> Range<usize> {
+    pub(super) fn range(self) -> Range<usize> {
         self.begin as usize..self.end as usize
     }
 }
@@ -54,8 +64,8 @@ pub(super) enum Framing {
 }
 
 /// What the head's fields say of the message itself and of the connection.
-#[derive(Clone, Copy, Debug)]
-struct Facts {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
     length: Option<u64>,
     chunked: bool,
     /// A `Transfer-Encoding` whose last coding is not `chunked`.
@@ -107,8 +117,13 @@ impl RequestHead {
     pub(super) fn clear(&mut self) {
         self.text.clear();
         self.fields.clear();
-        self.uri.take();
-        self.headers.take();
+        // Looked at first: most requests have not made them, and to move them costs more.
+        if self.uri.get().is_some() {
+            self.uri.take();
+        }
+        if self.headers.get().is_some() {
+            self.headers.take();
+        }
     }
 
     /// Bytes that it keeps when it is cleared.
@@ -117,12 +132,35 @@ impl RequestHead {
     }
 
     /// Takes the head at the beginning of `data` in; gives its length, or `None` if it is not
-    /// complete. `self` is [empty](Self::clear) before.
+    /// complete. `self` is [empty](Self::clear) before, and is to be cleared if this fails.
     pub(super) fn parse(
         &mut self,
         data: &[u8],
         limits: &MessageLimits,
     ) -> Result<Option<usize>, BadMessage> {
+        self.facts = Facts::NONE;
+        let Some(found) = scan(data, limits, &mut self.fields, &mut self.facts) else {
+            self.fields.clear();
+            return self.judge(data, limits);
+        };
+        let Scanned {
+            method,
+            target,
+            path,
+            is_1_0,
+            length,
+        } = found;
+        self.method = method;
+        self.target = target;
+        self.path = path;
+        self.is_1_0 = is_1_0;
+        self.framing = self.facts.request_framing(is_1_0)?;
+        self.text.extend_from_slice(&data[..length]);
+        Ok(Some(length))
+    }
+
+    /// As [`parse`](Self::parse), by all the rules: for what [`scan`] does not take.
+    fn judge(&mut self, data: &[u8], limits: &MessageLimits) -> Result<Option<usize>, BadMessage> {
         let mut fields = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; HEADERS_MAX];
         let allowed = limits.headers.min(HEADERS_MAX);
         let mut parsed = httparse::Request::new(&mut []);
@@ -165,7 +203,7 @@ impl RequestHead {
         self.path = Span::of(&target.as_bytes()[..path], text);
         self.facts = Facts::NONE;
         for field in parsed.headers.iter() {
-            self.facts.note(field.name, field.value)?;
+            self.facts.note(field.name.as_bytes(), field.value)?;
             self.fields.push((
                 Span::of(field.name.as_bytes(), text),
                 Span::of(field.value, text),
@@ -192,8 +230,11 @@ impl RequestHead {
 
     /// The path of the target, as it came: percent-encoded, without the query.
     pub(super) fn path(&self) -> &str {
-        if self.path.begin == self.path.end {
-            return self.uri().path();
+        // One byte of the origin form is the slash.
+        match self.path.end - self.path.begin {
+            0 => return self.uri().path(),
+            1 => return "/",
+            _ => {}
         }
         str::from_utf8(&self.text[self.path.range()]).expect("a target is checked to be ASCII")
     }
@@ -312,7 +353,7 @@ impl ResponseHead {
         let kept = Bytes::copy_from_slice(text);
         let mut headers = HeaderMap::with_capacity(parsed.headers.len());
         for field in parsed.headers.iter() {
-            facts.note(field.name, field.value)?;
+            facts.note(field.name.as_bytes(), field.value)?;
             let name = Span::of(field.name.as_bytes(), text);
             append(&mut headers, &kept, name, Span::of(field.value, text));
         }
@@ -369,44 +410,52 @@ impl Facts {
     };
 
     /// Takes a header field into account, if it says something of the message itself.
-    fn note(&mut self, name: &str, value: &[u8]) -> Result<(), BadMessage> {
-        // The length tells most apart: nothing is compared for the others.
-        match name.len() {
-            4 if name.eq_ignore_ascii_case("host") => {
-                self.hosts += 1;
-                check_host(value)
+    #[inline]
+    pub(super) fn note(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadMessage> {
+        // Every request has one. Only letters become these letters so.
+        if name
+            .first_chunk()
+            .map(|name: &[u8; 4]| name.map(|byte| byte | 0x20))
+            == Some(*b"host")
+            && name.len() == 4
+        {
+            self.hosts += 1;
+            return check_host(value);
+        }
+        // Length and first letter tell most apart: nothing is compared for the others.
+        match (name.len(), name.first().map(u8::to_ascii_lowercase)) {
+            (6, Some(b'e')) | (7, Some(b'u')) | (10 | 14, Some(b'c')) | (17, Some(b't')) => {
+                self.note_rare(name, value)
             }
-            6 if name.eq_ignore_ascii_case("expect") => {
-                if !value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(BadMessage::Expectation);
-                }
-                self.expects_continue = true;
-                Ok(())
-            }
-            7 if name.eq_ignore_ascii_case("upgrade") => {
-                self.has_upgrade = true;
-                Ok(())
-            }
-            10 if name.eq_ignore_ascii_case("connection") => {
-                for option in list(value) {
-                    self.close |= option.eq_ignore_ascii_case(b"close");
-                    self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-                    self.upgrade |= option.eq_ignore_ascii_case(b"upgrade");
-                }
-                Ok(())
-            }
-            14 if name.eq_ignore_ascii_case("content-length") => {
-                // RFC 9112 §6.3 (5): a list of equal numbers may be taken for one. Not here: no
-                // program means to send it.
-                let length = number(value).ok_or(BadMessage::ContentLength)?;
-                match self.length.replace(length) {
-                    Some(_) => Err(BadMessage::ContentLength),
-                    None => Ok(()),
-                }
-            }
-            17 if name.eq_ignore_ascii_case("transfer-encoding") => self.note_coding(value),
             _ => Ok(()),
         }
+    }
+
+    fn note_rare(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadMessage> {
+        if name.eq_ignore_ascii_case(b"expect") {
+            if !value.eq_ignore_ascii_case(b"100-continue") {
+                return Err(BadMessage::Expectation);
+            }
+            self.expects_continue = true;
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            self.has_upgrade = true;
+        } else if name.eq_ignore_ascii_case(b"connection") {
+            for option in list(value) {
+                self.close |= option.eq_ignore_ascii_case(b"close");
+                self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                self.upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+            }
+        } else if name.eq_ignore_ascii_case(b"content-length") {
+            // RFC 9112 §6.3 (5): a list of equal numbers may be taken for one. Not here: no
+            // program means to send it.
+            let length = number(value).ok_or(BadMessage::ContentLength)?;
+            if self.length.replace(length).is_some() {
+                return Err(BadMessage::ContentLength);
+            }
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            self.note_coding(value)?;
+        }
+        Ok(())
     }
 
     fn note_coding(&mut self, value: &[u8]) -> Result<(), BadMessage> {
@@ -607,12 +656,15 @@ fn check_target(method: &Method, target: &str, uri: &OnceCell<Uri>) -> Result<us
 
 /// RFC 9112 §3.2: empty, or a host with perhaps a port.
 fn check_host(value: &[u8]) -> Result<(), BadMessage> {
-    let fits = value.iter().all(|byte| IN_HOST[usize::from(*byte)]);
+    // Without a branch for each: hosts are short, and nearly all of them good.
+    let fits = value
+        .iter()
+        .fold(true, |fits, byte| fits & IN_HOST[usize::from(*byte)]);
     if fits { Ok(()) } else { Err(BadMessage::Host) }
 }
 
 /// What may stand in a target: what RFC 3986 allows, and what browsers send all the same.
-const IN_TARGET: [bool; 256] = {
+pub(super) const IN_TARGET: [bool; 256] = {
     let mut allowed = [false; 256];
     let mut byte = b'!' as usize;
     while byte < 0x7f {
@@ -686,6 +738,107 @@ mod tests {
         assert_eq!(head.header("HOST"), Some(&b"here"[..]));
         let things: Vec<_> = head.headers().get_all("x-thing").iter().collect();
         assert_eq!(things, ["1", "2"]);
+    }
+
+    /// Everything that a head says.
+    fn parts(head: &RequestHead) -> impl PartialEq + std::fmt::Debug {
+        let text = |span: Span| String::from_utf8_lossy(&head.text[span.range()]).into_owned();
+        let fields: Vec<_> = head
+            .fields
+            .iter()
+            .map(|it| (text(it.0), text(it.1)))
+            .collect();
+        let line = (
+            head.method.clone(),
+            text(head.target),
+            text(head.path),
+            head.is_1_0,
+        );
+        (line, fields, head.facts, head.framing)
+    }
+
+    /// What the quick way takes is what the rules take, with the same parts; gives whether it took it.
+    #[track_caller]
+    fn check_both_ways(text: &[u8], limits: &MessageLimits) -> bool {
+        let (mut quick, mut judged) = (RequestHead::empty(), RequestHead::empty());
+        let taken = scan(text, limits, &mut Vec::new(), &mut Facts::NONE.clone()).is_some();
+        let outcome = quick.parse(text, limits);
+        let shown = String::from_utf8_lossy(text);
+        assert_eq!(outcome, judged.judge(text, limits), "{shown:?}");
+        if matches!(outcome, Ok(Some(_))) {
+            assert_eq!(parts(&quick), parts(&judged), "{shown:?}");
+        }
+        taken
+    }
+
+    const USUAL: [&str; 4] = [
+        "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        "GET /a/b.html?c=d&e HTTP/1.1\r\nhost:www.example.com:80\r\nAccept: */*\r\nConnection: close\r\n\r\nGET",
+        "POST /form HTTP/1.0\r\nHost:\t h \t\r\nContent-Length: 12\r\nX-Empty:\r\nX-Tab: a\tb c\r\n\r\nabcdefghijkl",
+        "PUT /%20 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nX-Umlaut: sch\u{f6}n und lang\r\n\r\n",
+    ];
+
+    #[test]
+    fn what_is_taken_at_a_glance_is_what_the_rules_take() {
+        let limits = MessageLimits::default();
+        for text in USUAL {
+            let text = text.as_bytes();
+            assert!(check_both_ways(text, &limits), "that is the usual one");
+            for end in 0..text.len() {
+                check_both_ways(&text[..end], &limits);
+            }
+            for at in 0..text.len() {
+                let mut changed = text.to_vec();
+                let original = text[at];
+                // Neighbours of what the rules tell apart, and what takes the place of another in a block.
+                for byte in b"\0\x01\x08\t\n\x0b\r\x1f !\"#%&*,-./019:;<=>?@AZ[]^_`az{|}~\x7f\x80\x9f\xa0\xc3\xff" {
+                    changed[at] = *byte;
+                    check_both_ways(&changed, &limits);
+                }
+                for bit in 0..8 {
+                    changed[at] = original ^ (1 << bit);
+                    check_both_ways(&changed, &limits);
+                }
+                for byte in [
+                    b"\r\n",
+                    &b" "[..],
+                    b":",
+                    b"\n",
+                    b"\r",
+                    b"\t",
+                    b"\0",
+                    b"?",
+                    b"\r\n\r\n",
+                ] {
+                    let inserted = [&text[..at], byte, &text[at..]].concat();
+                    check_both_ways(&inserted, &limits);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn limits_are_the_same_at_a_glance() {
+        for text in USUAL {
+            for limit in 0..=text.len() + 1 {
+                let limits = MessageLimits::default();
+                let head = MessageLimits {
+                    head: limit,
+                    ..limits
+                };
+                check_both_ways(text.as_bytes(), &head);
+                let target = MessageLimits {
+                    target: limit,
+                    ..limits
+                };
+                check_both_ways(text.as_bytes(), &target);
+                let headers = MessageLimits {
+                    headers: limit,
+                    ..limits
+                };
+                check_both_ways(text.as_bytes(), &headers);
+            }
+        }
     }
 
     #[test]

@@ -60,6 +60,7 @@ mod response;
 mod response_reader;
 pub mod router;
 mod routes;
+mod scan;
 mod server;
 mod static_files;
 mod upgrade;

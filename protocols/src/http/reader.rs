@@ -1,14 +1,12 @@
 //! Requests, taken from a stream of bytes: the server's half of the engine.
 //!
-//! A [`RequestReader`] is a plain value: bytes in, events out. It keeps an unfinished head, bounded by
+//! A [`RequestReader`] is a plain value: bytes in, heads and pieces of bodies out. It keeps an unfinished head, bounded by
 //! [`MessageLimits::head`], and nothing else; bodies pass through.
 //!
 //! # Order
 //!
-//! For each request: its head, the pieces of its body, its end. Then the next. After an error,
-//! nothing more: where the next message would begin is not known.
-
-use std::rc::Rc;
+//! For each request: its head, and if it has a body, the pieces of that and its end. Then the next. After an
+//! error, nothing more: where the next message would begin is not known.
 
 use http::HeaderMap;
 
@@ -16,26 +14,23 @@ use super::chunked::{ChunkedReader, Piece};
 use super::error::BadMessage;
 use super::head::{Framing, LINE_EXTRA, RequestHead};
 use super::limits::MessageLimits;
-use super::recycled::Heads;
 
 /// Empty lines before a request that are overlooked: RFC 9112 §2.2 asks for one.
 const EMPTY_LINES_MAX: u32 = 4;
 
-/// What has come.
+/// What has come of a body.
 #[derive(Debug)]
 pub(super) enum Event<'a> {
-    /// A request. Its body follows, unless it has none: then [`Event::End`] does.
-    Head(Box<RequestHead>),
-    /// A part of the body.
+    /// A part of it.
     Data(&'a [u8]),
-    /// The end of the request, with the trailers if the body had any.
-    End(Option<HeaderMap>),
+    /// Its end, with the trailers if it had any.
+    End(Option<Box<HeaderMap>>),
 }
 
 #[derive(Debug)]
 enum State {
     Head,
-    /// No body, or none left.
+    /// No body left.
     End,
     Length(u64),
     Chunked(Box<ChunkedReader>),
@@ -52,18 +47,16 @@ pub(super) struct RequestReader {
     /// How much of that is known not to be the end.
     searched: usize,
     empty_lines: u32,
-    heads: Rc<Heads>,
 }
 
 impl RequestReader {
-    pub(super) fn new(limits: &MessageLimits, heads: Rc<Heads>) -> Self {
+    pub(super) fn new(limits: &MessageLimits) -> Self {
         Self {
             state: State::Head,
             limits: *limits,
             unfinished: Vec::new(),
             searched: 0,
             empty_lines: 0,
-            heads,
         }
     }
 
@@ -89,22 +82,39 @@ impl RequestReader {
         }
     }
 
-    /// Takes from the front of `data` what the next event needs; `None` when all is used up.
-    pub(super) fn receive<'a>(
+    /// Whether a body comes next, or the rest of one, and not a head.
+    pub(super) fn is_in_body(&self) -> bool {
+        matches!(
+            self.state,
+            State::End | State::Length(_) | State::Chunked(_)
+        )
+    }
+
+    /// Takes from the front of `data` what belongs to the next head. Whether that has come whole, and is in
+    /// `head`, which was empty. After an error, `head` is of no use.
+    pub(super) fn receive_head(
+        &mut self,
+        data: &mut &[u8],
+        head: &mut RequestHead,
+    ) -> Result<bool, BadMessage> {
+        debug_assert!(!self.is_in_body(), "a body comes before the next head");
+        if matches!(self.state, State::Broken) {
+            *data = &[];
+            return Ok(false);
+        }
+        let came = self.take_head(data, head);
+        if came.is_err() {
+            self.break_off();
+        }
+        came
+    }
+
+    /// Takes from the front of `data` what the next event of the body needs; `None` when all is used up.
+    pub(super) fn receive_body<'a>(
         &mut self,
         data: &mut &'a [u8],
     ) -> Result<Option<Event<'a>>, BadMessage> {
-        let event = self.next(data);
-        if event.is_err() {
-            self.state = State::Broken;
-            self.unfinished = Vec::new();
-        }
-        event
-    }
-
-    fn next<'a>(&mut self, data: &mut &'a [u8]) -> Result<Option<Event<'a>>, BadMessage> {
         match &mut self.state {
-            State::Head => Ok(self.receive_head(data)?.map(Event::Head)),
             State::End => {
                 self.state = State::Head;
                 Ok(Some(Event::End(None)))
@@ -122,38 +132,58 @@ impl RequestReader {
                 }
                 Ok(Some(Event::Data(piece)))
             }
-            State::Chunked(chunked) => match chunked.receive(data)? {
-                Piece::Data(piece) => Ok(Some(Event::Data(piece))),
-                Piece::End(trailers) => {
+            State::Chunked(chunked) => match chunked.receive(data) {
+                Ok(Piece::Data(piece)) => Ok(Some(Event::Data(piece))),
+                Ok(Piece::End(trailers)) => {
                     self.state = State::Head;
-                    Ok(Some(Event::End(Some(trailers))))
+                    Ok(Some(Event::End(Some(Box::new(trailers)))))
                 }
-                Piece::More => Ok(None),
+                Ok(Piece::More) => Ok(None),
+                Err(bad) => {
+                    self.break_off();
+                    Err(bad)
+                }
             },
-            State::Broken => {
-                *data = &[];
+            State::Head | State::Broken => {
+                debug_assert!(false, "no body comes next");
                 Ok(None)
             }
         }
     }
 
-    fn receive_head(&mut self, data: &mut &[u8]) -> Result<Option<Box<RequestHead>>, BadMessage> {
+    /// The whole body that begins, if its length is known and it lies in front of `data`: then no event of
+    /// it follows.
+    pub(super) fn take_whole_body<'a>(&mut self, data: &mut &'a [u8]) -> Option<&'a [u8]> {
+        let State::Length(length) = self.state else {
+            return None;
+        };
+        let (whole, rest) = data.split_at_checked(usize::try_from(length).ok()?)?;
+        *data = rest;
+        self.state = State::Head;
+        Some(whole)
+    }
+
+    fn break_off(&mut self) {
+        self.state = State::Broken;
+        self.unfinished = Vec::new();
+    }
+
+    fn take_head(&mut self, data: &mut &[u8], head: &mut RequestHead) -> Result<bool, BadMessage> {
         if self.unfinished.is_empty() {
             self.skip_empty_lines(data)?;
             if data.is_empty() {
-                return Ok(None);
+                return Ok(false);
             }
             // As it mostly is: the whole head lies in one piece.
-            let mut head = self.heads.take();
             if let Some(length) = head.parse(data, &self.limits)? {
                 *data = &data[length..];
-                return self.begin(head).map(Some);
+                self.begin(head);
+                return Ok(true);
             }
-            self.heads.give_back(head);
             self.unfinished.extend_from_slice(data);
             self.searched = 0;
             *data = &[];
-            return Ok(None);
+            return Ok(false);
         }
         let known = self.unfinished.len();
         self.unfinished.extend_from_slice(data);
@@ -162,18 +192,17 @@ impl RequestReader {
         let is_too_long = now > self.limits.head || (known <= target_max && now > target_max);
         if !self.may_be_complete() && !is_too_long {
             *data = &[];
-            return Ok(None);
+            return Ok(false);
         }
-        let mut head = self.heads.take();
         let Some(length) = head.parse(&self.unfinished, &self.limits)? else {
-            self.heads.give_back(head);
             *data = &[];
-            return Ok(None);
+            return Ok(false);
         };
         // What was there before was not complete, so the head ends in `data`.
         *data = &data[length - known..];
         self.unfinished.clear();
-        self.begin(head).map(Some)
+        self.begin(head);
+        Ok(true)
     }
 
     /// Whether there is an empty line in what has come since the last time.
@@ -200,13 +229,12 @@ impl RequestReader {
         Ok(())
     }
 
-    fn begin(&mut self, head: Box<RequestHead>) -> Result<Box<RequestHead>, BadMessage> {
+    fn begin(&mut self, head: &RequestHead) {
         self.empty_lines = 0;
         self.state = match head.framing() {
-            Framing::None | Framing::UntilClose => State::End,
+            Framing::None | Framing::UntilClose => return,
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::Chunked(Box::new(ChunkedReader::new(&self.limits))),
         };
-        Ok(head)
     }
 }

@@ -16,51 +16,80 @@ use super::cookies::request_cookies;
 use super::error::StatusError;
 use super::forms::Form;
 use super::head::RequestHead;
-use super::recycled::Heads;
+use super::recycled::Recycled;
 
 /// A request that came, with the connection that it came on.
 ///
 /// Its parts are those of the `http` crate; they are made when somebody asks for them.
 pub struct Request {
     /// `None` only while it is taken apart.
-    head: Option<Box<RequestHead>>,
-    heads: Rc<Heads>,
-    body: Body,
-    stream: Rc<dyn Stream>,
+    parts: Option<Box<Parts>>,
+    recycled: Rc<Recycled>,
+}
+
+/// What a request consists of: in a box, so that it is moved cheaply, and is used again for the next one.
+pub(super) struct Parts {
+    pub(super) head: RequestHead,
+    pub(super) body: Body,
+    /// `None` only before the request begins.
+    pub(super) stream: Option<Rc<dyn Stream>>,
+    pub(super) body_max: usize,
     parameters: Parameters,
     /// How many bytes of the path stand before what a nested handler takes for it.
     above: usize,
     extension: Option<Box<dyn Any>>,
-    body_max: usize,
 }
 
 /// What a router found in the path: name and value, decoded.
 pub(super) type Parameters = Vec<(Box<str>, String)>;
 
-impl Request {
-    pub(super) fn new(
-        head: Box<RequestHead>,
-        heads: Rc<Heads>,
-        body: Body,
-        stream: Rc<dyn Stream>,
-        body_max: usize,
-    ) -> Self {
+impl Parts {
+    pub(super) fn empty() -> Self {
         Self {
-            head: Some(head),
-            heads,
-            body,
-            stream,
+            head: RequestHead::empty(),
+            body: Body::empty(),
+            stream: None,
+            body_max: 0,
             parameters: Vec::new(),
             above: 0,
             extension: None,
-            body_max,
         }
     }
 
+    fn stream(&self) -> &Rc<dyn Stream> {
+        let stream = self.stream.as_ref();
+        stream.expect("a request came on a connection")
+    }
+
+    /// Forgets everything but its memory.
+    pub(super) fn clear(&mut self) {
+        self.head.clear();
+        self.body = Body::empty();
+        self.stream = None;
+        self.parameters.clear();
+        self.above = 0;
+        self.extension = None;
+    }
+}
+
+impl Request {
+    pub(super) fn new(parts: Box<Parts>, recycled: Rc<Recycled>) -> Self {
+        Self {
+            parts: Some(parts),
+            recycled,
+        }
+    }
+
+    fn parts(&self) -> &Parts {
+        self.parts.as_ref().expect(WHOLE)
+    }
+
+    fn parts_mut(&mut self) -> &mut Parts {
+        self.parts.as_mut().expect(WHOLE)
+    }
+
     fn head(&self) -> &RequestHead {
-        self.head
-            .as_ref()
-            .expect("a request has its head until it is taken apart")
+        &self.parts().head
     }
 
     /// The method.
@@ -142,20 +171,20 @@ impl Request {
     /// the innermost router.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        let mut parameters = self.parameters.iter().rev();
+        let mut parameters = self.parts().parameters.iter().rev();
         let found = parameters.find(|(known, _)| **known == *name)?;
         Some(&found.1)
     }
 
     pub(super) fn add_parameters(&mut self, parameters: Parameters) {
-        self.parameters.extend(parameters);
+        self.parts_mut().parameters.extend(parameters);
     }
 
     /// The path, as it came, from where the handler was nested: with [`Routes::nest`](super::Routes::nest)
     /// below `/static` that is `/a` for `/static/a`, and `/` for `/static` itself. Elsewhere all of it.
     #[must_use]
     pub fn path_below(&self) -> &str {
-        match &self.path()[self.above..] {
+        match &self.path()[self.parts().above..] {
             "" => "/",
             path => path,
         }
@@ -164,42 +193,42 @@ impl Request {
     /// What stands before [`path_below`](Self::path_below): `/static`, or nothing.
     #[must_use]
     pub fn path_above(&self) -> &str {
-        &self.path()[..self.above]
+        &self.path()[..self.parts().above]
     }
 
     /// Goes so many segments down.
     pub(super) fn descend(&mut self, segments: usize) {
-        let path = &self.path()[self.above..];
+        let path = &self.path()[self.parts().above..];
         let mut slashes = path.match_indices('/').map(|(at, _)| at);
         let length = slashes.nth(segments).unwrap_or(path.len());
-        self.above += length;
+        self.parts_mut().above += length;
     }
 
     /// What somebody before the handler has left for it; see [`set_extension`](Self::set_extension).
     #[must_use]
     pub fn extension<T: 'static>(&self) -> Option<&T> {
-        self.extension.as_ref()?.downcast_ref()
+        self.parts().extension.as_ref()?.downcast_ref()
     }
 
     /// Leaves something for the handler: who is logged in, for instance.
     pub fn set_extension<T: 'static>(&mut self, value: T) {
-        self.extension = Some(Box::new(value));
+        self.parts_mut().extension = Some(Box::new(value));
     }
 
     /// The body.
     #[must_use]
     pub fn body(&self) -> &Body {
-        &self.body
+        &self.parts().body
     }
 
     /// The body, to be read in time. A request whose body is not taken by anybody has it thrown away.
     pub fn take_body(&mut self) -> Body {
-        std::mem::take(&mut self.body)
+        std::mem::take(&mut self.parts_mut().body)
     }
 
     /// Reads the whole body: [`Body::read`], up to the server's limit.
     pub fn read_body(&mut self) -> Deferred<Bytes> {
-        let limit = self.body_max;
+        let limit = self.parts().body_max;
         self.take_body().read(limit)
     }
 
@@ -258,47 +287,48 @@ impl Request {
     /// The client's address: of the connection. Behind a proxy, that proxy's.
     #[must_use]
     pub fn peer(&self) -> Address {
-        self.stream.socket().peer()
+        self.stream().socket().peer()
     }
 
     /// Our own address.
     #[must_use]
     pub fn host_address(&self) -> Address {
-        self.stream.socket().host()
+        self.stream().socket().host()
     }
 
     /// The reactor that drives the connection.
     #[must_use]
     pub fn reactor(&self) -> Reactor {
-        self.stream.socket().reactor()
+        self.stream().socket().reactor()
     }
 
     /// The connection, for what lies below: `request.stream().find::<TlsStream>()` is the TLS that it
     /// came through. Not to be written to.
     #[must_use]
     pub fn stream(&self) -> &Rc<dyn Stream> {
-        &self.stream
+        self.parts().stream()
     }
 
     /// The request in the types of the `http` crate.
     #[must_use]
     pub fn into_http(mut self) -> http::Request<Body> {
         let body = self.take_body();
+        let head = &mut self.parts_mut().head;
         let mut request = http::Request::new(body);
-        if let Some(head) = &mut self.head {
-            *request.version_mut() = head.version();
-            *request.uri_mut() = head.take_uri();
-            *request.headers_mut() = head.take_headers();
-            *request.method_mut() = head.take_method();
-        }
+        *request.version_mut() = head.version();
+        *request.uri_mut() = head.take_uri();
+        *request.headers_mut() = head.take_headers();
+        *request.method_mut() = head.take_method();
         request
     }
 }
 
+const WHOLE: &str = "a request is whole until it is dropped";
+
 impl Drop for Request {
     fn drop(&mut self) {
-        if let Some(head) = self.head.take() {
-            self.heads.give_back(head);
+        if let Some(parts) = self.parts.take() {
+            self.recycled.give_back(parts);
         }
     }
 }
@@ -308,7 +338,7 @@ impl fmt::Debug for Request {
         f.debug_struct("Request")
             .field("method", self.method())
             .field("target", &self.target())
-            .field("body", &self.body)
+            .field("body", self.body())
             .finish_non_exhaustive()
     }
 }

@@ -1,16 +1,17 @@
 //! What responses begin with, written once a second: the line of their status, and `Date`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime};
 
 use torsade_reactor::Reactor;
 
-use super::super::encode::STATUS_LINE;
+use super::super::dates::DateCache;
+use super::super::encode::{BEGINNING, Beginning};
 
 /// Knows the lines for now.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Calendar {
-    lines: RefCell<Vec<u8>>,
+    lines: Cell<Beginning>,
     /// When they are out of date.
     until: Cell<Option<Instant>>,
 }
@@ -22,12 +23,10 @@ impl Calendar {
             return;
         }
         let time = reactor.system_time();
-        let mut lines = self.lines.borrow_mut();
-        lines.clear();
-        lines.extend_from_slice(STATUS_LINE);
-        lines.extend_from_slice(b"date: ");
-        lines.extend_from_slice(httpdate::fmt_http_date(time).as_bytes());
-        lines.extend_from_slice(b"\r\n");
+        let mut lines = BEGINNING;
+        let date = lines.len() - DateCache::LENGTH - 2;
+        lines[date..][..DateCache::LENGTH].copy_from_slice(DateCache::default().at(time));
+        self.lines.set(lines);
         let since = time
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
@@ -35,8 +34,17 @@ impl Calendar {
         self.until.set(Some(now + left));
     }
 
-    /// Calls `with` with the lines.
-    pub(super) fn with_beginning<T>(&self, with: impl FnOnce(&[u8]) -> T) -> T {
-        with(&self.lines.borrow())
+    /// The lines.
+    pub(super) fn beginning(&self) -> Beginning {
+        self.lines.get()
+    }
+}
+
+impl Default for Calendar {
+    fn default() -> Self {
+        Self {
+            lines: Cell::new(BEGINNING),
+            until: Cell::default(),
+        }
     }
 }

@@ -32,7 +32,7 @@ use super::super::error::{BadMessage, BodyError, StatusError};
 use super::super::head::{Framing, RequestHead};
 use super::super::pipe::{self, Demand, Writer};
 use super::super::reader::{Event, RequestReader};
-use super::super::request::Request;
+use super::super::request::{Parts, Request};
 use super::super::response::{Answer, Response};
 use super::sending::{AccessDraft, Sending};
 use super::watch::Watch;
@@ -64,6 +64,8 @@ pub struct ServerConnection {
     read_ended: bool,
     /// The peer takes less than is written, and the connection says when that changes.
     pub(super) choked: bool,
+    /// It did not, when something was handed to the connection last.
+    congested: bool,
     /// A call that goes on is scheduled.
     goes_on: bool,
     /// Reading is paused, by us.
@@ -102,7 +104,7 @@ pub(super) struct Facts {
 
 impl ServerConnection {
     pub(super) fn new(site: Rc<SiteCore>) -> Self {
-        let reader = RequestReader::new(&site.limits.message, Rc::clone(&site.heads));
+        let reader = RequestReader::new(&site.limits.message);
         Self {
             site,
             id: 0,
@@ -118,6 +120,7 @@ impl ServerConnection {
             handing_over: false,
             read_ended: false,
             choked: false,
+            congested: false,
             goes_on: false,
             held: false,
             out: Vec::new(),
@@ -131,6 +134,7 @@ impl ServerConnection {
         let now = reactor.now();
         self.site.calendar.set(&reactor, now);
         self.out = self.site.lend_scratch();
+        self.note_congestion(transport);
         work(self, now);
         if self.read_ended && self.rest.is_empty() && !self.handing_over {
             self.closing = true;
@@ -173,23 +177,39 @@ impl ServerConnection {
 
     /// Takes in what came, until it is used up or has to wait.
     fn take_in(&mut self, transport: &Transport<Self>, mut data: &[u8], now: Instant) {
-        while self.can_take_more(transport) {
-            match self.reader.receive(&mut data) {
-                Ok(Some(Event::Head(head))) => {
-                    self.request_received(transport, head, &mut data, now);
+        while self.can_take_more() {
+            if self.reader.is_in_body() {
+                match self.reader.receive_body(&mut data) {
+                    Ok(Some(Event::Data(piece))) => self.body_received(transport, piece),
+                    Ok(Some(Event::End(trailers))) => {
+                        self.body_ended(trailers.map(|trailers| *trailers).unwrap_or_default());
+                    }
+                    Ok(None) => return,
+                    Err(bad) => return self.refuse(transport, bad),
                 }
-                Ok(Some(Event::Data(piece))) => self.body_received(transport, piece),
-                Ok(Some(Event::End(trailers))) => self.body_ended(trailers.unwrap_or_default()),
-                Ok(None) => return,
-                Err(bad) => return self.refuse(transport, bad),
+                continue;
             }
+            if data.is_empty() {
+                return;
+            }
+            let mut parts = self.site.recycled.take();
+            let came = self.reader.receive_head(&mut data, &mut parts.head);
+            if came == Ok(true) {
+                self.request_received(transport, parts, &mut data, now);
+                continue;
+            }
+            self.site.recycled.give_back(parts);
+            if let Err(bad) = came {
+                self.refuse(transport, bad);
+            }
+            return;
         }
         if !self.closing || self.handing_over {
             self.rest.extend_from_slice(data);
         }
     }
 
-    fn can_take_more(&self, transport: &Transport<Self>) -> bool {
+    fn can_take_more(&self) -> bool {
         if self.closing {
             // The body of the last request may still be wanted.
             return self.incoming.is_some() && !self.lost;
@@ -198,20 +218,26 @@ impl ServerConnection {
         self.incoming.is_some()
             || (self.at_crossing.is_none()
                 && self.has_room()
-                && !transport.is_congested()
+                && !self.congested
                 && self.out.len() < OUT_MAX)
+    }
+
+    /// Something was handed to the connection.
+    pub(super) fn note_congestion(&mut self, transport: &Transport<Self>) {
+        self.congested = transport.is_congested();
     }
 
     fn request_received(
         &mut self,
         transport: &Transport<Self>,
-        head: Box<RequestHead>,
+        mut parts: Box<Parts>,
         data: &mut &[u8],
         now: Instant,
     ) {
+        let head = &parts.head;
         let number = self.next_number;
         self.next_number += 1;
-        let facts = self.facts_of(transport, &head, number, now);
+        let facts = self.facts_of(transport, head, number, now);
         if facts.is_connect || head.wants_upgrade() {
             self.at_crossing = Some(number);
         }
@@ -222,32 +248,34 @@ impl ServerConnection {
             Some(limit) => limit(head.method(), head.path()),
             None => self.site.limits.message.body,
         };
-        if let Err(bad) = self.reader.limit_body(body_max) {
-            self.site.heads.give_back(head);
-            return self.refuse_request(transport, facts, bad);
-        }
-        let body = match self.take_body(transport, &head, number, data) {
-            Ok(body) => body,
-            Err(bad) => {
-                self.site.heads.give_back(head);
+        if head.framing() != Framing::None {
+            if let Err(bad) = self.reader.limit_body(body_max) {
+                self.site.recycled.give_back(parts);
                 return self.refuse_request(transport, facts, bad);
             }
-        };
-        let request = Request::new(
-            head,
-            Rc::clone(&self.site.heads),
-            body,
-            Rc::clone(transport.stream()),
-            usize::try_from(body_max).unwrap_or(usize::MAX),
-        );
-        let site = Rc::clone(&self.site);
-        let handled = catch_unwind(AssertUnwindSafe(|| site.handler.handle(request)));
+            parts.body = self.take_body(transport, head, number, data);
+        }
+        parts.body_max = usize::try_from(body_max).unwrap_or(usize::MAX);
+        parts.stream = Some(Rc::clone(transport.stream()));
+        let request = Request::new(parts, Rc::clone(&self.site.recycled));
+        let handled = catch_unwind(AssertUnwindSafe(|| self.site.handler.handle(request)));
         let answer = handled.unwrap_or_else(|payload| {
             Answer::Failed(Failure::from(Interrupted::from_panic(&*payload)))
         });
+        // As it mostly is.
+        let is_its_turn = self.asked.is_empty() && self.sending.is_none();
         let outcome = match answer {
-            Answer::Now(response) => Ok(response),
-            Answer::Failed(failure) => Err(failure),
+            Answer::Now(response) if is_its_turn => {
+                return self.begin_response(transport, facts, response);
+            }
+            Answer::Body(body) if is_its_turn => return self.send_body(transport, facts, body),
+            Answer::Failed(failure) if is_its_turn => {
+                let response = self.response_to(failure);
+                return self.begin_response(transport, facts, response);
+            }
+            Answer::Now(response) => Some(Ok(response)),
+            Answer::Body(body) => Some(Ok(Response::new(body))),
+            Answer::Failed(failure) => Some(Err(failure)),
             Answer::Later(deferred) => {
                 self.asked.push_back(Asked {
                     facts,
@@ -256,13 +284,9 @@ impl ServerConnection {
                 return self.wait_for(transport, number, deferred);
             }
         };
-        if self.asked.is_empty() && self.sending.is_none() {
-            // As it mostly is: it is this one's turn.
-            return self.begin_response(transport, facts, outcome);
-        }
         self.asked.push_back(Asked {
             facts,
-            answer: Some(outcome),
+            answer: outcome,
         });
     }
 
@@ -273,23 +297,9 @@ impl ServerConnection {
         head: &RequestHead,
         number: u64,
         data: &mut &[u8],
-    ) -> Result<Body, BadMessage> {
-        if head.framing() == Framing::None {
-            // Its end is the next event.
-            let ended = self.reader.receive(data)?;
-            debug_assert!(matches!(ended, Some(Event::End(None))), "there is no body");
-            return Ok(Body::empty());
-        }
-        if let Framing::Length(length) = head.framing()
-            && usize::try_from(length).is_ok_and(|length| length <= data.len())
-        {
-            let Some(Event::Data(whole)) = self.reader.receive(data)? else {
-                unreachable!("the body lies in front of the reader");
-            };
-            let bytes = Bytes::copy_from_slice(whole);
-            let ended = self.reader.receive(data)?;
-            debug_assert!(matches!(ended, Some(Event::End(None))), "that was the body");
-            return Ok(bytes.into());
+    ) -> Body {
+        if let Some(whole) = self.reader.take_whole_body(data) {
+            return Bytes::copy_from_slice(whole).into();
         }
         let (writer, reader) = pipe::pipe(self.site.limits.unread);
         let weak = transport.downgrade();
@@ -310,7 +320,7 @@ impl ServerConnection {
             Framing::Length(length) => Some(length),
             _ => None,
         };
-        Ok(Body::of_pipe(reader, length))
+        Body::of_pipe(reader, length)
     }
 
     fn facts_of(
@@ -368,7 +378,7 @@ impl ServerConnection {
     fn go_on(&mut self, transport: &Transport<Self>, now: Instant) {
         loop {
             self.send_responses(transport);
-            if self.rest.is_empty() || !self.can_take_more(transport) {
+            if self.rest.is_empty() || !self.can_take_more() {
                 return;
             }
             let rest = mem::take(&mut self.rest);
@@ -393,7 +403,11 @@ impl ServerConnection {
             else {
                 unreachable!("the first one is answered");
             };
-            self.begin_response(transport, facts, outcome);
+            let response = match outcome {
+                Ok(response) => response,
+                Err(failure) => self.response_to(failure),
+            };
+            self.begin_response(transport, facts, response);
         }
     }
 
@@ -418,18 +432,29 @@ impl ServerConnection {
         &mut self,
         transport: &Transport<Self>,
         mut facts: Facts,
-        outcome: Result<Response, Failure>,
+        response: Response,
     ) {
-        let response = match outcome {
-            Ok(response) => response,
-            Err(failure) => self.response_to(failure),
-        };
-        self.drop_unwanted_body(&mut facts);
+        self.settle_facts(&mut facts);
+        self.start_sending(transport, facts, response);
+    }
+
+    /// A response that is nothing but a body.
+    fn send_body(&mut self, transport: &Transport<Self>, mut facts: Facts, body: Body) {
+        self.settle_facts(&mut facts);
+        if !self.send_usual(transport, &mut facts, &body) {
+            self.start_sending(transport, facts, Response::new(body));
+        }
+    }
+
+    /// What is known of a request only when its response begins.
+    fn settle_facts(&mut self, facts: &mut Facts) {
+        if self.incoming.is_some() {
+            self.drop_unwanted_body(facts);
+        }
         let is_last = self.asked.is_empty();
         if self.site.stopping.get() && is_last {
             facts.persistent = false;
         }
-        self.start_sending(transport, facts, response);
     }
 
     /// What is sent for a failure.

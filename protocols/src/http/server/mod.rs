@@ -21,7 +21,7 @@ use torsade_reactor::{
 
 use super::body::Body;
 use super::limits::ServerLimits;
-use super::recycled::Heads;
+use super::recycled::Recycled;
 use super::response::{Handler, Response};
 
 pub use self::connection::ServerConnection;
@@ -95,7 +95,7 @@ pub(super) struct SiteCore {
     access_log: Option<AccessLog>,
     error_page: Option<ErrorPage>,
     body_max: Option<BodyMax>,
-    pub(super) heads: Rc<Heads>,
+    recycled: Rc<Recycled>,
     calendar: Calendar,
     /// Where responses are put together; lent to the connection at hand.
     scratch: RefCell<Vec<u8>>,
@@ -149,7 +149,7 @@ impl Site {
             access_log: None,
             error_page: None,
             body_max: None,
-            heads: Rc::default(),
+            recycled: Rc::default(),
             calendar: Calendar::default(),
             scratch: RefCell::default(),
             connections: RefCell::default(),

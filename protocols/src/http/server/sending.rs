@@ -1,5 +1,6 @@
 //! Responses on their way out.
 
+use std::mem;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
@@ -119,24 +120,48 @@ impl Sending {
 }
 
 impl ServerConnection {
+    /// Writes a whole response, if there is nothing to say of this body and nothing to decide. Whether it has.
+    pub(super) fn send_usual(
+        &mut self,
+        transport: &Transport<Self>,
+        facts: &mut Facts,
+        body: &Body,
+    ) -> bool {
+        let (Source::Bytes(bytes), Some(media_type)) = (&body.source, body.media_type) else {
+            return false;
+        };
+        let is_usual = facts.persistent && !facts.is_1_0 && !facts.is_head;
+        if !is_usual || bytes.len() > COPIED_MAX {
+            return false;
+        }
+        let length = bytes.len() as u64;
+        let beginning = &self.site.calendar.beginning();
+        encode::write_usual_response(&mut self.out, beginning, media_type, length);
+        self.out.extend_from_slice(bytes);
+        self.leave_crossing(facts.number);
+        self.response_sent(transport, facts, StatusCode::OK, length);
+        true
+    }
+
     /// Writes the head of a response, and its body as far as it is there.
     pub(super) fn start_sending(
         &mut self,
         transport: &Transport<Self>,
         mut facts: Facts,
-        response: Response,
+        mut response: Response,
     ) {
-        let (parts, body) = response.into_parts();
-        let Body { source, media_type } = body;
+        // The rest stays where it is: to move it costs more than to write it.
+        let Body { source, media_type } = mem::take(response.body_mut());
         let source = match source {
             Source::Upgrade(then) => {
-                return self.hand_over(transport, facts, &parts, then);
+                return self.hand_over(transport, facts, &response, then);
             }
             source => source,
         };
-        let is_body_sent = !facts.is_head && !encode::is_bodiless(parts.status);
+        let (status, headers) = (response.status(), response.headers());
+        let is_body_sent = !facts.is_head && !encode::is_bodiless(status);
         let mut framing = framing_of(&source, facts.is_1_0);
-        if framing == Framing::None && facts.is_head && parts.headers.contains_key(CONTENT_LENGTH) {
+        if framing == Framing::None && facts.is_head && headers.contains_key(CONTENT_LENGTH) {
             // It stands for the body that a GET would get.
             framing = Framing::UntilClose;
         }
@@ -146,39 +171,34 @@ impl ServerConnection {
         if !facts.persistent {
             self.closing = true;
         }
-        let persistent = facts.persistent;
-        let is_1_0 = facts.is_1_0;
         let before = self.out.len();
-        let site = Rc::clone(&self.site);
-        site.calendar.with_beginning(|beginning| {
-            let response_facts = ResponseFacts {
-                to_1_0: is_1_0,
-                persistent,
-                framing,
-                media_type: match source {
-                    Source::Empty => None,
-                    _ => media_type,
-                },
-                beginning,
-            };
-            encode::write_response(&mut self.out, parts.status, &parts.headers, &response_facts);
-        });
+        let response_facts = ResponseFacts {
+            to_1_0: facts.is_1_0,
+            persistent: facts.persistent,
+            framing,
+            media_type: match source {
+                Source::Empty => None,
+                _ => media_type,
+            },
+            beginning: &self.site.calendar.beginning(),
+        };
+        encode::write_response(&mut self.out, status, headers, &response_facts);
         self.leave_crossing(facts.number);
         if !is_body_sent {
-            return self.response_sent(transport, facts, parts.status, 0);
+            return self.response_sent(transport, &mut facts, status, 0);
         }
         let reader = match source {
             Source::Empty | Source::Upgrade(_) => {
-                return self.response_sent(transport, facts, parts.status, 0);
+                return self.response_sent(transport, &mut facts, status, 0);
             }
             Source::Bytes(bytes) => {
                 if bytes.len() <= COPIED_MAX {
                     self.out.extend_from_slice(&bytes);
                 } else {
                     self.send_out(transport);
-                    transport.write(&bytes);
+                    self.send(transport, &bytes);
                 }
-                return self.response_sent(transport, facts, parts.status, bytes.len() as u64);
+                return self.response_sent(transport, &mut facts, status, bytes.len() as u64);
             }
             // Of a small one, a call to send it costs more than to read it and send it with the head.
             Source::File(part) if part.length <= READ_MAX => {
@@ -190,13 +210,15 @@ impl ServerConnection {
                     let response = self.site.error_response(status, None);
                     return self.start_sending(transport, facts, response);
                 }
-                return self.response_sent(transport, facts, parts.status, part.length);
+                return self.response_sent(transport, &mut facts, status, part.length);
             }
             Source::File(part) => {
                 self.send_out(transport);
                 let length = part.length;
-                match transport.stream().write_file(part) {
-                    Ok(()) => return self.response_sent(transport, facts, parts.status, length),
+                let taken = transport.stream().write_file(part);
+                self.note_congestion(transport);
+                match taken {
+                    Ok(()) => return self.response_sent(transport, &mut facts, status, length),
                     // The stream has no way but to be written to.
                     Err(part) => Body::file_part(part).into_reader(),
                 }
@@ -204,7 +226,7 @@ impl ServerConnection {
             Source::Pipe { reader, .. } => Some(reader),
         };
         let Some(reader) = reader else {
-            return self.response_sent(transport, facts, parts.status, 0);
+            return self.response_sent(transport, &mut facts, status, 0);
         };
         let weak = transport.downgrade();
         reader.on_data(move || {
@@ -214,7 +236,7 @@ impl ServerConnection {
         });
         self.sending = Some(Sending {
             facts,
-            status: parts.status,
+            status,
             reader,
             chunked: framing == Framing::Chunked,
             left: match framing {
@@ -264,7 +286,7 @@ impl ServerConnection {
                             chunked::write_size(&mut self.out, piece.len());
                         }
                         self.send_out(transport);
-                        transport.write(&piece);
+                        self.send(transport, &piece);
                         if chunked {
                             self.out.extend_from_slice(b"\r\n");
                         }
@@ -280,12 +302,12 @@ impl ServerConnection {
                     }
                     if let Some(sending) = self.sending.take() {
                         let Sending {
-                            facts,
+                            mut facts,
                             status,
                             sent,
                             ..
                         } = sending;
-                        self.response_sent(transport, facts, status, sent);
+                        self.response_sent(transport, &mut facts, status, sent);
                     }
                     return true;
                 }
@@ -320,7 +342,7 @@ impl ServerConnection {
     fn response_sent(
         &mut self,
         transport: &Transport<Self>,
-        mut facts: Facts,
+        facts: &mut Facts,
         status: StatusCode,
         bytes: u64,
     ) {
@@ -348,28 +370,26 @@ impl ServerConnection {
         &mut self,
         transport: &Transport<Self>,
         facts: Facts,
-        parts: &http::response::Parts,
+        response: &Response,
         then: Box<dyn FnOnce(Upgraded)>,
     ) {
-        let is_switch = parts.status == StatusCode::SWITCHING_PROTOCOLS;
+        let (status, headers) = (response.status(), response.headers());
+        let is_switch = status == StatusCode::SWITCHING_PROTOCOLS;
         if !self.is_at_crossing(facts.number) || (is_switch && facts.is_connect) {
             // Nobody asked for it.
             drop(then);
             let response = self.site.error_response(StatusCode::UPGRADE_REQUIRED, None);
             return self.start_sending(transport, facts, response);
         }
-        let site = Rc::clone(&self.site);
-        site.calendar.with_beginning(|beginning| {
-            let response_facts = ResponseFacts {
-                to_1_0: facts.is_1_0,
-                persistent: true,
-                // RFC 9110 §9.3.6: neither has a length.
-                framing: Framing::UntilClose,
-                media_type: None,
-                beginning,
-            };
-            encode::write_response(&mut self.out, parts.status, &parts.headers, &response_facts);
-        });
+        let response_facts = ResponseFacts {
+            to_1_0: facts.is_1_0,
+            persistent: true,
+            // RFC 9110 §9.3.6: neither has a length.
+            framing: Framing::UntilClose,
+            media_type: None,
+            beginning: &self.site.calendar.beginning(),
+        };
+        encode::write_response(&mut self.out, status, headers, &response_facts);
         self.send_out(transport);
         self.closing = true;
         self.lost = true;
@@ -390,7 +410,13 @@ impl ServerConnection {
         if !self.out.is_empty() {
             transport.write(&self.out);
             self.out.clear();
+            self.note_congestion(transport);
         }
+    }
+
+    fn send(&mut self, transport: &Transport<Self>, bytes: &[u8]) {
+        transport.write(bytes);
+        self.note_congestion(transport);
     }
 }
 
