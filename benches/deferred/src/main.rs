@@ -30,13 +30,7 @@ fn main() -> ExitCode {
         [rounds] => rounds.parse().map_err(Into::into).and_then(tables),
         _ => Err("usage: bench-deferred [ROUNDS]".into()),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("{why}");
-            ExitCode::FAILURE
-        }
-    }
+    bench_rounds::exit_code(outcome)
 }
 
 fn one(contender: &str, links: &str) -> Result<()> {

@@ -23,13 +23,7 @@ fn main() -> ExitCode {
         Some(rounds) => rounds.parse().map_err(Into::into).and_then(measure),
         None => measure(ROUNDS),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    bench_rounds::exit_code(outcome)
 }
 
 fn serve() -> Result<(), Box<dyn Error>> {

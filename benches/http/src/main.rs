@@ -80,13 +80,7 @@ fn main() -> ExitCode {
             .and_then(|rounds| measure(rounds, title)),
         _ => Err("usage: http-bench [ROUNDS [TABLE]]".into()),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    bench_rounds::exit_code(outcome)
 }
 
 fn measure(rounds: usize, only: &str) -> Result<()> {

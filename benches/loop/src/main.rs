@@ -113,13 +113,7 @@ fn main() -> ExitCode {
         },
         _ => Err("usage: bench-loop [TABLE] [ROUNDS]".into()),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("{why}");
-            ExitCode::FAILURE
-        }
-    }
+    bench_rounds::exit_code(outcome)
 }
 
 fn one(table: &str, contender: &str, size: &str) -> ExitCode {

@@ -17,6 +17,8 @@ use std::error::Error;
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -130,8 +132,8 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// What ours says if it cannot be measured; what a contender says that does its work
-    /// wrong, after all that are right have been measured and printed.
+    /// What ours says if it cannot be measured. If another does its work wrong, it is printed, and
+    /// the program ends badly in the end: [`exit_code`].
     pub fn run(self, rounds: usize, rows: &mut [Row<'_>]) -> Result<()> {
         let mut contenders: Vec<Contender> =
             rows.iter().map(|row| Contender::new(&row.title)).collect();
@@ -157,9 +159,28 @@ impl Table {
         };
         print!("{outcome}");
         outcome.hand_on()?;
-        match outcome.failures() {
-            failures if failures.is_empty() => Ok(()),
-            failures => Err(failures.into()),
+        let failures = outcome.failures();
+        if !failures.is_empty() {
+            eprintln!("{failures}");
+            WRONG.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a contender of a table did its work wrong. The tables after it are measured all the same.
+static WRONG: AtomicBool = AtomicBool::new(false);
+
+/// How the program of a bench ends: badly if it could not do its work, or if somebody did theirs
+/// wrong.
+#[must_use]
+pub fn exit_code(outcome: Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) if WRONG.load(Ordering::Relaxed) => ExitCode::FAILURE,
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
         }
     }
 }

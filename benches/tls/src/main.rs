@@ -82,13 +82,7 @@ fn main() -> ExitCode {
         Ok(rounds) => measure(rounds),
         Err(_) => Err("usage: tls-bench [ROUNDS]".into()),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    bench_rounds::exit_code(outcome)
 }
 
 fn measure(rounds: usize) -> Result<()> {

@@ -24,13 +24,7 @@ use echo_bench::{accepts, echo, idle, startup};
 const ROUNDS: usize = 5;
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    bench_rounds::exit_code(run())
 }
 
 fn run() -> Result<()> {

@@ -49,13 +49,7 @@ const FORWARDERS: [(&str, Start); 6] = [
 ];
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    bench_rounds::exit_code(run())
 }
 
 fn run() -> Result<()> {
