@@ -214,7 +214,7 @@ impl Flight {
         let now = core.now().unwrap_or(self.requested_at);
         let response = match outcome {
             Ok(response) => response,
-            Err(failure) => return self.failed(core, waiters, &failure, now),
+            Err(failure) => return self.failed(core, waiters, failure, now),
         };
         match &self.prior {
             Some(prior) if response.status() == StatusCode::NOT_MODIFIED => {
@@ -246,22 +246,25 @@ impl Flight {
         &self,
         core: &Rc<CacheCore>,
         waiters: Vec<Waiter>,
-        failure: &Failure,
+        failure: Failure,
         now: SystemTime,
     ) {
         self.is_over();
-        let Some(prior) = &self.prior else {
-            for waiter in waiters {
-                waiter.trigger.errback(failure.clone());
-            }
-            return;
+        let stood_in = |waiter: &Waiter| {
+            let prior = self.prior.as_ref();
+            prior.is_some_and(|prior| self.stands_in(core, prior, waiter, now))
         };
-        let (helped, others): (Vec<_>, Vec<_>) = waiters
-            .into_iter()
-            .partition(|waiter| self.stands_in(core, prior, waiter, now));
-        self.tell_stand_in(core, prior, helped, None, now);
+        let (helped, mut others): (Vec<_>, Vec<_>) = waiters.into_iter().partition(stood_in);
+        if let Some(prior) = &self.prior {
+            self.tell_stand_in(core, prior, helped, None, now);
+        }
+        // Whoever is alone with it can take it apart.
+        let last = others.pop();
         for waiter in others {
             waiter.trigger.errback(failure.clone());
+        }
+        if let Some(waiter) = last {
+            waiter.trigger.errback(failure);
         }
     }
 

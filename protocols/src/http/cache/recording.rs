@@ -281,9 +281,18 @@ impl Recording {
                 writer.write(piece);
                 continue;
             }
-            let end = self.end.borrow().clone();
+            if self.end.borrow().is_none() {
+                break;
+            }
+            let mut takers = self.takers.borrow_mut();
+            takers.retain(|it| !Rc::ptr_eq(it, taker));
+            // Whoever is alone with a failure can take it apart.
+            let end = match takers.is_empty() {
+                true => self.end.take(),
+                false => self.end.borrow().clone(),
+            };
+            drop(takers);
             let Some(end) = end else { break };
-            self.takers.borrow_mut().retain(|it| !Rc::ptr_eq(it, taker));
             return match end {
                 Ok(trailers) => writer.finish(trailers),
                 Err(failure) => writer.fail(failure),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
-use torsade_deferred::{Failure, Trigger};
+use torsade_deferred::{Canceller, Failure, Trigger};
 use torsade_reactor::{Address, DelayedCall, FilePart, Transport, WeakTransport};
 
 use super::super::body::{Body, Source};
@@ -45,8 +45,10 @@ pub(super) enum Reply {
     Switch(Trigger<(Response, Option<Upgraded>)>),
 }
 
-enum Place {
+pub(super) enum Place {
     Nowhere,
+    /// With the cache, or whom that asks.
+    Cached(Canceller),
     /// In the line, with this number.
     Waiting(u64),
     On(WeakTransport<ClientConnection>),
@@ -111,7 +113,7 @@ impl Content {
         matches!(self, Self::Empty | Self::Bytes(_) | Self::File(_))
     }
 
-    fn take(&mut self) -> Self {
+    pub(super) fn take(&mut self) -> Self {
         match self {
             Self::Empty => Self::Empty,
             Self::Bytes(bytes) => Self::Bytes(bytes.clone()),
@@ -290,7 +292,31 @@ impl Exchange {
     /// Has itself sent, on whatever connection there is, or on a `fresh` one.
     fn go(self: &Rc<Self>, fresh: bool) {
         self.leg.set(self.leg.get() + 1);
-        self.client.acquire(self, fresh);
+        match &self.client.settings.cache {
+            Some(cache) if self.is_cacheable() => self.go_through(cache),
+            _ => self.client.acquire(self, fresh),
+        }
+    }
+
+    /// Whether it is one that a cache knows what to do with.
+    fn is_cacheable(&self) -> bool {
+        let reply = self.reply.take();
+        let is_plain = matches!(reply, Some(Reply::Response(_)));
+        self.reply.set(reply);
+        is_plain && !self.asks_to_switch() && !self.is_passed_on()
+    }
+
+    pub(super) fn client(&self) -> &Rc<ClientCore> {
+        &self.client
+    }
+
+    pub(super) fn draft(&self) -> &RefCell<Draft> {
+        &self.draft
+    }
+
+    /// It is there now.
+    pub(super) fn stay(&self, place: Place) {
+        drop(self.place.replace(place));
     }
 
     /// It has to wait for its turn.
@@ -352,7 +378,7 @@ impl Exchange {
         matches!(self.draft.borrow().manner, Manner::PassedOn(_))
     }
 
-    fn is_awaited(&self) -> bool {
+    pub(super) fn is_awaited(&self) -> bool {
         let reply = self.reply.take();
         let is_awaited = reply.is_some();
         self.reply.set(reply);
@@ -435,6 +461,7 @@ impl Exchange {
         let is_passed_on = self.is_passed_on();
         if let Some(jar) = &settings.cookies
             && !is_passed_on
+            && settings.cache.is_none()
         {
             let draft = self.draft.borrow();
             self.client
@@ -532,6 +559,11 @@ impl Exchange {
     fn abandon(self: &Rc<Self>, kind: ClientErrorKind) {
         match self.place.replace(Place::Nowhere) {
             Place::Nowhere => {}
+            Place::Cached(canceller) => {
+                // What it fails with then is not heard.
+                self.leg.set(self.leg.get() + 1);
+                canceller.cancel();
+            }
             Place::Waiting(number) => {
                 let route = self.route();
                 self.client.leave_line(&route, number);

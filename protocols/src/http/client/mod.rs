@@ -1,6 +1,7 @@
 //! The client: requests go out over a pool of connections, responses come back as Deferreds.
 
 mod base64;
+mod caching;
 mod connect;
 mod connection;
 mod decoding;
@@ -30,6 +31,7 @@ use torsade_deferred::{Deferred, Failure, Trigger, fail, succeed};
 use torsade_reactor::{ClientEndpoint, ConnectionLost, Reactor, Stream, WeakReactor};
 
 use super::body::Body;
+use super::cache::Cache;
 use super::cookie_jar::{CookieJar, CookieOrigin};
 use super::cookies::Cookie;
 use super::response::Response;
@@ -120,6 +122,7 @@ pub(super) struct Settings {
     /// Of those, what a stranger must not see: left behind when another origin is asked.
     credentials: HeaderMap,
     decodes: bool,
+    cache: Option<Cache>,
     cookies: Option<RefCell<CookieJar>>,
     #[cfg(feature = "tls")]
     tls: std::cell::OnceCell<tls::ClientConfig>,
@@ -224,6 +227,7 @@ impl Client {
             defaults,
             credentials: HeaderMap::new(),
             decodes: true,
+            cache: None,
             cookies: None,
             #[cfg(feature = "tls")]
             tls: std::cell::OnceCell::new(),
@@ -290,6 +294,32 @@ impl Client {
     #[must_use]
     pub fn cookie_jar(self, jar: CookieJar) -> Self {
         self.build(|settings| settings.cookies = Some(RefCell::new(jar)))
+    }
+
+    /// Answers from this cache what it can, and has it store what comes: a
+    /// [private](super::cache::CacheKind::Private) one, of the user whose cookies and credentials this client sends.
+    ///
+    /// Each hop of a redirect goes through it. Bodies are stored as they are sent, compressed or not. What is
+    /// [passed on](Self::forward) and what asks to [switch](Self::upgrade) goes past it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade_protocols::http::Client;
+    /// use torsade_protocols::http::cache::{Cache, CacheKind};
+    /// use torsade_reactor::Reactor;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let reactor = Reactor::new()?;
+    /// let cache = Cache::new(&reactor, CacheKind::Private);
+    /// let client = Client::new(&reactor).cache(&cache);
+    /// # drop(client);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn cache(self, cache: &Cache) -> Self {
+        self.build(|settings| settings.cache = Some(cache.clone()))
     }
 
     /// Whether it asks for compressed bodies and decodes them. It does, by default.

@@ -4,6 +4,7 @@ mod bodies;
 mod changes;
 mod directives;
 mod sharing;
+mod simulated;
 mod validation;
 
 use std::cell::RefCell;

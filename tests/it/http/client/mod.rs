@@ -1,6 +1,7 @@
 //! The client, against servers that are made of a test, and against our own.
 
 mod bodies;
+mod caching;
 mod examples;
 mod peers;
 mod pool;
