@@ -131,6 +131,10 @@ mod documents {
     #[doc = include_str!("../docs/http-cache.md")]
     struct HttpCacheChapter;
 
+    #[cfg(feature = "http")]
+    #[doc = include_str!("../docs/http-proxy.md")]
+    struct HttpProxyChapter;
+
     #[doc = include_str!("../docs/testing.md")]
     struct Testing;
 

@@ -301,6 +301,13 @@ impl Body {
         deferred
     }
 
+    /// Has `change` make of what it fails with what is read of that, if it comes in time.
+    pub(super) fn map_failure(&self, change: impl FnOnce(Failure) -> Failure + 'static) {
+        if let Source::Pipe { reader, .. } = &self.source {
+            reader.map_failure(change);
+        }
+    }
+
     /// The same once more, unless it comes in time.
     pub(super) fn try_clone(&self) -> Option<Self> {
         let source = match &self.source {

@@ -49,6 +49,7 @@ pub(super) enum Demand {
 
 type Told = Rc<dyn Fn(Demand)>;
 type Call = Rc<dyn Fn()>;
+type Change = Box<dyn FnOnce(Failure) -> Failure>;
 
 struct Pipe {
     pieces: RefCell<VecDeque<Bytes>>,
@@ -65,6 +66,8 @@ struct Pipe {
     wanted: Cell<bool>,
     on_data: RefCell<Option<Call>>,
     on_demand: RefCell<Option<Told>>,
+    /// What makes of a failure what the reader gets.
+    change: RefCell<Option<Change>>,
 }
 
 /// A pipe that is full above `mark` bytes.
@@ -80,6 +83,7 @@ pub(super) fn pipe(mark: usize) -> (Writer, Reader) {
         wanted: Cell::new(false),
         on_data: RefCell::new(None),
         on_demand: RefCell::new(None),
+        change: RefCell::new(None),
     });
     let writer = Writer {
         pipe: Rc::clone(&pipe),
@@ -208,9 +212,23 @@ impl Reader {
             return Next::Nothing;
         }
         match pipe.end.take() {
+            Some(Err(failure)) => {
+                // Detach, then call.
+                let change = pipe.change.take();
+                Next::End(Err(match change {
+                    Some(change) => change(failure),
+                    None => failure,
+                }))
+            }
             Some(outcome) => Next::End(outcome),
             None => Next::Nothing,
         }
+    }
+
+    /// Has `change` make of a failure what is read of it; called when that is read.
+    pub(super) fn map_failure(&self, change: impl FnOnce(Failure) -> Failure + 'static) {
+        let previous = self.pipe.change.replace(Some(Box::new(change)));
+        drop(previous);
     }
 
     /// How many bytes wait to be read.
@@ -239,7 +257,8 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         let call = self.pipe.on_data.take();
-        drop(call);
+        let change = self.pipe.change.take();
+        drop((call, change));
         let is_first = !self.pipe.over.replace(true);
         let pieces = self.pipe.pieces.take();
         self.pipe.queued.set(0);

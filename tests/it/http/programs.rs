@@ -8,7 +8,9 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use torsade::prelude::*;
-use torsade::protocols::http::{Answer, Body, IntoAnswer, Request, Server, Site, StatusCode};
+use torsade::protocols::http::{
+    Answer, Body, HeaderValue, IntoAnswer, Request, Server, Site, StatusCode, switch_protocols,
+};
 
 use crate::programs::missing;
 
@@ -78,8 +80,21 @@ fn answer(mut request: Request) -> Answer {
             .read(64 << 20)
             .map(|body| body.len().to_string())
             .into_answer(),
+        "/socket" => switch_protocols(HeaderValue::from_static("websocket"), |upgraded| {
+            upgraded.seat(Echo);
+        })
+        .into_answer(),
         "/none" => StatusCode::NO_CONTENT.into_answer(),
         _ => StatusCode::NOT_FOUND.into_answer(),
+    }
+}
+
+/// What is spoken after a switch.
+struct Echo;
+
+impl Protocol for Echo {
+    fn data_received(&mut self, transport: &Transport<Self>, data: &[u8]) {
+        transport.write(data);
     }
 }
 

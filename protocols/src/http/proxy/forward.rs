@@ -258,14 +258,15 @@ impl ForwardProxy {
         self.build(|core| core.on_tunnel_over = Some(Box::new(log)))
     }
 
-    /// Has `hook` called with what went wrong behind the proxy. The client reads less.
+    /// Has `hook` called with what went wrong behind the proxy, before a response and in the middle of it. The
+    /// client reads less.
     #[must_use]
     pub fn on_failure(self, hook: impl Fn(&Failure) + 'static) -> Self {
         self.build(|core| core.on_failure = Some(Box::new(hook)))
     }
 
-    /// Puts a layer, such as a cache, between the proxy and its client: `layer` gets the step that asks the
-    /// server, and gives the one that is taken in its place. Tunnels and upgrades do not go through it.
+    /// Puts a layer between the proxy and its client, such as a [`Cache`](super::super::Cache): `layer` gets the step that
+    /// asks the server, and gives the one that is taken in its place. Tunnels and upgrades do not go through it.
     #[must_use]
     pub fn through<F: Fetch>(self, layer: impl FnOnce(Rc<dyn Fetch>) -> F) -> Self {
         self.build(|core| core.fetch = Rc::new(layer(Rc::clone(&core.fetch))))
@@ -347,6 +348,9 @@ impl Core {
         Ok(asked.add_both(move |outcome| match outcome {
             Ok(mut response) => {
                 passing::prepare_response(&mut response, is_head, Some(&core.name));
+                response
+                    .body()
+                    .map_failure(move |failure| core.told(failure));
                 Ok(response)
             }
             Err(failure) => Err(core.told(failure)),

@@ -80,6 +80,8 @@ pub struct ReverseProxy {
 struct Core {
     client: Client,
     fetch: Rc<dyn Fetch>,
+    /// Somebody stands between, who may have to know what the client asked for.
+    is_layered: bool,
     upstreams: Upstreams,
     name: Name,
     preserves_host: bool,
@@ -103,6 +105,7 @@ impl ReverseProxy {
         let core = Core {
             client: client.clone(),
             fetch: Rc::new(move |request: ClientRequest| asking.forward(request)),
+            is_layered: false,
             upstreams: Upstreams::new(upstream_at(upstream)?),
             name: Name::default(),
             preserves_host: false,
@@ -174,23 +177,57 @@ impl ReverseProxy {
     }
 
     /// Has `hook` called with what went wrong behind the proxy, a [`ClientError`](super::super::ClientError) as a
-    /// rule, which names the URL. The client reads less.
+    /// rule, which names the URL; of a response that breaks off in the middle, also a
+    /// [`BodyError`](super::super::BodyError). The client reads less, or sees its response break off.
     #[must_use]
     pub fn on_failure(self, hook: impl Fn(&Failure) + 'static) -> Self {
         self.build(|core| core.on_failure = Some(Box::new(hook)))
     }
 
-    /// Puts a layer, such as a cache, between the proxy and its client: `layer` gets the step that asks the
-    /// upstream, and gives the one that is taken in its place. Upgrades do not go through it.
+    /// Puts a layer between the proxy and its client, such as a [`Cache`](super::super::Cache): `layer` gets the step that
+    /// asks the upstream, and gives the one that is taken in its place. Upgrades do not go through it.
+    ///
+    /// The URL that the client asked for is in the extensions of the request, as
+    /// [`CacheTarget`](super::super::cache::CacheTarget): the same for each upstream, and another for each `Host`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade_protocols::http::cache::CacheKind;
+    /// use torsade_protocols::http::{Cache, Client, ReverseProxy};
+    /// use torsade_reactor::Reactor;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let reactor = Reactor::new()?;
+    /// let cache = Cache::new(&reactor, CacheKind::Shared);
+    /// let proxy = ReverseProxy::new(&Client::new(&reactor), "http://127.0.0.1:9000")?
+    ///     .through(|fetch| cache.around(fetch));
+    /// # drop(proxy);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn through<F: Fetch>(self, layer: impl FnOnce(Rc<dyn Fetch>) -> F) -> Self {
-        self.build(|core| core.fetch = Rc::new(layer(Rc::clone(&core.fetch))))
+        self.build(|core| {
+            core.fetch = Rc::new(layer(Rc::clone(&core.fetch)));
+            core.is_layered = true;
+        })
     }
 }
 
 fn upstream_at(url: impl ToUrl) -> Result<Upstream, BadUrl> {
     let url = url.to_url().or(Err(BadUrl::Malformed))?;
     Upstream::new(&url)
+}
+
+impl Core {
+    /// What the client's server makes a response of, when whoever wants to know has heard of it.
+    fn told(&self, failure: Failure) -> Failure {
+        if let Some(hook) = self.on_failure.as_ref().filter(|_| is_news(&failure)) {
+            hook(&failure);
+        }
+        told(failure)
+    }
 }
 
 impl Handler for ReverseProxy {
@@ -226,6 +263,8 @@ struct Passing {
     above: String,
     /// The protocol that it asks to go on in.
     upgrade: Option<Box<str>>,
+    /// The URL that the client asked for, if somebody has to know.
+    target: Option<CacheTarget>,
 }
 
 enum Begun {
@@ -251,6 +290,10 @@ impl Passing {
             return Ok(Begun::Answered(answer));
         }
         let host = asked_host(&parts.uri, &parts.headers);
+        let target = match core.is_layered {
+            true => Some(asked_url(scheme, host.as_ref(), &parts.uri)?),
+            false => None,
+        };
         passing::prepare_request(&mut parts, &body, &core.name, upgrade.as_deref())?;
         let is_trusted = client.is_some_and(|client| core.trusted.contains(&client));
         let earlier = match is_trusted {
@@ -278,6 +321,7 @@ impl Passing {
             path,
             above,
             upgrade,
+            target,
         }))
     }
 
@@ -302,6 +346,9 @@ impl Passing {
                     upstream.succeeded();
                     passing::prepare_response(&mut response, is_head, None);
                     tell_place(&mut response, &upstream, &above);
+                    response
+                        .body()
+                        .map_failure(move |failure| core.told(failure));
                     return succeed(response);
                 }
                 Err(failure) => failure,
@@ -311,15 +358,13 @@ impl Passing {
                 upstream.failed(reactor.now());
             }
             let is_unsent = kind.is_some_and(is_unsent);
-            if let Some(hook) = core.on_failure.as_ref().filter(|_| is_news(&failure)) {
-                hook(&failure);
-            }
+            let told = core.told(failure);
             match spare {
                 Some(spare) if is_unsent => {
                     tried.push(upstream);
                     spare.ask(tried)
                 }
-                _ => fail(told(failure)),
+                _ => fail(told),
             }
         })
     }
@@ -331,11 +376,8 @@ impl Passing {
         *request.uri_mut() = uri;
         *request.version_mut() = self.version;
         *request.headers_mut() = self.headers;
-        if self.core.upstreams.len() > 1 {
-            // A cache need not ask each of them for the same.
-            if let Some(target) = self.core.upstreams.target(&self.path) {
-                request.extensions_mut().insert(CacheTarget(target));
-            }
+        if let Some(target) = self.target {
+            request.extensions_mut().insert(target);
         }
         let Some(protocol) = self.upgrade else {
             return self.core.fetch.fetch(request);
@@ -361,6 +403,7 @@ impl Passing {
             path: self.path.clone(),
             above: self.above.clone(),
             upgrade: self.upgrade.clone(),
+            target: self.target.clone(),
         })
     }
 }
@@ -382,6 +425,22 @@ fn asked_host(uri: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
         Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
         None => headers.get(header::HOST).cloned(),
     }
+}
+
+/// What the client asked for, whole: what it said of the host is in what the upstream is told, too.
+fn asked_url(
+    scheme: &str,
+    host: Option<&HeaderValue>,
+    uri: &Uri,
+) -> Result<CacheTarget, StatusError> {
+    let host = host.and_then(|host| host.to_str().ok());
+    // Who asked for none in HTTP/1.0 shares nothing with those who did.
+    let host = host.filter(|host| !host.is_empty()).unwrap_or("0");
+    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let url = Uri::builder().scheme(scheme).authority(host);
+    let url = url.path_and_query(path).build();
+    let refused = |_| StatusError::new(StatusCode::BAD_REQUEST);
+    url.map(CacheTarget).map_err(refused)
 }
 
 /// What is asked for of the upstream: what follows the prefix, with the query.

@@ -122,11 +122,6 @@ impl Upstreams {
         self.all.iter().any(|upstream| !upstream.base.is_empty())
     }
 
-    /// What all of them are asked for, as one would be: the first.
-    pub(super) fn target(&self, path: &PathAndQuery) -> Option<Uri> {
-        self.all.first()?.uri_of(path)
-    }
-
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }

@@ -12,7 +12,7 @@ use torsade_reactor::{Address, Transport};
 use super::super::body::{Body, Source};
 use super::super::chunked;
 use super::super::encode::{self, ResponseFacts};
-use super::super::error::BodyError;
+use super::super::error::{BodyError, StatusError};
 use super::super::head::{Framing, RequestHead};
 use super::super::pipe::{Next, Reader};
 use super::super::response::Response;
@@ -326,7 +326,10 @@ impl ServerConnection {
                 .into()
             });
             sending.broken_off(&self.site);
-            report(failure);
+            // As with those that come before a response: others are a peer's fault, or told already.
+            if StatusError::status_of(&failure) == StatusCode::INTERNAL_SERVER_ERROR {
+                report(failure);
+            }
         }
         self.closing = true;
         self.lost = true;

@@ -1,6 +1,11 @@
 //! Bodies on their way through a proxy: both ways at once, at the pace of whoever is slower.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use torsade::protocols::http::{MessageLimits, ReverseProxy, ServerLimits, Site};
+
+use torsade::reactor::testing::leaves_nothing_behind;
 
 use super::{Between, OK, body, status};
 
@@ -178,13 +183,23 @@ fn a_body_that_breaks_off_is_never_passed_on_as_a_whole() {
         "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
     ] {
-        let between = reverse();
+        let heard = Rc::new(RefCell::new(Vec::new()));
+        let hears = Rc::clone(&heard);
+        let between = Between::with(|asking| {
+            let proxy = ReverseProxy::new(asking, "http://back").expect("a URL");
+            proxy.on_failure(move |failure| hears.borrow_mut().push(failure.to_string()))
+        });
+        let leaves_nothing = leaves_nothing_behind(&between.front.reactor);
         between.front.get("/");
         between.say(0, response);
         between.server(0).end();
+        let why = "the connection was lost in the middle of the body: connection closed cleanly";
+        assert_eq!(*heard.borrow(), [why]);
+        assert!(leaves_nothing.take_failures().is_empty(), "it is told once");
         let answer = between.front.answers();
         assert!(answer.trim_end().ends_with("half"), "{answer}");
         assert!(between.front.is_closed());
+        between.front.stream.end();
     }
     // From the client.
     for request in [

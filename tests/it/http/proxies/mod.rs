@@ -1,8 +1,11 @@
 //! Proxies, between clients and servers that are made of a test.
 
 mod bodies;
+mod examples;
 mod forward;
+mod programs;
 mod reverse;
+mod simulated;
 mod smuggling;
 mod upgrades;
 

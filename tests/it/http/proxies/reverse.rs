@@ -458,3 +458,33 @@ fn a_layer_stands_between_the_proxy_and_the_upstream() {
     let answer = between.exchange("GET /else HTTP/1.1\r\nHost: a\r\n\r\n", OK);
     assert_eq!(body(&answer), "ok");
 }
+
+#[test]
+fn a_cache_knows_pages_by_what_the_client_asked_for() {
+    use torsade::protocols::http::Cache;
+    use torsade::protocols::http::cache::CacheKind;
+    let clock = virtual_time_reactor();
+    let between = Between::with(|asking| {
+        let proxy = ReverseProxy::new(asking, "http://one").expect("a URL");
+        let proxy = proxy.and("http://two").expect("a URL").preserve_host();
+        let cache = Cache::new(&clock, CacheKind::Shared);
+        proxy.through(|fetch| cache.around(fetch))
+    });
+    let kept = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 1\r\n\r\n";
+    let ask = |host: &str| {
+        between
+            .front
+            .send(format!("GET /page HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+    };
+    ask("a.example");
+    between.say(0, format!("{kept}A"));
+    assert_eq!(body(&between.front.answers()), "A");
+    ask("b.example");
+    assert_eq!(between.connections(), 2, "that is another page");
+    between.say(1, format!("{kept}B"));
+    assert_eq!(body(&between.front.answers()), "B");
+    for (host, page) in [("a.example", "A"), ("b.example", "B"), ("A.example", "A")] {
+        ask(host);
+        assert_eq!(body(&between.front.answers()), page, "whoever's turn it is");
+    }
+}
