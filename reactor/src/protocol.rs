@@ -170,7 +170,7 @@ impl<P: Protocol> Built for Option<P> {
 /// [`Seating`] makes one of a [`Factory`].
 pub trait Acceptor: 'static {
     /// Called by the port for each connection, at once when it is accepted. It reads nothing
-    /// before it has a receiver. Dropped in here without one, it is aborted.
+    /// before it has a receiver. Dropped without one, in here or later, it is aborted.
     fn accept(&self, stream: Rc<dyn Stream>);
 
     /// Called once, before the port accepts.

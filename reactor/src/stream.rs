@@ -33,7 +33,8 @@ use crate::unix::PeerCredentials;
 /// before it returns.
 ///
 /// A stream without a receiver reads nothing, and keeps what became of it for the first
-/// that it is given.
+/// that it is given. A socket's that is dropped before it had one is aborted, unless it has been
+/// told to [`lose_connection`](Stream::lose_connection).
 pub trait Stream: Any {
     /// Sends bytes: all of them, later, in order. Never blocks.
     fn write(&self, data: &[u8]);

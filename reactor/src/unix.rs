@@ -248,6 +248,7 @@ pub(crate) fn adopt_connection(core: &Rc<Core>, fd: OwnedFd) -> Result<Rc<dyn St
     let connection =
         core.add_source(|token| Connection::accepted(Rc::clone(core), token, socket, peer, None));
     connection.begin();
+    connection.let_go();
     Ok(connection)
 }
 

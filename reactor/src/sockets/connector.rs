@@ -111,6 +111,8 @@ impl Attempt {
         if Rc::strong_count(&connection) == KEPT_BY_THE_REACTOR {
             // Nobody took it: the Deferred was dropped, or its chain has failed.
             connection.lose_connection(ConnectionLost::Done);
+        } else {
+            connection.let_go();
         }
         self.core.settle();
         connection.ready(readiness);

@@ -232,12 +232,13 @@ impl Accepting {
         let stream = Rc::clone(&connection) as Rc<dyn Stream>;
         if let Err(panicked) = panics::catch(|| acceptor.accept(stream)) {
             connection.abort_connection(ConnectionLost::panicked(&panicked));
-        } else if !connection.is_seated()
-            && connection.is_connected()
-            && Rc::strong_count(&connection) == OURS
-        {
-            // Nobody has it, so nobody will ever read it or close it.
-            connection.abort_connection(ConnectionLost::Aborted);
+        } else if !connection.is_seated() && connection.is_connected() {
+            if Rc::strong_count(&connection) == OURS {
+                // Nobody has it, so nobody will ever read it or close it.
+                connection.abort_connection(ConnectionLost::Aborted);
+            } else {
+                connection.let_go();
+            }
         }
         self.core.settle();
     }

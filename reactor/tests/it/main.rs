@@ -48,5 +48,6 @@ mod transport;
 mod tunnel;
 mod udp;
 mod unix;
+mod unseated;
 mod veil;
 mod weak;

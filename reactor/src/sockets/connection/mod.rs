@@ -31,7 +31,7 @@ mod socket;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use torsade_deferred::{Deferred, Trigger, fail, succeed};
 
@@ -46,7 +46,7 @@ use crate::flow::{Limits, Outgoing};
 use crate::panics;
 use crate::slab::Token;
 use crate::sockets::connection::attachments::Attachments;
-use crate::sockets::linger;
+use crate::sockets::{linger, unseated};
 use crate::stream::{FilePart, Receiver, Socket, Stream};
 
 /// Reads of one connection in one turn, so that a fast peer starves nobody.
@@ -95,6 +95,8 @@ struct Rarities {
     attachments: Attachments,
     /// In the order of the calls, so with growing `left`.
     flushes: Vec<Flush>,
+    /// This connection, while the reactor does not hold it; see [`Connection::let_go`].
+    let_go: Option<Weak<Connection>>,
 }
 
 /// Somebody waits for what was unsent when they asked.
@@ -212,6 +214,26 @@ impl Connection {
     /// Whether it has, or has had, a receiver.
     pub(crate) fn is_seated(&self) -> bool {
         self.flags.seated.get()
+    }
+
+    /// From here on whoever was given it holds it, and not the reactor, until it has a receiver
+    /// or is to be closed in order. Nobody would ever read what was dropped before that.
+    pub(crate) fn let_go(self: &Rc<Self>) {
+        if self.ending.get() == Ending::Open && !self.is_seated() {
+            let mut rarities = self.rarities.borrow_mut();
+            rarities.get_or_insert_default().let_go = Some(Rc::downgrade(self));
+            unseated::stand_in(&self.core, self.token, self);
+        }
+    }
+
+    fn hold_on(&self) {
+        let this = match self.rarities.borrow_mut().as_mut() {
+            Some(rarities) => rarities.let_go.take().and_then(|this| this.upgrade()),
+            None => return,
+        };
+        if let Some(this) = this {
+            self.core.replace_source(self.token, this);
+        }
     }
 
     /// Asks the socket, while there is one.
@@ -444,6 +466,7 @@ impl Connection {
         if self.ending.get() == Ending::Open {
             self.ending.set(Ending::Closing);
             self.reason.set(Some(Box::new(reason)));
+            self.hold_on();
             self.mark_dirty();
             if self.flags.readable.get() {
                 self.mark_again();
@@ -513,6 +536,19 @@ impl Connection {
         drop(socket);
         if let Err(error) = ended {
             self.doom(ConnectionLost::Io(error));
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // The reactor holds on to it up to its end, unless it was let go.
+        if self.ending.get() == Ending::Lost {
+            return;
+        }
+        self.core.remove_source(self.token);
+        if let Some(socket) = self.socket.take() {
+            socket.reset_on_drop();
         }
     }
 }
@@ -724,8 +760,11 @@ impl Stream for Connection {
         }
         let is_another = !self.receiver().is_some_and(|it| Rc::ptr_eq(&it, &receiver));
         let previous = self.receiver.replace(Some(receiver));
-        if !self.flags.seated.replace(true) && self.flags.readable.get() {
-            self.mark_again();
+        if !self.flags.seated.replace(true) {
+            self.hold_on();
+            if self.flags.readable.get() {
+                self.mark_again();
+            }
         }
         if self.flags.choked.get() && is_another {
             self.flags.choke_untold.set(true);
