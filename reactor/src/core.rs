@@ -163,6 +163,8 @@ pub(crate) struct Core {
     pub(crate) buffers: Buffers,
     pub(crate) stop_watch: StopWatch,
     calls_made: Cell<u64>,
+    /// Connections so far.
+    sessions: Cell<u64>,
     pub(crate) running: Cell<bool>,
     /// The hooks of the start have begun and not come to their end.
     pub(crate) starting: Cell<bool>,
@@ -219,6 +221,7 @@ impl Core {
             buffers: Buffers::default(),
             stop_watch: StopWatch::default(),
             calls_made: Cell::new(0),
+            sessions: Cell::new(0),
             running: Cell::new(false),
             starting: Cell::new(false),
             stopping: Cell::new(false),
@@ -645,6 +648,13 @@ impl Core {
 
     pub(crate) fn lookups(&self) -> &RefCell<Lookups> {
         &self.lookups
+    }
+
+    /// The number of a new connection: 1 for the first.
+    pub(crate) fn next_session_number(&self) -> u64 {
+        let number = self.sessions.get() + 1;
+        self.sessions.set(number);
+        number
     }
 
     pub(crate) fn short_read_is_dry(&self) -> bool {

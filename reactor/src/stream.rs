@@ -39,6 +39,26 @@ pub trait Stream: Any {
     /// Sends bytes: all of them, later, in order. Never blocks.
     fn write(&self, data: &[u8]);
 
+    /// Sends as much of `data` as the system takes at once, and says how much that was. Nothing is
+    /// kept: for what is worth something now or never, such as the next frame of a picture.
+    /// A layer that cannot tell takes all of it, if nothing waits to be sent.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is taken, because the system takes
+    /// nothing or something waits to be sent already, be it from this very callback;
+    /// [`NotConnected`](io::ErrorKind::NotConnected) where a write would be dropped.
+    fn try_write(&self, data: &[u8]) -> io::Result<usize> {
+        if !self.is_connected() || self.is_write_ended() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        if self.unsent() > 0 || self.is_congested() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.write(data);
+        Ok(data.len())
+    }
+
     /// Sends a part of a file, after what was written before and before what is written
     /// after, without reading it into memory; it counts as unsent until it is sent.
     ///
@@ -222,6 +242,13 @@ pub trait Socket {
 
     /// The reactor that drives it. (After that one's end: one with nothing in it.)
     fn reactor(&self) -> Reactor;
+
+    /// Which of its reactor's connections this is, counted from 1 in the order in which they were
+    /// accepted or made; none has the number of another. 0 where there is no connection. For logs:
+    /// Twisted's `sessionno`.
+    fn session_number(&self) -> u64 {
+        0
+    }
 
     /// Whether small writes are sent at once (`TCP_NODELAY`), as they are by default;
     /// nothing, where that means nothing.

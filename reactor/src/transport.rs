@@ -94,6 +94,40 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         self.seat.stream.write(data.as_ref());
     }
 
+    /// Sends as much as the system takes at once, and says how much that was. Nothing is kept: for
+    /// what is worth something now or never, such as the next frame of a picture. A layer that
+    /// cannot tell, such as TLS, takes all of it, if nothing waits to be sent. libuv's
+    /// `uv_try_write`.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is taken, because the system takes
+    /// nothing or something waits to be sent already, be it from this very callback;
+    /// [`NotConnected`](io::ErrorKind::NotConnected) where a write would be dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io;
+    /// use torsade_reactor::{Protocol, Transport};
+    ///
+    /// /// A peer that gets the newest frame, or waits for the one after it.
+    /// fn show<P: Protocol>(transport: &Transport<P>, frame: &[u8]) -> io::Result<()> {
+    ///     match transport.try_write(frame) {
+    ///         // Half a frame is no frame: the rest has to follow.
+    ///         Ok(count) => transport.write(&frame[count..]),
+    ///         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+    ///         Err(error) => return Err(error),
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn try_write(&self, data: impl AsRef<[u8]>) -> io::Result<usize> {
+        let taken = self.seat.stream.try_write(data.as_ref())?;
+        self.next_number();
+        Ok(taken)
+    }
+
     /// Sends several pieces in a row, as one [`write`](Transport::write) of all of them would:
     /// they leave together. Twisted's `writeSequence`.
     pub fn write_sequence(&self, pieces: impl IntoIterator<Item = impl AsRef<[u8]>>) {
@@ -236,6 +270,13 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     #[must_use]
     pub fn host(&self) -> Address {
         self.seat.stream.socket().host()
+    }
+
+    /// Which of its reactor's connections this is, counted from 1 in the order in which they were
+    /// accepted or made; 0 where there is none, in memory. For logs: Twisted's `sessionno`.
+    #[must_use]
+    pub fn session_number(&self) -> u64 {
+        self.seat.stream.socket().session_number()
     }
 
     /// The reactor that drives the connection. (After that one's end: one with nothing in

@@ -610,9 +610,12 @@ impl<P: Protocol> Service<P> {
     }
 
     fn tell_of_failed_attempt(&self, delay: Duration) {
-        let failure = self.last_failure.borrow().clone();
+        let Some(failure) = self.last_failure.borrow().clone() else {
+            // The loss of a connection that was ready.
+            return;
+        };
         // Detach, then call.
-        if let (Some(failure), Some(mut hook)) = (failure, self.failed_attempt.take()) {
+        if let Some(mut hook) = self.failed_attempt.take() {
             let _ = panics::catch_of(self.origin, || hook(&failure, delay));
             // Unless it has set another one.
             let another = self.failed_attempt.take();

@@ -8,7 +8,6 @@ mod connector;
 mod linger;
 mod options;
 mod port;
-mod unseated;
 
 pub(crate) use self::connection::Connection;
 pub(crate) use self::connector::connect;

@@ -1,13 +1,15 @@
 //! What Twisted's `IConnector` is for, with what there is in its place: each row of the table in
-//! docs/coming-from-twisted.md.
+//! docs/coming-from-twisted.md. And what its `ReconnectingClientFactory` is for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use torsade_deferred::Interrupted;
+use torsade_reactor::testing::Simulation;
 use torsade_reactor::{
-    Address, ConnectError, ConnectionLost, Port, Protocol, Reactor, TcpClientEndpoint, Transport,
+    Address, Backoff, ClientService, ConnectError, ConnectionLost, Port, Protocol, Reactor,
+    ServiceState, TcpClientEndpoint, Transport,
 };
 
 use crate::common::{End, Log, reactor, run_while};
@@ -136,4 +138,48 @@ fn to_connect_again_from_connection_lost_is_to_call_connect_again() {
     again.connect();
     run_while(&reactor, || log.lines().len() < 6);
     log.check(["made", "lost", "made", "lost", "made", "lost"]);
+}
+
+/// Connections that are lost as soon as they are made, to a port that ends with the second; then
+/// nobody is there.
+#[test]
+fn a_reconnecting_client_stops_trying_after_so_many_failures_and_a_connection_begins_anew() {
+    const MAX_RETRIES: usize = 3;
+    let simulation = Simulation::new(1);
+    let (server, client) = (simulation.host("server"), simulation.host("client"));
+    let served = Rc::new(Cell::new(0));
+    let (count, place) = (Rc::clone(&served), Rc::new(RefCell::new(None::<Port>)));
+    let port = Rc::clone(&place);
+    let listening = server.reactor().listen_tcp(":7", move |_: &Address| {
+        count.set(count.get() + 1);
+        if count.get() == 2
+            && let Some(port) = port.take()
+        {
+            drop(port.stop_listening());
+        }
+        End::new("server", &Log::default()).on_made(Transport::lose_connection)
+    });
+    place.replace(Some(listening.expect("it is free")));
+    let waits = Rc::new(RefCell::new(Vec::new()));
+    let stops: Rc<RefCell<Option<ClientService<End>>>> = Rc::default();
+    let (noted, stop) = (Rc::clone(&waits), Rc::clone(&stops));
+    let endpoint = TcpClientEndpoint::new((server.ip(), 7));
+    let end = |_: &Address| End::new("client", &Log::default());
+    let service = ClientService::new(&client.reactor(), endpoint, end)
+        .retry_policy(Backoff::new(1).jitter(Duration::ZERO).factor(2.0))
+        .on_failed_attempt(move |_, wait| {
+            noted.borrow_mut().push(wait.as_secs());
+            if noted.borrow().len() == MAX_RETRIES {
+                let service = stop.borrow().clone();
+                drop(service.map(|service| service.stop()));
+            }
+        });
+    stops.replace(Some(service.clone()));
+    service.start();
+    simulation.run_until_idle();
+    assert_eq!(served.get(), 2);
+    // After 1 s for the connection that was lost; without it, the first would be 1, too.
+    assert_eq!(*waits.borrow(), [2, 4, 8]);
+    assert_eq!(service.state(), ServiceState::Stopped);
+    stops.take();
 }

@@ -46,7 +46,8 @@ fn a_dump_names_everything_that_is_held() {
     for part in [
         format!("port listening on {}", port.address()),
         format!(
-            "connection with {}, Open, 0 bytes unsent, reading paused",
+            "connection {} with {}, Open, 0 bytes unsent, reading paused",
+            pair.client.session_number(),
             pair.client.peer()
         ),
         "watch of a std::io::pipe::PipeReader, Read, Level, Enabled, added at".to_owned(),

@@ -685,6 +685,9 @@ fn each_failed_attempt_is_told_with_the_wait_that_follows() {
     world.lose();
     world.check_state(ServiceState::Waiting);
     assert_eq!(failures.lines().len(), 2);
+    world.next_attempt();
+    world.fail();
+    assert_eq!(failures.lines()[2..], ["nobody there, 2s"]);
 }
 
 #[test]

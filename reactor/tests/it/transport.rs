@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use torsade_deferred::{Deferred, Failure, Interrupted};
+use torsade_reactor::testing::{MemoryStream, virtual_time_reactor};
 use torsade_reactor::{Address, ConnectError, Limits, ListenError, Protocol, Transport};
 
 use crate::common::{End, Log, connect, count_unhandled, reactor, run_while, small_limits};
@@ -504,4 +505,78 @@ fn cancelling_while_the_name_is_looked_up_is_cancelling_and_no_unknown_host() {
     canceller.cancel();
     let failure = outcome.into_result().unwrap().unwrap_err();
     assert!(failure.check::<Interrupted>(), "{failure}");
+}
+
+#[test]
+fn what_is_tried_is_taken_at_once_or_not_at_all() {
+    let (reactor, log) = (reactor(), Log::default());
+    let server = End::new("server", &log);
+    let received = Rc::clone(&server.received);
+    let pair = connect(&reactor, End::new("client", &log), server);
+    pair.server.pause_reading();
+    let chunk = [b'x'; 64 * 1024];
+    let mut taken = 0;
+    // Until the system has had enough of a peer that does not read.
+    let refused = (0..100_000).find_map(|_| match pair.client.try_write(chunk) {
+        Ok(count) => {
+            assert!((1..=chunk.len()).contains(&count));
+            taken += count;
+            None
+        }
+        Err(error) => Some(error.kind()),
+    });
+    assert_eq!(refused, Some(ErrorKind::WouldBlock));
+    assert_eq!(pair.client.unsent(), 0, "nothing is kept");
+    // What is written waits, and what is tried does not overtake it.
+    pair.client.write("y");
+    let overtaking = pair.client.try_write("z").map_err(|error| error.kind());
+    assert_eq!(overtaking, Err(ErrorKind::WouldBlock));
+    pair.server.resume_reading();
+    run_while(&reactor, || received.borrow().len() <= taken);
+    assert_eq!(received.borrow().len(), taken + 1);
+    assert_eq!(received.borrow().last(), Some(&b'y'));
+    assert_eq!(pair.client.try_write("").expect("it is nothing"), 0);
+    pair.client.lose_write_connection();
+    let late = pair.client.try_write("z").map_err(|error| error.kind());
+    assert_eq!(late, Err(ErrorKind::NotConnected));
+}
+
+#[test]
+fn what_is_tried_on_a_layer_is_taken_if_nothing_waits() {
+    let memory = MemoryStream::new(&virtual_time_reactor());
+    let transport = Transport::connect(End::new("end", &Log::default()), memory.clone());
+    assert_eq!(transport.try_write("one").expect("nothing waits"), 3);
+    memory.set_congested(true);
+    let waiting = transport.try_write("two").map_err(|error| error.kind());
+    assert_eq!(waiting, Err(ErrorKind::WouldBlock));
+    memory.set_congested(false);
+    assert_eq!(memory.take_written(), b"one");
+    transport.lose_connection();
+    let late = transport.try_write("three").map_err(|error| error.kind());
+    assert_eq!(late, Err(ErrorKind::NotConnected));
+}
+
+#[test]
+fn connections_of_a_reactor_are_numbered() {
+    let (reactor, log) = (reactor(), Log::default());
+    let ends = || (End::new("client", &log), End::new("server", &log));
+    let pairs = [(); 2].map(|()| {
+        let (client, server) = ends();
+        connect(&reactor, client, server)
+    });
+    let mut numbers: Vec<_> = pairs
+        .iter()
+        .flat_map(|pair| [pair.client.session_number(), pair.server.session_number()])
+        .collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [1, 2, 3, 4]);
+    // The end changes nothing, and no number comes again.
+    let first = &pairs[0].client;
+    let number = first.session_number();
+    first.abort_connection();
+    run_while(&reactor, || log.lines().len() < 6);
+    assert_eq!(first.session_number(), number);
+    let (client, server) = ends();
+    let pair = connect(&reactor, client, server);
+    assert!(pair.client.session_number() > 4 && pair.server.session_number() > 4);
 }

@@ -27,6 +27,7 @@
 mod attachments;
 mod sending;
 mod socket;
+mod unseated;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
@@ -46,7 +47,7 @@ use crate::flow::{Limits, Outgoing};
 use crate::panics;
 use crate::slab::Token;
 use crate::sockets::connection::attachments::Attachments;
-use crate::sockets::{linger, unseated};
+use crate::sockets::linger;
 use crate::stream::{FilePart, Receiver, Socket, Stream};
 
 /// Reads of one connection in one turn, so that a fast peer starves nobody.
@@ -60,6 +61,7 @@ const DIRECT_WRITE: usize = 16 * 1024;
 pub(crate) struct Connection {
     core: Rc<Core>,
     token: Token,
+    number: u64,
     peer: Address,
     /// Known from the port, or asked of the system when somebody wants it, and at the
     /// latest at the end.
@@ -184,6 +186,7 @@ impl Connection {
     ) -> Rc<Self> {
         flags.writable.set(true);
         Rc::new(Self {
+            number: core.next_session_number(),
             core,
             token,
             peer,
@@ -214,26 +217,6 @@ impl Connection {
     /// Whether it has, or has had, a receiver.
     pub(crate) fn is_seated(&self) -> bool {
         self.flags.seated.get()
-    }
-
-    /// From here on whoever was given it holds it, and not the reactor, until it has a receiver
-    /// or is to be closed in order. Nobody would ever read what was dropped before that.
-    pub(crate) fn let_go(self: &Rc<Self>) {
-        if self.ending.get() == Ending::Open && !self.is_seated() {
-            let mut rarities = self.rarities.borrow_mut();
-            rarities.get_or_insert_default().let_go = Some(Rc::downgrade(self));
-            unseated::stand_in(&self.core, self.token, self);
-        }
-    }
-
-    fn hold_on(&self) {
-        let this = match self.rarities.borrow_mut().as_mut() {
-            Some(rarities) => rarities.let_go.take().and_then(|this| this.upgrade()),
-            None => return,
-        };
-        if let Some(this) = this {
-            self.core.replace_source(self.token, this);
-        }
     }
 
     /// Asks the socket, while there is one.
@@ -540,19 +523,6 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        // The reactor holds on to it up to its end, unless it was let go.
-        if self.ending.get() == Ending::Lost {
-            return;
-        }
-        self.core.remove_source(self.token);
-        if let Some(socket) = self.socket.take() {
-            socket.reset_on_drop();
-        }
-    }
-}
-
 impl Source for Connection {
     fn ready(self: Rc<Self>, readiness: Readiness) {
         if readiness.hangup || readiness.urgent || readiness.broken {
@@ -621,7 +591,8 @@ impl Source for Connection {
         let unsent = self.unsent();
         write!(
             f,
-            "connection with {}, {:?}, {unsent} bytes unsent",
+            "connection {} with {}, {:?}, {unsent} bytes unsent",
+            self.number,
             self.peer,
             self.ending.get()
         )?;
@@ -653,6 +624,10 @@ impl Stream for Connection {
         }
         outgoing.push(rest, || self.core.buffers.take_for_writing());
         self.mark_dirty();
+    }
+
+    fn try_write(&self, data: &[u8]) -> io::Result<usize> {
+        self.try_send(data)
     }
 
     fn write_file(&self, part: FilePart) -> Result<(), FilePart> {

@@ -8,7 +8,7 @@ use crate::driver::StreamSocket;
 use crate::error::ConnectionLost;
 use crate::flow::Outgoing;
 use crate::sockets::connection::attachments::Next;
-use crate::sockets::connection::{Connection, Rarities};
+use crate::sockets::connection::{Connection, Ending, Rarities};
 use crate::stream::Stream;
 
 /// Calls that send from files, for one connection in one turn: the system reads from a
@@ -150,6 +150,27 @@ impl Connection {
                     None
                 }
             },
+        }
+    }
+
+    /// Sends what the system takes at once, if nothing waits before it.
+    pub(super) fn try_send(&self, data: &[u8]) -> io::Result<usize> {
+        if self.ending.get() != Ending::Open || self.flags.write_ending.get() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        if data.is_empty() {
+            return Ok(0);
+        }
+        if !self.is_flushed() || !self.flags.writable.get() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let rest = self.write_direct(&mut self.outgoing.borrow_mut(), data);
+        if self.ending.get() != Ending::Open {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        match data.len() - rest.len() {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            taken => Ok(taken),
         }
     }
 

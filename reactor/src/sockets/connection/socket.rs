@@ -24,6 +24,10 @@ impl Socket for Connection {
         Reactor::of(&self.core)
     }
 
+    fn session_number(&self) -> u64 {
+        self.number
+    }
+
     fn set_nodelay(&self, on: bool) {
         let outcome = self
             .socket

@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::future;
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -1061,6 +1062,23 @@ pub(super) const ROWS: &[Row] = &[
         "Transport::write",
         Act::Transport(|_, transport| say(transport.write("x"))),
         ["()", "()", "()"],
+    ),
+    row(
+        "Transport::try_write",
+        Act::Transport(|_, transport| {
+            let taken = transport.try_write("x").map_err(|error| error.kind());
+            match taken {
+                // What the callback wrote before waits.
+                Ok(1) | Err(ErrorKind::WouldBlock) => say("now or never"),
+                other => say(other),
+            }
+        }),
+        ["\"now or never\"", "Err(NotConnected)", "\"now or never\""],
+    ),
+    row(
+        "Transport::session_number",
+        Act::Transport(|_, transport| say(transport.session_number() > 0)),
+        ["true", "true", "true"],
     ),
     row(
         "Transport::write_sequence",

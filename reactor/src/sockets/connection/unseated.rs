@@ -4,18 +4,47 @@
 use std::fmt;
 use std::rc::{Rc, Weak};
 
-use crate::core::{Core, Source};
+use crate::core::Source;
 use crate::descriptor::Readiness;
-use crate::slab::Token;
-use crate::sockets::Connection;
+use crate::sockets::connection::{Connection, Ending};
 
 /// Stands under the token of such a connection.
 struct Unseated(Weak<Connection>);
 
-/// Has the reactor let go of a connection that is under this token.
-pub(super) fn stand_in(core: &Core, token: Token, connection: &Rc<Connection>) {
-    let unseated = Rc::new(Unseated(Rc::downgrade(connection)));
-    core.replace_source(token, unseated);
+impl Connection {
+    /// From here on whoever was given it holds it, and not the reactor, until it has a receiver
+    /// or is to be closed in order. Nobody would ever read what was dropped before that.
+    pub(crate) fn let_go(self: &Rc<Self>) {
+        if self.ending.get() == Ending::Open && !self.is_seated() {
+            let mut rarities = self.rarities.borrow_mut();
+            rarities.get_or_insert_default().let_go = Some(Rc::downgrade(self));
+            let unseated = Rc::new(Unseated(Rc::downgrade(self)));
+            self.core.replace_source(self.token, unseated);
+        }
+    }
+
+    pub(super) fn hold_on(&self) {
+        let this = match self.rarities.borrow_mut().as_mut() {
+            Some(rarities) => rarities.let_go.take().and_then(|this| this.upgrade()),
+            None => return,
+        };
+        if let Some(this) = this {
+            self.core.replace_source(self.token, this);
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // The reactor holds on to it up to its end, unless it was let go.
+        if self.ending.get() == Ending::Lost {
+            return;
+        }
+        self.core.remove_source(self.token);
+        if let Some(socket) = self.socket.take() {
+            socket.reset_on_drop();
+        }
+    }
 }
 
 impl Source for Unseated {
