@@ -299,6 +299,17 @@ pub trait Socket {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// How many bytes the system has taken that the peer's has not acknowledged (TCP), or that the peer has
+    /// not read (a UNIX socket). A peer that takes little at a time is told from one that takes nothing by this:
+    /// a system with large buffers takes more in large steps, a minute apart if the peer is slow.
+    ///
+    /// # Errors
+    ///
+    /// As for [`set_option`](Socket::set_option).
+    fn unacknowledged(&self) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Who is at the other end of a UNIX socket: as it was when they connected, or began to
     /// listen.
     ///

@@ -62,7 +62,8 @@ pub struct ServerLimits {
     /// 30 s. A body in arrears gets 408; a connection that takes nothing is aborted.
     pub stall: Duration,
     /// Bytes a second, on the average over [`stall`](Self::stall), below which a body is too slow:
-    /// 240. Then 408.
+    /// 240. Then 408. A client that takes a response more slowly, when it does not fit into the system's
+    /// buffers, is aborted.
     pub body_rate: u32,
     /// How long a response may take to come from its handler: none, by default. Then 503, and
     /// what the handler waits for is cancelled.

@@ -553,11 +553,16 @@ fn what_was_written_counts_as_delivered_when_the_peer_has_it_and_nothing_is_unre
     on_every_driver(|bench| {
         let [client, server] = bench.connected();
         assert!(client.socket.is_delivered() && server.socket.is_delivered());
+        let unacknowledged = || client.socket.unacknowledged().expect("it is known");
+        assert_eq!(unacknowledged(), 0);
         client.write(b"question");
+        assert!(unacknowledged() <= 8);
         bench.readable(server.token);
         while !client.socket.is_delivered() {
+            assert!(unacknowledged() > 0 || client.socket.is_delivered());
             bench.wait(Duration::from_micros(100));
         }
+        assert_eq!(unacknowledged(), 0);
         assert!(!server.socket.is_delivered(), "it has not read");
         server.read(8);
         assert!(server.socket.is_delivered());

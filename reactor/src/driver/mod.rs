@@ -301,6 +301,11 @@ pub(crate) trait StreamSocket {
     /// waits unread: whether closing does no harm.
     fn is_delivered(&self) -> bool;
 
+    /// How many bytes that were written the peer's system does not have.
+    fn unacknowledged(&self) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// What became of `connect`; `WouldBlock` while it goes on.
     fn take_error(&self) -> io::Result<()>;
 

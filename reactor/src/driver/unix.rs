@@ -432,6 +432,10 @@ impl StreamSocket for UnixSocket {
             && ioctl_fionread(&self.watched).is_ok_and(|bytes| bytes == 0)
     }
 
+    fn unacknowledged(&self) -> io::Result<usize> {
+        queue::unacknowledged(self.watched.as_fd())
+    }
+
     fn take_error(&self) -> io::Result<()> {
         tcp::connect_outcome(&self.watched)
     }

@@ -455,6 +455,10 @@ impl StreamSocket for HostSocket {
         self.network.borrow().is_delivered(self.id)
     }
 
+    fn unacknowledged(&self) -> io::Result<usize> {
+        Ok(self.network.borrow().unacknowledged(self.id))
+    }
+
     fn take_error(&self) -> io::Result<()> {
         self.living(|network| network.connect_result(self.id))
     }

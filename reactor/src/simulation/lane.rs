@@ -84,6 +84,11 @@ impl Lane {
         self.unacknowledged <= SEND_BUFFER / 3 * 2
     }
 
+    /// How much the writer's host does not know to have arrived.
+    pub(super) fn unacknowledged(&self) -> usize {
+        self.unacknowledged
+    }
+
     /// Whether the writer's host knows that everything has arrived.
     pub(super) fn is_delivered(&self) -> bool {
         self.unacknowledged == 0

@@ -410,6 +410,10 @@ impl StreamSocket for MemorySocket {
             && self.wire.incoming(self.side).borrow().unread() == 0
     }
 
+    fn unacknowledged(&self) -> io::Result<usize> {
+        Ok(self.wire.outgoing(self.side).borrow().in_flight())
+    }
+
     fn take_error(&self) -> io::Result<()> {
         match self.wire.incoming(self.side).borrow().error() {
             Some(error) => Err(error.into()),

@@ -13,6 +13,7 @@ mod routes;
 mod server;
 mod simulated;
 mod sites;
+mod slow_clients;
 mod static_files;
 mod uploads;
 

@@ -8,6 +8,14 @@ use torsade_reactor::{DelayedCall, Transport};
 use super::connection::ClientConnection;
 use super::error::Stage;
 
+/// So much goes to the system at once.
+const SMALL: usize = 16 * 1024;
+
+/// How much the server has not acknowledged, where that can be known.
+fn unacknowledged(transport: &Transport<ClientConnection>) -> Option<usize> {
+    transport.stream().socket().unacknowledged().ok()
+}
+
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Wait {
@@ -34,8 +42,10 @@ pub(super) struct Watch {
     progress: bool,
     /// Bytes of bodies that flowed to the connection.
     flowed: u64,
-    /// How much the server had taken then; only what it differs by is of interest.
-    taken: i128,
+    /// How much had gone to the system then; only what it differs by is of interest.
+    gone: i128,
+    /// How much of that the server had not acknowledged, if somebody asked.
+    unacknowledged: Option<usize>,
     timer: Option<DelayedCall>,
     fires_at: Option<Instant>,
 }
@@ -50,10 +60,26 @@ impl Watch {
         self.flowed += bytes as u64;
     }
 
-    /// How much the server has taken. What is unsent does not tell by itself: a body that flows fills up
-    /// what the server takes.
-    fn taken(&self, unsent: usize) -> i128 {
+    /// How much has gone to the system. What is unsent does not tell by itself: a body that flows fills up
+    /// what is taken.
+    fn gone(&self, unsent: usize) -> i128 {
         i128::from(self.flowed) - unsent as i128
+    }
+
+    /// Whether the server has taken anything since the last time.
+    fn is_taking(&mut self, transport: &Transport<ClientConnection>, unsent: usize) -> bool {
+        let gone = self.gone(unsent);
+        if gone > self.gone {
+            return true;
+        }
+        // The system takes more in large steps: what the server acknowledges is more to the point.
+        let left = unacknowledged(transport);
+        match (self.unacknowledged, left) {
+            (Some(before), Some(left)) => left < before,
+            // Not known yet: it is the next time.
+            (None, Some(_)) => true,
+            (_, None) => false,
+        }
     }
 
     pub(super) fn stop(&mut self) {
@@ -82,7 +108,13 @@ impl ClientConnection {
             self.watch.wait = wait;
             self.watch.progress = false;
             self.watch.since = Some(now);
-            self.watch.taken = self.watch.taken(transport.unsent());
+            let unsent = transport.unsent();
+            self.watch.gone = self.watch.gone(unsent);
+            // Asking costs a system call: not for what the system will take anyhow.
+            self.watch.unacknowledged = match unsent > SMALL {
+                true => unacknowledged(transport),
+                false => None,
+            };
         }
         if let (Some(since), Some(limit)) = (self.watch.since, self.limit_of(wait)) {
             self.fire_at(transport, now, since + limit);
@@ -131,7 +163,7 @@ impl ClientConnection {
             return self.fire_at(transport, now, since + limit);
         }
         let unsent = transport.unsent();
-        let is_taking = self.watch.taken(unsent) > self.watch.taken;
+        let is_taking = unsent > 0 && self.watch.is_taking(transport, unsent);
         match self.watch.wait {
             Wait::Nothing => {}
             Wait::Idle(_) => self.end(transport),

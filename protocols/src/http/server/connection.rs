@@ -20,12 +20,12 @@ use std::collections::VecDeque;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use torsade_deferred::{Deferred, Failure, Interrupted};
-use torsade_reactor::{ConnectionLost, Protocol, Transport};
+use torsade_reactor::{ConnectionLost, Limits, Protocol, Transport};
 
 use super::super::body::Body;
 use super::super::error::{BadMessage, BodyError, StatusError};
@@ -626,6 +626,12 @@ impl ServerConnection {
         if self.closing && self.asked.is_empty() && self.sending.is_none() && !self.lost {
             self.lost = true;
             self.send_out(transport);
+            // The reactor would limit the time for all that is left; a client may take long for a long
+            // response, as long as it takes something. See `watch.rs`.
+            transport.set_limits(Limits {
+                flush: LEAVING_MAX,
+                ..transport.limits()
+            });
             transport.lose_connection();
         }
     }
@@ -713,6 +719,9 @@ impl ServerConnection {
 pub(super) const OUT_MAX: usize = 64 * 1024;
 
 /// RFC 9110 §15.2.1.
+/// How long the last response of a connection may take to leave, at whatever rate.
+const LEAVING_MAX: Duration = Duration::from_secs(24 * 3600);
+
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 impl Protocol for ServerConnection {
@@ -745,8 +754,9 @@ impl Protocol for ServerConnection {
         });
     }
 
-    fn write_paused(&mut self, _: &Transport<Self>) {
+    fn write_paused(&mut self, transport: &Transport<Self>) {
         self.choked = true;
+        self.keep_watch(transport, transport.reactor().now());
     }
 
     fn write_resumed(&mut self, transport: &Transport<Self>) {

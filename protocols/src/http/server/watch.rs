@@ -24,14 +24,21 @@ enum Wait {
     Taken,
 }
 
+/// What the client has not taken of what was sent. A system with large buffers takes more in large steps: what
+/// the client's acknowledges is to the point.
+fn left(transport: &Transport<ServerConnection>) -> u64 {
+    let unacknowledged = transport.stream().socket().unacknowledged();
+    transport.unsent() as u64 + unacknowledged.unwrap_or(0) as u64
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     wait: Wait,
     since: Option<Instant>,
     /// Bytes of a body since then.
     progress: u64,
-    /// What was unsent then.
-    unsent: usize,
+    /// What the client had not taken then, of what was sent.
+    left: u64,
     timer: Option<DelayedCall>,
     fires_at: Option<Instant>,
 }
@@ -51,10 +58,9 @@ impl Watch {
 impl ServerConnection {
     /// Looks what is waited for now, and sees to it that somebody looks at the clock in time.
     pub(super) fn keep_watch(&mut self, transport: &Transport<Self>, now: Instant) {
-        let wait = if self.lost {
-            // The reactor's own limit on the flush.
+        let wait = if self.lost && transport.unsent() == 0 {
             Wait::Nothing
-        } else if self.choked {
+        } else if self.lost || self.choked {
             Wait::Taken
         } else if self.is_taking_body() {
             Wait::Body(self.requests())
@@ -68,7 +74,11 @@ impl ServerConnection {
         let watch = &mut self.watch;
         if wait != watch.wait {
             watch.progress = 0;
-            watch.unsent = transport.unsent();
+            watch.left = if wait == Wait::Taken {
+                left(transport)
+            } else {
+                0
+            };
         } else if wait != Wait::Idle {
             // It began before.
             return;
@@ -131,7 +141,7 @@ impl ServerConnection {
             }
             Wait::Head(_) => self.time_out(transport, BodyError::Abandoned),
             Wait::Body(_) => {
-                let least = u64::from(self.site.limits.body_rate) * limit.as_secs().max(1);
+                let least = self.least(limit);
                 if self.watch.progress < least {
                     return self.time_out(transport, BodyError::TooSlow { least, time: limit });
                 }
@@ -142,7 +152,13 @@ impl ServerConnection {
                 self.keep_watch(transport, now);
             }
             Wait::Taken => {
-                if transport.unsent() == self.watch.unsent {
+                let left = left(transport);
+                let is_taking = match self.watch.left.checked_sub(left) {
+                    Some(taken) => taken >= self.least(limit),
+                    // More was sent.
+                    None => true,
+                };
+                if !is_taking {
                     self.lost = true;
                     return transport.abort_connection();
                 }
@@ -151,10 +167,17 @@ impl ServerConnection {
         }
     }
 
+    /// What has to be sent, or taken, in such a time at least.
+    fn least(&self, time: Duration) -> u64 {
+        u64::from(self.site.limits.body_rate) * time.as_secs().max(1)
+    }
+
     fn begin_again(&mut self, transport: &Transport<Self>, now: Instant, limit: Duration) {
         self.watch.since = Some(now);
         self.watch.progress = 0;
-        self.watch.unsent = transport.unsent();
+        if self.watch.wait == Wait::Taken {
+            self.watch.left = left(transport);
+        }
         self.fire_at(transport, now, now + limit);
     }
 }

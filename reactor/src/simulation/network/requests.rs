@@ -263,6 +263,10 @@ impl Network {
             && self.side(socket.peer()).is_none_or(is_read_out)
     }
 
+    pub(in crate::simulation) fn unacknowledged(&self, socket: SocketId) -> usize {
+        self.side(socket).map_or(0, |s| s.lane.unacknowledged())
+    }
+
     /// The program closes its socket. Unread bytes, or a wish to, make it a reset.
     pub(in crate::simulation) fn close(&mut self, socket: SocketId, reset: bool) {
         let Some(side) = self.side_mut(socket) else {

@@ -62,6 +62,10 @@ impl Socket for Connection {
         self.ask(|socket| socket.buffer_sizes())
     }
 
+    fn unacknowledged(&self) -> io::Result<usize> {
+        self.ask(|socket| socket.unacknowledged())
+    }
+
     fn peer_credentials(&self) -> io::Result<PeerCredentials> {
         self.ask(|socket| socket.peer_credentials())
     }
