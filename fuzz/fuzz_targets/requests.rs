@@ -62,7 +62,9 @@ fn converse<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>
 /// The answers, where one refusal is as good as another: with less of a bad request at hand, less can be
 /// said of it.
 fn answers(written: &[u8]) -> String {
-    let text = String::from_utf8_lossy(written).into_owned();
+    let text = String::from_utf8_lossy(written);
+    // Nobody has to be told to go on whose body has come (RFC 9110 §10.1.1).
+    let text = text.replace("HTTP/1.1 100 Continue\r\n\r\n", "");
     let refusals = ["HTTP/1.1 4", "HTTP/1.1 5"].map(|refusal| text.find(refusal));
     match refusals.into_iter().flatten().min() {
         Some(begin) => format!("{} refused", &text[..begin]),
