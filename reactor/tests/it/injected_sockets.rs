@@ -16,12 +16,18 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use torsade_reactor::{Address, ConnectionLost, Protocol, Reactor, Transport};
+use torsade_reactor::{
+    Address, ConnectionLost, ListenOptions, Protocol, Reactor, SocketOption, TcpServerEndpoint,
+    Transport,
+};
 
 use crate::traced::{log_file, traced};
 
 /// Set in the second process.
 const SERVES: &str = "TORSADE_TEST_SERVES";
+
+/// What it is set to where the system is to take little at a time.
+const NARROW: &str = "narrow";
 
 /// How long to wait for what must come. Only a test that fails waits so long.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -41,7 +47,10 @@ struct Echo;
 
 impl Protocol for Echo {
     fn data_received(&mut self, transport: &Transport<Self>, data: &[u8]) {
-        transport.write(data);
+        // Two pieces: where the second is large, they leave by one call for both.
+        let (head, rest) = data.split_at(1);
+        transport.write(head);
+        transport.write(rest);
     }
 
     fn connection_lost(&mut self, reason: ConnectionLost) {
@@ -61,14 +70,19 @@ fn say(line: &str) {
 /// The program of the other tests. As a test of this process there is nothing to do.
 #[test]
 fn a_second_process_echoes_until_its_input_ends() {
-    if env::var_os(SERVES).is_none() {
+    let Some(serves) = env::var_os(SERVES) else {
         return;
+    };
+    let mut options = ListenOptions::new();
+    if serves == NARROW {
+        options = options.option(SocketOption::SendBuffer(4_096));
     }
+    let endpoint = TcpServerEndpoint::new("127.0.0.1:0").options(options);
     let reactor = match Reactor::new() {
         Ok(reactor) => reactor,
         Err(error) => return say(&format!("no reactor: {error}")),
     };
-    let port = match reactor.listen_tcp("127.0.0.1:0", |_: &Address| Echo) {
+    let port = match reactor.run_until(reactor.listen(&endpoint, |_: &Address| Echo)) {
         Ok(port) => port,
         Err(error) => return say(&format!("no port: {error}")),
     };
@@ -101,13 +115,18 @@ struct Served {
 impl Served {
     /// Starts it with call number `nth` of this kind refused.
     fn start(call: &str, error: Errno, nth: usize) -> Option<Self> {
-        let log = log_file();
         let trace = format!("trace={call}");
         let error = error.raw_os_error();
         let inject = format!("inject={call}:error={error}:when={nth}");
-        let mut command = traced(&["-e", &trace, "-e", &inject], &log)?;
+        Self::start_with(&["-e", &trace, "-e", &inject], None)
+    }
+
+    /// Starts it, with buffers of the usual size unless this says otherwise.
+    fn start_with(options: &[&str], buffers: Option<&str>) -> Option<Self> {
+        let log = log_file();
+        let mut command = traced(options, &log)?;
         let mut program = command
-            .env(SERVES, "1")
+            .env(SERVES, buffers.unwrap_or("1"))
             .args([
                 "--exact",
                 "injected_sockets::a_second_process_echoes_until_its_input_ends",
@@ -196,17 +215,20 @@ fn is_of_interest(line: &str) -> bool {
 /// A peer, and what of its messages has come back.
 struct Peer {
     socket: TcpStream,
+    /// How long its messages are.
+    size: usize,
     sent: usize,
     heard: usize,
     is_lost: bool,
 }
 
 impl Peer {
-    fn connect(address: SocketAddr) -> Self {
+    fn connect(address: SocketAddr, size: usize) -> Self {
         let socket = TcpStream::connect(address).expect("it listens");
         socket.set_read_timeout(Some(GLANCE)).expect("a good limit");
         Self {
             socket,
+            size,
             sent: 0,
             heard: 0,
             is_lost: false,
@@ -214,15 +236,15 @@ impl Peer {
     }
 
     fn send(&mut self) {
-        let message: Vec<u8> = (self.sent..self.sent + MESSAGE).map(byte_at).collect();
-        self.sent += MESSAGE;
+        let message: Vec<u8> = (self.sent..self.sent + self.size).map(byte_at).collect();
+        self.sent += self.size;
         // To a lost connection it may fail; the next look says so.
         let _ = self.socket.write_all(&message);
     }
 
     /// Takes what has come back; says whether there is nothing left to wait for.
     fn look(&mut self) -> bool {
-        let mut buffer = [0; MESSAGE];
+        let mut buffer = vec![0; self.size];
         while self.heard < self.sent && !self.is_lost {
             match self.socket.read(&mut buffer) {
                 Ok(count @ 1..) => {
@@ -242,7 +264,11 @@ impl Peer {
     }
 }
 
+/// How long messages are, as a rule.
 const MESSAGE: usize = 10;
+
+/// So long that they go past the buffer of what is to be sent.
+const LARGE: usize = 20_000;
 
 /// Every message is another one.
 fn byte_at(position: usize) -> u8 {
@@ -253,11 +279,11 @@ fn byte_at(position: usize) -> u8 {
 ///
 /// With `is_patient`, nobody needs to hear anything in the round in which the call is refused:
 /// a system that once says "nothing there" reports what comes next.
-fn exchange(served: &Served, address: SocketAddr, is_patient: bool) -> Vec<Peer> {
+fn exchange(served: &Served, address: SocketAddr, is_patient: bool, size: usize) -> Vec<Peer> {
     let mut peers = Vec::new();
     let (mut rounds, mut is_refused) = (0, !is_patient || served.is_refused());
     while rounds < ROUNDS {
-        peers.push(Peer::connect(address));
+        peers.push(Peer::connect(address, size));
         peers.iter_mut().for_each(Peer::send);
         let heard = (0..GLANCES).find_map(|_| {
             if peers.iter_mut().all(Peer::look) {
@@ -279,14 +305,14 @@ fn exchange(served: &Served, address: SocketAddr, is_patient: bool) -> Vec<Peer>
 /// Refuses every call of a kind, each in a run of its own. With `is_loss` somebody is told
 /// the error, and nobody otherwise. Gives what they were told that it ended; `None` without a
 /// tracer.
-fn refuse_each(call: &str, error: Errno, is_loss: bool) -> Option<BTreeSet<String>> {
+fn refuse_each(call: &str, error: Errno, is_loss: bool, size: usize) -> Option<BTreeSet<String>> {
     let text = io::Error::from(error).to_string();
     let mut outcomes = BTreeSet::new();
     for nth in 1..CALLS_MAX {
         let mut served = Served::start(call, error, nth)?;
         let (mut said, address) = served.beginning();
         let peers = address.map_or_else(Vec::new, |address| {
-            exchange(&served, address, error == Errno::AGAIN)
+            exchange(&served, address, error == Errno::AGAIN, size)
         });
         // What is refused at the very end concerns nobody any more.
         let is_refused = served.is_refused();
@@ -309,7 +335,9 @@ fn refuse_each(call: &str, error: Errno, is_loss: bool) -> Option<BTreeSet<Strin
             assert!(said.is_empty() && peers_lost == 0, "{who}");
         }
         if !is_refused {
-            assert!(nth > ROUNDS, "there are no such calls: {who}");
+            // It connects once, and answers each round.
+            let least = if call == "connect" { 1 } else { ROUNDS };
+            assert!(nth > least, "there are no such calls: {who}");
             return Some(outcomes);
         }
     }
@@ -318,7 +346,12 @@ fn refuse_each(call: &str, error: Errno, is_loss: bool) -> Option<BTreeSet<Strin
 
 #[track_caller]
 fn check(call: &str, error: Errno, expected: &[&str]) {
-    if let Some(outcomes) = refuse_each(call, error, !expected.is_empty()) {
+    check_of_size(MESSAGE, call, error, expected);
+}
+
+#[track_caller]
+fn check_of_size(size: usize, call: &str, error: Errno, expected: &[&str]) {
+    if let Some(outcomes) = refuse_each(call, error, !expected.is_empty(), size) {
         assert!(
             outcomes.iter().eq(expected),
             "{call} {error:?}: {outcomes:?}"
@@ -346,6 +379,7 @@ fn a_connection_that_breaks_is_lost_with_the_reason_and_the_others_go_on() {
     for call in ["recvfrom", "sendto"] {
         check(call, Errno::CONNRESET, &["lost"]);
     }
+    check_of_size(LARGE, "sendmsg", Errno::CONNRESET, &["lost"]);
 }
 
 #[test]
@@ -353,4 +387,61 @@ fn what_was_there_though_the_system_said_nothing_comes_with_what_follows() {
     for call in ["recvfrom", "sendto"] {
         check(call, Errno::AGAIN, &[]);
     }
+    check_of_size(LARGE, "sendmsg", Errno::AGAIN, &[]);
+}
+
+#[test]
+fn whichever_call_is_interrupted_is_made_again_and_nobody_is_told() {
+    for call in ["accept4", "recvfrom", "sendto", "epoll_pwait"] {
+        check(call, Errno::INTR, &[]);
+    }
+    check_of_size(LARGE, "sendmsg", Errno::INTR, &[]);
+    check("connect", Errno::INTR, &[]);
+}
+
+#[test]
+fn who_cannot_connect_for_the_moment_is_told_so() {
+    check("connect", Errno::AGAIN, &["not connected"]);
+}
+
+#[test]
+fn what_the_system_takes_and_gives_in_parts_arrives_whole() {
+    const VOLUME: usize = 300_000;
+    let trace = "trace=sendto,sendmsg,recvfrom";
+    let Some(mut served) = Served::start_with(&["-e", trace], Some(NARROW)) else {
+        return;
+    };
+    let (_, address) = served.beginning();
+    let mut peer = Peer::connect(address.expect("it listens"), VOLUME);
+    let mut writer = peer.socket.try_clone().expect("there are descriptors");
+    let sender = thread::spawn(move || {
+        let message: Vec<u8> = (0..VOLUME).map(byte_at).collect();
+        // In pieces that fit no buffer.
+        for piece in message.chunks(4_999) {
+            writer.write_all(piece).expect("it is read");
+        }
+    });
+    peer.sent = VOLUME;
+    let heard = (0..GLANCES).any(|_| peer.look());
+    assert!(heard && peer.heard == VOLUME);
+    sender.join().expect("it writes");
+    assert_eq!(served.end(), ["stopped"]);
+    let text = fs::read_to_string(&served.log).expect("the tracer writes text");
+    let short = text.lines().filter(|line| is_short_send(line)).count();
+    assert!(short > 0, "nothing was taken in part");
+}
+
+/// Whether a line of the tracer's says that a part was sent:
+/// `sendto(9, "..."..., 65536, MSG_NOSIGNAL, NULL, 0) = 2304`.
+fn is_short_send(line: &str) -> bool {
+    let Some((call, answer)) = line.rsplit_once(" = ") else {
+        return false;
+    };
+    let asked = call
+        .rsplit_once(", MSG_NOSIGNAL")
+        .and_then(|(before, _)| before.rsplit_once(", "));
+    let (Some((_, asked)), Ok(sent)) = (asked, answer.parse::<usize>()) else {
+        return false;
+    };
+    call.contains("sendto(") && asked.parse().is_ok_and(|asked: usize| sent < asked)
 }
