@@ -9,7 +9,7 @@
 //!
 //! Each has a descriptor of its own that is readable when it has ended (a pidfd), and is in
 //! the loop as any other. Where there is none, each looks when SIGCHLD comes: a system call
-//! a child and signal.
+//! a child and signal, and a handler of other code for it is silent meanwhile.
 //!
 //! # Not here
 //!

@@ -10,7 +10,7 @@
 //! # What is installed
 //!
 //! Nothing, until somebody asks. A reactor that has watchers holds one entry of the table
-//! in `sys/signals.rs`; the disposition from before the process's first watcher of a
+//! in `sys/signals/`; the disposition from before the process's first watcher of a
 //! signal is back when its last has gone.
 //!
 //! # Not here
@@ -175,6 +175,12 @@ impl Reactor {
     /// signals that come before that. A signal may have many watchers, in this reactor and
     /// in others, also of other copies of this crate, as a plug-in has one. While it has one,
     /// it does nothing else: what it did before is restored with the last.
+    ///
+    /// That goes for handlers of other code as well, as with `sigaction`: one that was there
+    /// before the first watcher is silent until the last has gone, so that the watcher
+    /// decides. One that is installed later decides in its turn; those of tokio and of
+    /// signal-hook pass the signal on to the watchers. A program that wants both watches
+    /// here first.
     ///
     /// SIGINT and SIGTERM stop [`run`](Reactor::run), but not while this reactor has a
     /// watcher for them: then the watcher decides.

@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `poller.rs` | waiting for descriptors: epoll through `polling`'s descriptor, or `polling`'s own portable wait |
 //! | `wake.rs` | a descriptor that wakes the loop from any thread |
-//! | `signals.rs` | signals as flags and a write to that descriptor |
+//! | `signals/` | signals as flags and a write to that descriptor |
 //! | `credentials.rs` | who is at the other end of a UNIX socket |
 //! | `device.rs` | binding a socket to a network interface |
 //! | `inherited.rs` | descriptors that this process began with |

@@ -260,12 +260,12 @@ const PROOFS: &[(&str, &str, &[&str])] = &[
         &["abort_is_not_told_before_it_returns_and_resets_the_peer"],
     ),
     (
-        "sys/signals.rs",
+        "sys/signals/mod.rs",
         "signals of one number that come before that count as one",
         &["signals_come_in_the_order_of_their_numbers_and_many_count_as_one"],
     ),
     (
-        "sys/signals.rs",
+        "sys/signals/mod.rs",
         "the disposition from before the first one is back",
         &["nothing_is_installed_unless_asked_and_the_last_watcher_restores_what_was"],
     ),
