@@ -90,7 +90,7 @@ fn every_public_function_is_in_a_row() {
         .collect();
     assert!(
         missing.is_empty(),
-        "give each a row in reactor/tests/it/reentrancy/rows.rs: {missing:?}"
+        "give each a row in reactor/tests/it/reentrancy/: {missing:?}"
     );
     let unknown: Vec<_> = rows
         .union(&values)

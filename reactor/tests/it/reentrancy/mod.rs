@@ -1,14 +1,17 @@
 //! Everything from everywhere: every public function, from every kind of callback, on what
 //! the callback belongs to, on a sibling, and on what is gone.
 //!
-//! [`rows`] says what each function answers; [`places`] are the callbacks; [`complete`]
+//! [`rows`] and its neighbours say what each function answers; [`places`] are the callbacks; [`complete`]
 //! fails when a public function is in no row. To add a function is to add its row.
 
 mod complete;
 mod connection;
 mod datagrams;
+mod handles;
 mod places;
 mod rows;
+mod tasks;
+mod transports;
 mod world;
 
 use std::cell::Cell;
@@ -60,7 +63,14 @@ fn every_function_has_its_stated_result_in_every_callback() {
 
 /// What there is to be called.
 fn rows() -> impl Iterator<Item = &'static Row> {
-    rows::ROWS.iter().chain(datagrams::ROWS)
+    let lists = [
+        rows::ROWS,
+        handles::ROWS,
+        transports::ROWS,
+        tasks::ROWS,
+        datagrams::ROWS,
+    ];
+    lists.into_iter().flatten()
 }
 
 /// Calls one function in one callback of a reactor of its own; says what was not as stated.
