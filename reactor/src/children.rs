@@ -194,7 +194,9 @@ impl Awaited {
     fn watch_descriptor(&self) -> io::Result<OwnedFd> {
         let driver = self.core.driver();
         let descriptor = driver.process_descriptor(self.id)?;
-        driver.watch_fd(descriptor.as_fd(), self.token, Interest::Read, Mode::Level)?;
+        // It is readable as soon as the child has ended, but a debugger gets the status first,
+        // and may take its time. When it lets go, the system tells the descriptor once more.
+        driver.watch_fd(descriptor.as_fd(), self.token, Interest::Read, Mode::Edge)?;
         Ok(descriptor)
     }
 

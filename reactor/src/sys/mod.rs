@@ -9,6 +9,7 @@
 //! | `wake.rs` | a descriptor that wakes the loop from any thread |
 //! | `signals/` | signals as flags and a write to that descriptor |
 //! | `credentials.rs` | who is at the other end of a UNIX socket |
+//! | `debugger.rs` | a test: a child whose end a debugger keeps to itself |
 //! | `device.rs` | binding a socket to a network interface |
 //! | `inherited.rs` | descriptors that this process began with |
 //! | `names.rs` | the name of an address |
@@ -19,6 +20,8 @@
 #![allow(unsafe_code, reason = "the OS boundary")]
 
 pub(crate) mod credentials;
+#[cfg(test)]
+mod debugger;
 pub(crate) mod device;
 pub(crate) mod fork;
 pub(crate) mod inherited;
