@@ -4,11 +4,11 @@ use bench_rounds::{Outcome, Spread};
 
 use crate::markdown::figures;
 
-const WIDTH: f64 = 800.0;
+const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 440.0;
 /// Around the lines: for the numbers on the left and below, and the names on the right.
 const LEFT: f64 = 60.0;
-const RIGHT: f64 = 290.0;
+const RIGHT: f64 = 350.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 50.0;
 

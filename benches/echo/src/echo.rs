@@ -7,24 +7,24 @@ use crate::servers::{Contender, DATAGRAMS, STREAMS};
 /// Connections, bytes of a message, messages on their way on each connection; and messages
 /// in all, for a fifth of a second or two.
 const STREAM_SHAPES: [[u64; 4]; 8] = [
-    [1, 64, 1, 15_000],
-    [4, 64, 1, 30_000],
-    [50, 64, 1, 60_000],
-    [500, 64, 1, 60_000],
-    [5_000, 64, 1, 60_000],
-    [50, 64, 16, 300_000],
-    [4, 65_536, 1, 10_000],
-    [50, 65_536, 1, 10_000],
+    [1, 64, 1, 10_000],
+    [4, 64, 1, 20_000],
+    [50, 64, 1, 40_000],
+    [500, 64, 1, 40_000],
+    [5_000, 64, 1, 40_000],
+    [50, 64, 16, 200_000],
+    [4, 65_536, 1, 6_000],
+    [50, 65_536, 1, 6_000],
 ];
 
 /// The same for datagrams: clients, bytes, datagrams on their way for each. (On their way in all
 /// no more than the system's buffer for a socket holds.)
 const DATAGRAM_SHAPES: [[u64; 4]; 5] = [
     [1, 64, 1, 20_000],
-    [16, 64, 1, 60_000],
-    [100, 64, 1, 60_000],
-    [1, 64, 64, 60_000],
-    [16, 1_400, 4, 60_000],
+    [16, 64, 1, 40_000],
+    [100, 64, 1, 40_000],
+    [1, 64, 64, 40_000],
+    [16, 1_400, 4, 40_000],
 ];
 
 pub fn streams(rounds: usize, shape: Option<[u64; 3]>) -> Result<()> {

@@ -11,12 +11,12 @@ use rustix::event::{EventfdFlags, eventfd};
 use torsade::prelude::*;
 use torsade::reactor::testing::virtual_time_reactor;
 
-use crate::http;
+use crate::{http, tls, udp};
 
 /// Its name on the command line, and what it does so many times.
 pub type Operation = (&'static str, fn(u64));
 
-pub const OPERATIONS: [Operation; 15] = [
+pub const OPERATIONS: [Operation; 18] = [
     ("call_soon", call_soon),
     ("call_from_thread", call_from_thread),
     ("timer_cancel", timer_cancel),
@@ -32,24 +32,27 @@ pub const OPERATIONS: [Operation; 15] = [
     ("http_browser_16_deep", http::browser_16_deep),
     ("http_json", http::json),
     ("http_post", http::post),
+    ("udp_1", |count| udp::echo(1, count)),
+    ("udp_16", |count| udp::echo(16, count)),
+    ("tls_echo", tls::echo),
 ];
 
 thread_local! {
     static MADE: Cell<u64> = const { Cell::new(0) };
 }
 
-fn made() {
+pub fn made() {
     MADE.set(MADE.get() + 1);
 }
 
-fn turn_until(reactor: &Reactor, count: u64) {
+pub fn turn_until(reactor: &Reactor, count: u64) {
     while MADE.get() < count {
         reactor.turn(None).expect("it turns");
     }
 }
 
 /// A reactor that has turned once: the wheel of timers turns with it.
-fn turning() -> Reactor {
+pub fn turning() -> Reactor {
     let reactor = Reactor::new().expect("a descriptor is left");
     reactor.call_soon(|| ());
     reactor.turn(Some(Duration::ZERO)).expect("it turns");

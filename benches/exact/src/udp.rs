@@ -1,0 +1,36 @@
+//! Datagrams there and back: the client is a blocking socket on the same thread.
+
+use std::net::UdpSocket;
+
+use torsade::prelude::*;
+
+struct Echo;
+
+impl DatagramProtocol for Echo {
+    fn datagram_received(&mut self, transport: &UdpTransport<Self>, data: &[u8], from: &Address) {
+        transport.write_to(data, from);
+        crate::work::made();
+    }
+}
+
+/// So many on their way at once.
+pub fn echo(depth: u64, count: u64) {
+    let reactor = crate::work::turning();
+    let port = reactor
+        .listen_udp("127.0.0.1:0", Echo)
+        .expect("a port is free");
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    client
+        .connect(port.host().to_string())
+        .expect("it is there");
+    let mut datagram = [7; 64];
+    for round in 1..=count / depth {
+        for _ in 0..depth {
+            client.send(&datagram).expect("there is room");
+        }
+        crate::work::turn_until(&reactor, round * depth);
+        for _ in 0..depth {
+            assert_eq!(client.recv(&mut datagram).expect("it comes back"), 64);
+        }
+    }
+}
