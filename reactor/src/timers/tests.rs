@@ -230,6 +230,28 @@ fn deadlines_in_the_past_are_due_at_once_and_in_order() {
 }
 
 #[test]
+fn time_that_goes_back_and_forth_makes_no_call_early_and_loses_none() {
+    let (start, mut timers, mut naive) = (start(), Timers::new(), BTreeMap::new());
+    let mut seed = 1_u64;
+    let mut below = |bound: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 33) % bound
+    };
+    for call in 0..3000_u64 {
+        let deadline = start + Duration::from_micros(below(100_000_000));
+        timers.insert(deadline, call);
+        naive.insert((deadline, call), call);
+        // Anywhere, as if each time were another machine's.
+        let now = start + Duration::from_micros(below(100_000_000) / (1 + below(50)));
+        let later = naive.split_off(&(now + Duration::from_nanos(1), 0));
+        let due: Vec<u64> = std::mem::replace(&mut naive, later).into_values().collect();
+        assert_eq!(fire(&mut timers, now), due, "at {:?}", now - start);
+        let next = naive.keys().next().map(|(deadline, _)| *deadline);
+        assert_eq!(timers.next_deadline(), next);
+    }
+}
+
+#[test]
 fn stale_key_of_a_reused_slot_does_nothing() {
     let (start, mut timers) = (start(), Timers::new());
     let stale = timers.insert(start, "old");
