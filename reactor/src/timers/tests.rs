@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::mem;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -244,7 +245,7 @@ fn time_that_goes_back_and_forth_makes_no_call_early_and_loses_none() {
         // Anywhere, as if each time were another machine's.
         let now = start + Duration::from_micros(below(100_000_000) / (1 + below(50)));
         let later = naive.split_off(&(now + Duration::from_nanos(1), 0));
-        let due: Vec<u64> = std::mem::replace(&mut naive, later).into_values().collect();
+        let due: Vec<u64> = mem::replace(&mut naive, later).into_values().collect();
         assert_eq!(fire(&mut timers, now), due, "at {:?}", now - start);
         let next = naive.keys().next().map(|(deadline, _)| *deadline);
         assert_eq!(timers.next_deadline(), next);

@@ -1,8 +1,16 @@
 //! Signals of this process, raised on the thread of each test.
 
+use std::env;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
 use std::ptr;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -11,6 +19,10 @@ use super::pile::{
     DEPTH_MAX, SIGNAL_BITS, default_action, disposition, exchange_action, is_marked, our_action,
 };
 use super::*;
+use crate::protocol::Protocol;
+use crate::reactor::Reactor;
+use crate::sys::send_file;
+use crate::transport::Transport;
 
 // Dispositions belong to the process, and tests run side by side: each test
 // has signals of its own.
@@ -402,4 +414,59 @@ fn calls_that_a_signal_interrupts_are_restarted() {
     let _watch = SignalWatch::new(&[libc::SIGSTKFLT], wake()).expect("watched");
     let action = disposition(libc::SIGSTKFLT).expect("it is a signal");
     assert_ne!(action.sa_flags & libc::SA_RESTART, 0);
+}
+
+/// As in a host of another language: Rust's programs ignore SIGPIPE from their start.
+#[test]
+fn writing_to_who_is_gone_ends_no_process_though_sigpipe_has_its_default() {
+    const ALONE: &str = "TORSADE_TEST_SIGPIPE";
+    const NAME: &str = "sys::signals::tests::\
+                        writing_to_who_is_gone_ends_no_process_though_sigpipe_has_its_default";
+    if env::var_os(ALONE).is_none() {
+        let test = Command::new(env::current_exe().expect("a running program has a path"))
+            .env(ALONE, "1")
+            .args(["--exact", NAME, "--nocapture"])
+            .output();
+        let test = test.expect("it starts, for it runs now");
+        let said = String::from_utf8_lossy(&test.stdout);
+        assert!(said.contains("it is alive"), "{said}");
+        // At the end, from a write that is not ours.
+        assert_eq!(test.status.signal(), Some(libc::SIGPIPE), "{said}");
+        return;
+    }
+    restore(libc::SIGPIPE, &default_action());
+    let reactor = Reactor::new().expect("there are descriptors left");
+    let writes: [fn(&Transport<Quiet>); 2] = [
+        |transport| transport.write("x"),
+        |transport| transport.write_sequence(["x", "y"]),
+    ];
+    for write in writes {
+        let (ours, theirs) = UnixStream::pair().expect("there are descriptors left");
+        let transport = reactor.adopt_connection(ours, |_: &_| Quiet);
+        let transport = transport.expect("it is connected");
+        drop(theirs);
+        write(&transport);
+        for _ in 0..3 {
+            let turned = reactor.turn(Some(Duration::ZERO));
+            turned.expect("the loop can look");
+        }
+        assert!(!transport.is_connected());
+    }
+    let (ours, theirs) = UnixStream::pair().expect("there are descriptors left");
+    drop(theirs);
+    let file = File::open("/proc/self/exe").expect("a running program is a file");
+    let sent = send_file::send(ours.as_fd(), file.as_fd(), 0, 4).expect_err("nobody reads");
+    assert_eq!(sent.kind(), io::ErrorKind::BrokenPipe);
+    writeln!(io::stdout(), "it is alive").expect("the test reads");
+    let (reader, mut writer) = io::pipe().expect("there are descriptors left");
+    drop(reader);
+    writer
+        .write_all(b"x")
+        .expect("it is over before it returns");
+}
+
+struct Quiet;
+
+impl Protocol for Quiet {
+    fn data_received(&mut self, _: &Transport<Self>, _: &[u8]) {}
 }
