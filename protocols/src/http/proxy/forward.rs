@@ -19,6 +19,7 @@ use super::super::request::Request;
 use super::super::response::{Answer, Handler, IntoAnswer, Response};
 use super::super::upgrade::{Upgraded, accept_connect};
 use super::credentials;
+use super::lanes::Lanes;
 use super::outcome::{FailureHook, is_news, told};
 use super::passing::{self, Name};
 use super::tunnels::{Places, join, switched};
@@ -80,6 +81,7 @@ struct Core {
     access: Option<AccessRule>,
     auth: Option<Auth>,
     otherwise: Option<Box<dyn Handler>>,
+    lanes: Rc<Lanes>,
     name: Name,
     upgrades: Vec<Box<str>>,
     tunnels: Places,
@@ -155,6 +157,7 @@ impl ForwardProxy {
             access: None,
             auth: None,
             otherwise: None,
+            lanes: Rc::default(),
             name: Name::default(),
             upgrades: vec!["websocket".into()],
             tunnels: Places::new(TUNNELS_MAX),
@@ -325,6 +328,7 @@ impl Core {
         self.check(&request, &authority, port, user.as_deref())?;
         let protocol = passing::wanted_upgrade(&request, &self.upgrades).map(str::to_owned);
         let is_head = request.method() == Method::HEAD;
+        let stream = Rc::clone(request.stream());
         let (mut parts, body) = request.into_http().into_parts();
         if let Some(answer) = passing::answer_here(&mut parts) {
             return Ok(succeed(answer));
@@ -333,28 +337,35 @@ impl Core {
         // RFC 9112 §3.2.2: that of the URL counts, and is written by the client.
         parts.headers.remove(header::HOST);
         let request = ClientRequest::from_parts(parts, body);
-        let asked = match protocol {
-            None => self.fetch.fetch(request),
-            Some(protocol) => {
-                let (guard, idle) = (Rc::clone(&self.guard), self.tunnel_idle);
-                let asked = self.client.forward_upgrade(request, Some(guard));
-                asked.add_callback(move |(response, server)| match server {
-                    Some(server) => switched(response, server, &protocol, idle),
-                    None => Ok(response),
-                })
-            }
-        };
         let core = Rc::clone(self);
-        Ok(asked.add_both(move |outcome| match outcome {
-            Ok(mut response) => {
-                passing::prepare_response(&mut response, is_head, Some(&core.name));
-                response
-                    .body()
-                    .map_failure(move |failure| core.told(failure));
-                Ok(response)
-            }
-            Err(failure) => Err(core.told(failure)),
+        let turn = self.lanes.enter(&stream, request.method());
+        Ok(turn.add_callback(move |turn| {
+            core.fetch(request, protocol).add_both(move |outcome| {
+                drop(turn);
+                match outcome {
+                    Ok(mut response) => {
+                        passing::prepare_response(&mut response, is_head, Some(&core.name));
+                        response
+                            .body()
+                            .map_failure(move |failure| core.told(failure));
+                        Ok(response)
+                    }
+                    Err(failure) => Err(core.told(failure)),
+                }
+            })
         }))
+    }
+
+    fn fetch(&self, request: ClientRequest, protocol: Option<String>) -> Deferred<Response> {
+        let Some(protocol) = protocol else {
+            return self.fetch.fetch(request);
+        };
+        let (guard, idle) = (Rc::clone(&self.guard), self.tunnel_idle);
+        let asked = self.client.forward_upgrade(request, Some(guard));
+        asked.add_callback(move |(response, server)| match server {
+            Some(server) => switched(response, server, &protocol, idle),
+            None => Ok(response),
+        })
     }
 
     /// Makes a tunnel.

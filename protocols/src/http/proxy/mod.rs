@@ -17,11 +17,12 @@
 //! # Files
 //!
 //! Pure: `passing.rs` (what becomes of a message on its way), `location.rs`, `credentials.rs`, `upstreams.rs`
-//! (whose turn it is), `outcome.rs` (what a client is told of an error). `reverse.rs` and `forward.rs` are the
+//! (whose turn it is), `lanes.rs` (which pipelined requests go together), `outcome.rs` (what a client is told of an error). `reverse.rs` and `forward.rs` are the
 //! proxies, `tunnels.rs` wires connections on which HTTP is over.
 
 mod credentials;
 mod forward;
+mod lanes;
 mod location;
 mod outcome;
 mod passing;

@@ -20,6 +20,7 @@ use super::super::fetch::Fetch;
 use super::super::forwarding::{Earlier, ForwardedFor};
 use super::super::request::Request;
 use super::super::response::{Answer, Handler, IntoAnswer, Response};
+use super::lanes::{Lanes, Turn};
 use super::location::moved;
 use super::outcome::{FailureHook, is_news, is_servers_fault, is_unsent, kind_of, told};
 use super::passing::{self, Name};
@@ -83,6 +84,7 @@ struct Core {
     /// Somebody stands between, who may have to know what the client asked for.
     is_layered: bool,
     upstreams: Upstreams,
+    lanes: Rc<Lanes>,
     name: Name,
     preserves_host: bool,
     trusted: Vec<IpAddr>,
@@ -107,6 +109,7 @@ impl ReverseProxy {
             fetch: Rc::new(move |request: ClientRequest| asking.forward(request)),
             is_layered: false,
             upstreams: Upstreams::new(upstream_at(upstream)?),
+            lanes: Rc::default(),
             name: Name::default(),
             preserves_host: false,
             trusted: Vec::new(),
@@ -232,8 +235,13 @@ impl Core {
 
 impl Handler for ReverseProxy {
     fn handle(&self, request: Request) -> Answer {
+        let stream = Rc::clone(request.stream());
         match Passing::begin(&self.core, request) {
-            Ok(Begun::Passing(passing)) => passing.ask(Vec::new()).into_answer(),
+            Ok(Begun::Passing(passing)) => {
+                let turn = self.core.lanes.enter(&stream, &passing.method);
+                let asked = turn.add_callback(move |turn| passing.ask(Vec::new(), turn));
+                asked.into_answer()
+            }
             Ok(Begun::Answered(response)) => Answer::Now(response),
             Err(error) => error.into(),
         }
@@ -326,7 +334,7 @@ impl Passing {
     }
 
     /// Asks the upstream whose turn it is, of those that have not been tried.
-    fn ask(mut self, mut tried: Vec<Rc<Upstream>>) -> Deferred<Response> {
+    fn ask(mut self, mut tried: Vec<Rc<Upstream>>, turn: Turn) -> Deferred<Response> {
         let core = Rc::clone(&self.core);
         let Some(upstream) = core.upstreams.choose(self.reactor.now(), &tried) else {
             return fail(StatusError::new(StatusCode::BAD_GATEWAY));
@@ -343,6 +351,7 @@ impl Passing {
             drop(busy);
             let failure = match outcome {
                 Ok(mut response) => {
+                    drop(turn);
                     upstream.succeeded();
                     passing::prepare_response(&mut response, is_head, None);
                     tell_place(&mut response, &upstream, &above);
@@ -362,7 +371,7 @@ impl Passing {
             match spare {
                 Some(spare) if is_unsent => {
                     tried.push(upstream);
-                    spare.ask(tried)
+                    spare.ask(tried, turn)
                 }
                 _ => fail(told),
             }

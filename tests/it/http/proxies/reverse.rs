@@ -488,3 +488,42 @@ fn a_cache_knows_pages_by_what_the_client_asked_for() {
         assert_eq!(body(&between.front.answers()), page, "whoever's turn it is");
     }
 }
+
+#[test]
+fn rfc9112_9_3_2_pipelined_requests_go_together_only_if_they_are_safe() {
+    let between = reverse();
+    let get = "GET /get HTTP/1.1\r\nHost: a\r\n\r\n";
+    let post = "POST /post HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx";
+    between.front.send([get, get, post, get, get].concat());
+    assert_eq!(between.connections(), 2, "the first two");
+    between.say(1, OK);
+    assert_eq!(between.connections(), 2, "the first of all is not answered");
+    between.asked(0);
+    between.asked(1);
+    between.say(0, OK);
+    between.front.turn();
+    assert!(between.asked(0).starts_with("POST /post "), "it is alone");
+    assert_eq!((between.asked(1).as_str(), between.connections()), ("", 2));
+    // Its head is enough.
+    between.say(0, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n");
+    between.front.turn();
+    assert!(between.asked(1).starts_with("GET /get "));
+    assert_eq!(between.connections(), 3);
+    between.say(0, "post");
+    between.say(2, OK);
+    between.say(1, OK);
+    let answers = between.front.answers();
+    assert_eq!(answers.matches("HTTP/1.1 200 OK\r\n").count(), 5);
+    assert_eq!(answers.matches("\r\n\r\npost").count(), 1);
+}
+
+#[test]
+fn a_client_that_goes_away_takes_back_what_waits_behind_too() {
+    let between = reverse();
+    let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx";
+    between.front.send(post.repeat(3));
+    between.front.stream.end();
+    between.front.turn();
+    assert_eq!(between.connections(), 1, "the others were never asked");
+    assert!(!between.is_open(0));
+}
