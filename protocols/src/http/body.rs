@@ -287,7 +287,9 @@ impl Body {
         let weak = Rc::downgrade(reader);
         reader.on_data(move || {
             let Some(reader) = weak.upgrade() else { return };
-            if place.borrow().is_none() {
+            // What is given to nobody would be lost: whoever asks next gets it.
+            let is_awaited = |it: &Trigger<_>| it.is_watched() && it.is_open();
+            if !place.borrow().as_ref().is_some_and(is_awaited) {
                 return;
             }
             if let Some(result) = result_of(reader.next()) {
@@ -723,6 +725,19 @@ mod tests {
         trigger.callback(());
         assert_eq!(*seen.borrow(), ["a", "b"]);
         assert!(success_of(walked).is_empty());
+    }
+
+    #[test]
+    fn a_piece_that_nobody_waits_for_any_more_is_not_lost() {
+        let (sender, mut body) = Body::channel();
+        drop(body.next_piece());
+        sender.write("a").expect("it is kept");
+        assert_eq!(success_of(body.next_piece()).as_deref(), Some(&b"a"[..]));
+        let cancelled = body.next_piece();
+        cancelled.cancel();
+        sender.write("b").expect("it is kept");
+        assert_eq!(success_of(body.next_piece()).as_deref(), Some(&b"b"[..]));
+        drop(cancelled.add_errback(|_| Ok(None)));
     }
 
     #[test]

@@ -26,6 +26,7 @@
 //! from who has it to who wants it; `body.rs` is its face. `server/` and `client/` are the rims.
 
 pub mod access_log;
+mod basic_auth;
 mod body;
 pub mod cache;
 mod chunked;
@@ -39,6 +40,7 @@ pub mod dates;
 mod encode;
 mod error;
 mod fetch;
+mod form_data;
 pub mod forms;
 pub mod forwarding;
 #[cfg(fuzzing)]
@@ -72,6 +74,7 @@ pub use ::http::{
 };
 pub use bytes::Bytes;
 
+pub use self::basic_auth::{BasicUser, basic_auth, same_secret};
 pub use self::body::{Body, BodySender};
 pub use self::cache::{Cache, Cached};
 pub use self::client::{
@@ -81,6 +84,7 @@ pub use self::client::{
 pub use self::compression::{Compression, compress};
 pub use self::error::{BadMessage, BodyClosed, BodyError, StatusError};
 pub use self::fetch::Fetch;
+pub use self::form_data::FormData;
 pub use self::limits::{HEADERS_MAX, MessageLimits, ServerLimits};
 pub use self::log_file::AccessLog;
 pub use self::proxy::{ForwardProxy, ProxyRequest, ReverseProxy, TunnelRecord};

@@ -1,5 +1,6 @@
 //! HTTP, over streams made of memory.
 
+mod auth;
 mod bodies;
 mod cache;
 mod client;

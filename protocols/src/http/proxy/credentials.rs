@@ -3,7 +3,7 @@
 use super::super::values::trim;
 
 /// User and password of the value of a `Proxy-Authorization` or `Authorization` field.
-pub(super) fn basic(value: &str) -> Option<(String, String)> {
+pub(in crate::http) fn basic(value: &str) -> Option<(String, String)> {
     let (scheme, encoded) = value.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;

@@ -20,7 +20,7 @@
 //! (whose turn it is), `lanes.rs` (which pipelined requests go together), `outcome.rs` (what a client is told of an error). `reverse.rs` and `forward.rs` are the
 //! proxies, `tunnels.rs` wires connections on which HTTP is over.
 
-mod credentials;
+pub(super) mod credentials;
 mod forward;
 mod lanes;
 mod location;

@@ -3,6 +3,7 @@
 mod bodies;
 mod changes;
 mod directives;
+mod programs;
 mod sharing;
 mod simulated;
 mod validation;

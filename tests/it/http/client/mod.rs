@@ -3,6 +3,7 @@
 mod bodies;
 mod caching;
 mod examples;
+mod forms;
 mod peers;
 mod pool;
 mod programs;
