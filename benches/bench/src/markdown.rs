@@ -56,8 +56,13 @@ fn matrix(columns: &[&Outcome]) -> String {
         };
         text += &format!(" {}{unit} |", column.column);
     }
-    text += " peak, MiB |\n|---|";
-    text += &"---|".repeat(columns.len() + 1);
+    let all = || columns.iter().flat_map(|column| &column.contenders);
+    let with_memory = all().any(|it| it.memory.is_some());
+    if with_memory {
+        text += " peak, MiB |";
+    }
+    text += "\n|---|";
+    text += &"---|".repeat(columns.len() + usize::from(with_memory));
     text += "\n";
     let mut notes: Vec<String> = Vec::new();
     for (index, contender) in columns[0].contenders.iter().enumerate() {
@@ -72,8 +77,12 @@ fn matrix(columns: &[&Outcome]) -> String {
                 notes.push(note);
             }
         }
-        let memory = memory.map_or_else(String::new, |kib| format!("{:.1}", kib as f64 / 1024.0));
-        text += &format!(" {memory} |\n");
+        if let Some(kib) = memory {
+            text += &format!(" {:.1} |", kib as f64 / 1024.0);
+        } else if with_memory {
+            text += " |";
+        }
+        text += "\n";
     }
     text += "\n";
     let unit = if one_unit {
@@ -81,10 +90,12 @@ fn matrix(columns: &[&Outcome]) -> String {
     } else {
         "The".to_owned()
     };
-    let _ = writeln!(
-        text,
-        "{unit} median of the rounds, and ours to it within a round (in the middle half of them).\n"
-    );
+    let rounds = if all().any(|it| it.costs.len() > 1) {
+        "median of the rounds, and ours to it within a round (in the middle half of them)"
+    } else {
+        "value of one run, and ours to it"
+    };
+    let _ = writeln!(text, "{unit} {rounds}.\n");
     if !notes.is_empty() {
         let _ = writeln!(text, "{}.\n", notes.join("; "));
     }
@@ -108,6 +119,9 @@ fn cell(column: &Outcome, it: &Contender, ours: bool) -> String {
             } else {
                 is
             };
+            if it.costs.len() == 1 {
+                return format!("{median}, {is}");
+            }
             format!(
                 "{median}, {is} ({:.2} to {:.2})",
                 ratio.quarter, ratio.three_quarters

@@ -88,11 +88,6 @@ fn main() -> ExitCode {
 fn measure(rounds: usize) -> Result<()> {
     let certificate = Certificate::new()?;
     for shape in &SHAPES {
-        let unit = if shape.messages == 0 {
-            "us of CPU time a handshake"
-        } else {
-            "us of CPU time a message"
-        };
         let mut rows = Vec::new();
         for (program, title) in SERVERS {
             let certificate = &certificate;
@@ -103,7 +98,7 @@ fn measure(rounds: usize) -> Result<()> {
                 run(&server, &certificate.config, shape)
             }));
         }
-        Table::new("tls", shape.column, unit).run(rounds, &mut rows)?;
+        Table::new("tls", shape.column, "us of CPU time").run(rounds, &mut rows)?;
     }
     Ok(())
 }
