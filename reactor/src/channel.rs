@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use crossbeam_channel::{Receiver, Sender as Queue, TryRecvError, TrySendError};
 
 use crate::core::{Core, Source};
-use crate::descriptor::Readiness;
+use crate::driver::Change;
 use crate::panics;
 use crate::reactor::Reactor;
 use crate::remote::Remote;
@@ -460,7 +460,7 @@ impl<T> Listens for Listening<T> {
 }
 
 impl<T: 'static> Source for Listening<T> {
-    fn ready(self: Rc<Self>, _readiness: Readiness) {}
+    fn ready(self: Rc<Self>, _change: Change) {}
 
     fn again(self: Rc<Self>) {
         self.bell.take_note();

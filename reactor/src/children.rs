@@ -28,7 +28,8 @@ use torsade_deferred::{Deferred, Trigger, fail, succeed};
 
 use crate::capability::Capability;
 use crate::core::{Core, Source};
-use crate::descriptor::{Interest, Mode, Readiness};
+use crate::descriptor::{Interest, Mode};
+use crate::driver::Change;
 use crate::error::RunError;
 use crate::reactor::Reactor;
 use crate::signals::{Signal, SignalWatcher};
@@ -241,7 +242,7 @@ impl Awaited {
 }
 
 impl Source for Awaited {
-    fn ready(self: Rc<Self>, _: Readiness) {
+    fn ready(self: Rc<Self>, _: Change) {
         self.look();
     }
 

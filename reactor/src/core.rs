@@ -43,8 +43,8 @@ use crate::background::Background;
 use crate::buffers::Buffers;
 use crate::calls::Calls;
 use crate::delayed_call::{Call, DelayedCall, Time};
-use crate::descriptor::{Readiness, Watched};
-use crate::driver::{Driver, Event};
+use crate::descriptor::Watched;
+use crate::driver::{Change, Driver, Events};
 use crate::dump::{Ages, Listed};
 use crate::hooks::{Phase, PhaseHooks, TurnHooks};
 use crate::inspect::{ScheduledAt, StopWatch};
@@ -58,6 +58,7 @@ use crate::slab::{Slab, Token};
 use crate::sources::{Registered, Shown};
 use crate::stream::Settle;
 use crate::sys::fork::Lineage;
+use crate::sys::poller::Poller;
 use crate::thread_pool::ThreadPool;
 use crate::threads::Errands;
 use crate::timers::Timers;
@@ -70,7 +71,7 @@ const FAR_FUTURE: Duration = Duration::from_secs(86_400 * 365 * 30);
 /// None of these is called from inside user code.
 pub(crate) trait Source {
     /// The driver says that something changed.
-    fn ready(self: Rc<Self>, readiness: Readiness);
+    fn ready(self: Rc<Self>, change: Change);
 
     /// It asked to be called in this turn, because it had more to do.
     fn again(self: Rc<Self>);
@@ -114,6 +115,8 @@ impl fmt::Display for dyn Source {
 pub(crate) struct Core {
     pub(crate) owner: RefCell<Weak<Owner>>,
     driver: Rc<dyn Driver>,
+    /// What the driver waits with, where that is epoll.
+    poller: Option<Rc<Poller>>,
     short_read_is_dry: bool,
     pub(crate) mailbox: Mailbox,
     pub(crate) timers: RefCell<Timers<Call>>,
@@ -143,13 +146,7 @@ pub(crate) struct Core {
     /// What threads of a pool work on.
     pub(crate) errands: RefCell<Errands>,
     pub(crate) thread_pool: RefCell<Option<ThreadPool>>,
-    /// There may be something to do that neither an event nor a delayed call nor a thread
-    /// brings. Most turns of a busy loop have nothing of the kind, and look no further.
-    ///
-    /// Invariant: false only if [`is_calm`](Core::is_calm).
-    stirred: Cell<bool>,
-    /// Whether one of the two below is not empty.
-    unsettled: Cell<bool>,
+    agenda: Agenda,
     /// Sources to settle when the callback at hand has returned.
     dirty: RefCell<Vec<Token>>,
     /// Layers to settle before that.
@@ -158,11 +155,10 @@ pub(crate) struct Core {
     again: RefCell<Vec<Token>>,
     /// Ports for which the process had no descriptor.
     pub(crate) starving: RefCell<Vec<Token>>,
-    /// Room for the events of one wait; empty between waits.
-    events: Cell<Vec<Event>>,
+    /// Room for the events of a wait, while the loop does not run.
+    pub(crate) events: Cell<Events>,
     pub(crate) buffers: Buffers,
     pub(crate) stop_watch: StopWatch,
-    calls_made: Cell<u64>,
     /// Connections so far.
     sessions: Cell<u64>,
     pub(crate) running: Cell<bool>,
@@ -190,6 +186,7 @@ impl Core {
             owner: RefCell::default(),
             short_read_is_dry: driver.short_read_is_dry(),
             mailbox,
+            poller: driver.poller(),
             driver,
             timers: RefCell::new(Timers::new()),
             boot_timers: RefCell::new(Timers::new()),
@@ -211,8 +208,7 @@ impl Core {
             lookups: RefCell::default(),
             errands: RefCell::default(),
             thread_pool: RefCell::default(),
-            stirred: Cell::new(true),
-            unsettled: Cell::new(false),
+            agenda: Agenda(Cell::new(Agenda::STIRRED)),
             dirty: RefCell::default(),
             layers: RefCell::default(),
             again: RefCell::default(),
@@ -220,7 +216,6 @@ impl Core {
             events: Cell::default(),
             buffers: Buffers::default(),
             stop_watch: StopWatch::default(),
-            calls_made: Cell::new(0),
             sessions: Cell::new(0),
             running: Cell::new(false),
             starting: Cell::new(false),
@@ -236,11 +231,23 @@ impl Core {
     }
 
     /// One turn of the loop; the module's page has the picture.
-    pub(crate) fn turn(self: &Rc<Self>, pause: Pause) -> io::Result<()> {
+    #[expect(clippy::inline_always, reason = "the way of every event")]
+    #[inline(always)]
+    pub(crate) fn turn(self: &Rc<Self>, pause: Pause, events: &mut Events) -> io::Result<()> {
+        match pause {
+            Pause::Wait(limit) | Pause::UnlessBusy(limit) if self.awaits_events_only(limit) => {
+                self.turn_for_events(limit, events)
+            }
+            _ => self.turn_in_full(pause, events),
+        }
+    }
+
+    #[inline(never)]
+    fn turn_in_full(self: &Rc<Self>, pause: Pause, events: &mut Events) -> io::Result<()> {
         // Who asked for it outside wants to hear of what came of it, as of a call.
-        let has_settled = self.unsettled.get();
+        let has_settled = self.agenda.has(Agenda::UNSETTLED);
         self.settle();
-        let calls_before = self.calls_made.get();
+        let calls_before = self.stop_watch.calls();
         let posted = self.begin();
         self.run_thread_calls(posted);
         self.run_due_calls();
@@ -248,31 +255,52 @@ impl Core {
             self.run_soon_calls();
             self.run_hooks(&self.idle);
             self.run_hooks(&self.prepare);
-            self.stirred.set(!self.is_calm());
+            if self.is_calm() {
+                self.agenda.remove(Agenda::STIRRED);
+            }
         }
-        let mut events = self.events.take();
         let limit = match pause {
-            Pause::UnlessBusy(_) if has_settled || self.calls_made.get() != calls_before => {
+            Pause::UnlessBusy(_) if has_settled || self.stop_watch.calls() != calls_before => {
                 Some(Duration::ZERO)
             }
             Pause::UnlessIdle if self.is_idle() => Some(Duration::ZERO),
             Pause::UnlessIdle => None,
             Pause::UnlessBusy(limit) | Pause::Wait(limit) => limit,
         };
-        let left_over = match self.wait(limit, &mut events) {
-            Ok(left_over) => left_over,
-            Err(error) => {
-                self.events.set(events);
-                return Err(error);
-            }
-        };
+        let left_over = self.wait(limit, events)?;
         self.run_hooks(&self.check);
         self.run_signal_calls();
-        let events_delivered = self.dispatch(&mut events);
-        self.events.set(events);
+        self.dispatch(events);
         self.run_left_over(left_over);
-        self.stop_watch
-            .count(1, events_delivered, self.calls_made.get() - calls_before);
+        Ok(())
+    }
+
+    /// Whether all that a turn finds to do, in full, would be to wait. Then the loop may sleep.
+    #[inline]
+    fn awaits_events_only(&self, limit: Option<Duration>) -> bool {
+        self.agenda.is_empty()
+            && if limit == Some(Duration::ZERO) {
+                !self.mailbox.has_post()
+            } else {
+                self.mailbox.fall_asleep_in_a_turn()
+            }
+    }
+
+    /// The lower half of a turn, where there is nothing in the upper one: most turns of a busy
+    /// server are such.
+    #[expect(clippy::inline_always, reason = "the way of every event")]
+    #[inline(always)]
+    fn turn_for_events(
+        self: &Rc<Self>,
+        limit: Option<Duration>,
+        events: &mut Events,
+    ) -> io::Result<()> {
+        debug_assert!(self.is_calm() && self.timers.borrow().is_empty());
+        let outcome = self.wait_for_events(limit, events);
+        self.mailbox.wake();
+        outcome?;
+        self.run_signal_calls();
+        self.dispatch(events);
         Ok(())
     }
 
@@ -294,6 +322,8 @@ impl Core {
                 let now = self.driver.now();
                 self.ages.mark(now, timers.next_sequence());
                 timers.take_due(now);
+            } else if !self.has_boot_timers.get() {
+                self.agenda.remove(Agenda::TIMED);
             }
         }
         if self.has_boot_timers.get() {
@@ -306,17 +336,15 @@ impl Core {
     /// To be called by whatever makes that there is something to do; see `stirred`.
     #[inline]
     pub(crate) fn stir(&self) {
-        self.stirred.set(true);
+        self.agenda.add(Agenda::STIRRED);
     }
 
     /// Whether more than events, delayed calls and threads may have something to do.
     #[inline]
     pub(crate) fn is_stirred(&self) -> bool {
-        debug_assert!(
-            self.stirred.get() || self.is_calm(),
-            "somebody did not stir"
-        );
-        self.stirred.get()
+        let stirred = self.agenda.has(Agenda::STIRRED);
+        debug_assert!(stirred || self.is_calm(), "somebody did not stir");
+        stirred
     }
 
     /// Whether there is nothing to do but what events, delayed calls and threads bring, and
@@ -402,7 +430,15 @@ impl Core {
         });
     }
 
+    #[inline]
     fn run_signal_calls(self: &Rc<Self>) {
+        if self.signals.is_catching() && self.signals.have_come() {
+            self.run_some_signal_calls();
+        }
+    }
+
+    #[inline(never)]
+    fn run_some_signal_calls(self: &Rc<Self>) {
         self.signals.run(self, |call| {
             self.run_user_code(call);
             self.lap(&"a watcher of a signal");
@@ -414,7 +450,7 @@ impl Core {
     }
 
     fn run_call(&self, call: Call) {
-        self.calls_made.set(self.calls_made.get() + 1);
+        self.stop_watch.count_call();
         // The panic has been reported; there is nobody to tell.
         let _ = panics::catch_of(call.origin, call.run);
         self.settle();
@@ -438,20 +474,20 @@ impl Core {
     }
 
     fn run_user_code(&self, call: impl FnOnce()) {
-        self.calls_made.set(self.calls_made.get() + 1);
+        self.stop_watch.count_call();
         // The panic has been reported; there is nobody to tell.
         let _ = panics::catch(call);
         self.settle();
     }
 
     /// Waits for events, and gives the sources that had something left over before.
-    fn wait(&self, limit: Option<Duration>, events: &mut Vec<Event>) -> io::Result<Vec<Token>> {
+    fn wait(&self, limit: Option<Duration>, events: &mut Events) -> io::Result<Vec<Token>> {
         let mut limit = self.sleep_limit(limit);
         if limit != Some(Duration::ZERO) && !self.mailbox.fall_asleep_in_a_turn() {
             limit = Some(Duration::ZERO);
         }
         if !self.is_stirred() {
-            let outcome = self.driver.wait(limit, events);
+            let outcome = self.wait_for_events(limit, events);
             self.mailbox.wake();
             return outcome.map(|()| Vec::new());
         }
@@ -463,9 +499,10 @@ impl Core {
             && self.errands.borrow().are_under_way()
             && self.driver.wait_for_threads();
         let outcome = if has_waited {
+            events.clear();
             Ok(())
         } else {
-            self.driver.wait(limit, events)
+            self.wait_for_events(limit, events)
         };
         self.mailbox.wake();
         if self.stop_watch.is_running() {
@@ -478,8 +515,18 @@ impl Core {
         Ok(self.again.take())
     }
 
+    #[inline]
+    fn wait_for_events(&self, limit: Option<Duration>, events: &mut Events) -> io::Result<()> {
+        events.clear();
+        match &self.poller {
+            // The same, without the way there.
+            Some(poller) => poller.wait_by_epoll(limit, events),
+            None => self.driver.wait(limit, events),
+        }
+    }
+
     fn sleep_limit(&self, limit: Option<Duration>) -> Option<Duration> {
-        let busy = self.unsettled.get() || (self.is_stirred() && self.is_busy());
+        let busy = self.agenda.has(Agenda::UNSETTLED) || (self.is_stirred() && self.is_busy());
         if busy || limit == Some(Duration::ZERO) {
             return Some(Duration::ZERO);
         }
@@ -525,17 +572,20 @@ impl Core {
         }
     }
 
-    fn dispatch(&self, events: &mut Vec<Event>) -> u64 {
-        let count = events.len() as u64;
-        for event in events.drain(..) {
-            self.deliver(event.token, event.readiness);
+    #[expect(clippy::inline_always, reason = "the way of every event")]
+    #[inline(always)]
+    fn dispatch(&self, events: &Events) {
+        for event in events.iter() {
+            self.deliver(event.token, event.change);
         }
-        count
+        self.stop_watch.count_turn(events.len() as u64);
     }
 
     /// Tells a source that something changed. Not to be called from inside user code.
-    pub(crate) fn deliver(&self, token: Token, readiness: Readiness) {
-        self.call_source(token, |source| source.ready(readiness));
+    #[inline]
+    pub(crate) fn deliver(&self, token: Token, change: impl Into<Change>) {
+        let change = change.into();
+        self.call_source(token, |source| source.ready(change));
     }
 
     fn run_left_over(&self, mut left_over: Vec<Token>) {
@@ -552,26 +602,36 @@ impl Core {
         }
     }
 
+    #[inline]
     fn call_source(&self, token: Token, call: impl FnOnce(Rc<dyn Source>)) {
         // A stale token, of a source that an earlier event removed, finds nobody.
-        if let Some((source, origin)) = self.source_and_origin(token) {
-            self.origin.set(origin);
-            // To be named in a report, if there is to be one.
-            let timed = self.stop_watch.is_running().then(|| Rc::clone(&source));
-            call(source);
-            self.settle();
-            self.origin.set(None);
-            if let Some(source) = timed {
-                self.lap(&Shown(&*source, origin));
-            }
+        let Some((source, origin)) = self.source_and_origin(token) else {
+            return;
+        };
+        self.origin.set(origin);
+        if self.stop_watch.is_running() {
+            return self.call_timed(source, call);
         }
+        call(source);
+        self.settle();
+        self.origin.set(None);
+    }
+
+    #[inline(never)]
+    fn call_timed(&self, source: Rc<dyn Source>, call: impl FnOnce(Rc<dyn Source>)) {
+        // To be named in a report, if there is to be one.
+        let (timed, origin) = (Rc::clone(&source), self.origin.get());
+        call(source);
+        self.settle();
+        self.origin.set(None);
+        self.lap(&Shown(&*timed, origin));
     }
 
     /// Sends and closes what the last callback asked for. Closing calls back, so this
     /// goes on until nothing is asked for any more.
     #[inline]
     pub(crate) fn settle(&self) {
-        if self.unsettled.get() {
+        if self.agenda.has(Agenda::UNSETTLED) {
             self.settle_all();
         }
     }
@@ -581,7 +641,7 @@ impl Core {
         loop {
             self.settle_layers();
             if self.dirty.borrow().is_empty() {
-                self.unsettled.set(false);
+                self.agenda.remove(Agenda::UNSETTLED);
                 return;
             }
             let mut dirty = self.dirty.take();
@@ -716,6 +776,7 @@ impl Core {
         if time == Time::Boot {
             self.has_boot_timers.set(true);
         }
+        self.agenda.add(Agenda::TIMED);
         self.note_age(time);
         let key = self.timers(time).borrow_mut().insert(deadline, call);
         self.timers_changed(time);
@@ -742,24 +803,61 @@ impl Core {
         let alone = dirty.as_slice() == [token] && self.layers.borrow().is_empty();
         if alone {
             dirty.clear();
-            self.unsettled.set(false);
+            self.agenda.remove(Agenda::UNSETTLED);
         }
         alone
     }
 
     pub(crate) fn settle_later(&self, token: Token) {
-        self.unsettled.set(true);
+        self.agenda.add(Agenda::UNSETTLED);
         self.dirty.borrow_mut().push(token);
     }
 
     pub(crate) fn settle_layer_later(&self, layer: Rc<dyn Settle>) {
-        self.unsettled.set(true);
+        self.agenda.add(Agenda::UNSETTLED);
         self.layers.borrow_mut().push(layer);
     }
 
     pub(crate) fn ready_again(&self, token: Token) {
         self.stir();
         self.again.borrow_mut().push(token);
+    }
+}
+
+/// What there may be to do other than to wait for events, in one byte: most turns of a busy
+/// loop find nothing there, and look no further.
+struct Agenda(Cell<u8>);
+
+impl Agenda {
+    /// Something that neither an event nor a delayed call nor a thread brings.
+    ///
+    /// Invariant: not there only if [`Core::is_calm`].
+    const STIRRED: u8 = 1;
+    /// Something is to be settled.
+    ///
+    /// Invariant: there exactly if `dirty` or `layers` is not empty.
+    const UNSETTLED: u8 = 2;
+    /// There are delayed calls, or were when the last full turn began.
+    const TIMED: u8 = 4;
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.0.get() == 0
+    }
+
+    #[inline]
+    fn has(&self, what: u8) -> bool {
+        self.0.get() & what != 0
+    }
+
+    #[inline]
+    fn add(&self, what: u8) {
+        self.0.set(self.0.get() | what);
+    }
+
+    #[inline]
+    fn remove(&self, what: u8) {
+        self.0.set(self.0.get() & !what);
     }
 }
 

@@ -6,11 +6,13 @@ use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::mem;
 use std::os::fd::AsFd;
 use std::panic::Location;
 use std::rc::Rc;
 
 use crate::core::{Core, Source};
+use crate::driver::Change;
 use crate::dump::Held;
 use crate::panics;
 use crate::reactor::Reactor;
@@ -64,16 +66,6 @@ pub struct Readiness {
     pub(crate) broken: bool,
     /// There is urgent data, in front of which a read stops short.
     pub(crate) urgent: bool,
-}
-
-impl Readiness {
-    const EVERYTHING: Self = Self {
-        readable: true,
-        writable: true,
-        hangup: false,
-        broken: false,
-        urgent: false,
-    };
 }
 
 /// A descriptor that the reactor watches. Made by
@@ -154,6 +146,11 @@ impl<S: AsFd + 'static> Watch<S> {
         self.watched.state.get() == State::Enabled
     }
 
+    /// What a change means to this watch, which hears only of what it has an interest in.
+    pub(crate) fn readiness_of(&self, change: Change) -> Readiness {
+        change.of_interest(self.watched.interest.get())
+    }
+
     /// Whether [`Reactor::run_until_idle`](crate::Reactor::run_until_idle) goes on for this watch: not, if it is in the
     /// background. (One
     /// that does not listen does not count either.) To say so twice is to say it once. libuv's `unref`.
@@ -193,7 +190,7 @@ impl<S: AsFd + 'static> fmt::Debug for Watch<S> {
     }
 }
 
-type Callback<S> = Box<dyn FnMut(&Watch<S>, Readiness)>;
+type Callback<S> = Box<dyn FnMut(&Watch<S>, Change)>;
 
 struct WatchState<S: AsFd + 'static> {
     core: Rc<Core>,
@@ -233,7 +230,7 @@ pub(crate) fn watch<S: AsFd + 'static>(
     source: S,
     interest: Interest,
     mode: Mode,
-    callback: impl FnMut(&Watch<S>, Readiness) + 'static,
+    callback: impl FnMut(&Watch<S>, Change) + 'static,
 ) -> Result<Watch<S>, WatchError<S>> {
     let origin = Location::caller();
     let watched = Rc::new(WatchState {
@@ -379,6 +376,8 @@ impl<S: AsFd + 'static> WatchState<S> {
     }
 
     /// Has an always ready source called in the next turn, once.
+    #[cold]
+    #[inline(never)]
     fn queue(&self) {
         if let Some(token) = self.token.get()
             && !self.queued.replace(true)
@@ -424,50 +423,56 @@ impl<S: AsFd + 'static> WatchState<S> {
         let _ = panics::catch(|| drop(source));
     }
 
-    fn call(self: &Rc<Self>, readiness: Readiness) {
+    #[inline]
+    fn call(self: Rc<Self>, change: Change) {
         if self.state.get() != State::Enabled {
             return;
         }
         if self.mode.get() == Mode::OneShot {
             self.state.set(State::Fired);
         }
+        // Detach, then call: what the callback does to the watch finds none there.
         let Some(mut callback) = self.callback.take() else {
             return;
         };
-        let watch = Watch {
-            watched: Rc::clone(self),
-        };
-        let interest = self.interest.get();
-        let readiness = Readiness {
-            readable: readiness.readable && interest.is_read(),
-            writable: readiness.writable && interest.is_write(),
-            ..readiness
-        };
-        let outcome = panics::catch(|| callback(&watch, readiness));
+        let watch = Watch { watched: self };
+        let has_panicked = panics::catch(|| callback(&watch, change)).is_err();
+        let watched = &watch.watched;
+        if has_panicked || watched.state.get() == State::Removed {
+            return watched.forget(callback);
+        }
+        let before = watched.callback.replace(Some(callback));
+        debug_assert!(before.is_none(), "nobody else puts one there");
+        // So that no code is there to drop what is not.
+        mem::forget(before);
+        if watched.always_ready.get() && watched.state.get() == State::Enabled {
+            watched.queue();
+        }
+    }
+
+    /// The callback has removed its watch, or panicked, which has been reported: it would do
+    /// so in every turn.
+    #[cold]
+    #[inline(never)]
+    fn forget(&self, callback: Callback<S>) {
         if self.state.get() == State::Removed {
             let _ = panics::catch(|| drop(callback));
         } else {
             self.callback.set(Some(callback));
-        }
-        if outcome.is_err() {
-            // Reported; a callback that panics at every turn would do so for ever.
             self.remove_and_drop();
-        }
-        if self.always_ready.get() && self.state.get() == State::Enabled {
-            self.queue();
         }
     }
 }
 
 impl<S: AsFd + 'static> Source for WatchState<S> {
-    fn ready(self: Rc<Self>, readiness: Readiness) {
-        self.call(readiness);
+    fn ready(self: Rc<Self>, change: Change) {
+        self.call(change);
     }
 
     fn again(self: Rc<Self>) {
         self.queued.set(false);
         if self.always_ready.get() {
-            self.call(Readiness::EVERYTHING);
+            self.call(Change::EVERYTHING);
         }
     }
 

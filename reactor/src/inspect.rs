@@ -99,6 +99,7 @@ impl StopWatch {
         drop(hook);
     }
 
+    #[inline]
     pub(crate) fn is_running(&self) -> bool {
         self.threshold.get().is_some()
     }
@@ -112,10 +113,21 @@ impl StopWatch {
         }
     }
 
-    pub(crate) fn count(&self, turns: u64, events: u64, calls: u64) {
-        self.turns.set(self.turns.get() + turns);
+    #[inline]
+    pub(crate) fn count_turn(&self, events: u64) {
+        self.turns.set(self.turns.get() + 1);
         self.events.set(self.events.get() + events);
-        self.calls.set(self.calls.get() + calls);
+    }
+
+    #[inline]
+    pub(crate) fn count_call(&self) {
+        self.calls.set(self.calls.get() + 1);
+    }
+
+    /// The calls that were made.
+    #[inline]
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.get()
     }
 
     /// The loop is entered. What its host did meanwhile is none of its work.

@@ -1,5 +1,6 @@
 //! The one place where a panic in user code is caught.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::process;
@@ -55,11 +56,8 @@ pub(crate) fn catch_with<T>(
     call: impl FnOnce() -> T,
 ) -> Result<T, Interrupted> {
     let here = Location::caller();
-    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| {
-        let interrupted = Interrupted::from_panic(&*payload);
-        report(&interrupted, origin().unwrap_or(here));
-        interrupted
-    })
+    catch_unwind(AssertUnwindSafe(call))
+        .map_err(|payload| caught(payload, origin().unwrap_or(here)))
 }
 
 /// Calls user code that was asked for at `origin`, which the report of a panic names.
@@ -67,9 +65,14 @@ pub(crate) fn catch_of<T>(
     origin: &'static Location<'static>,
     call: impl FnOnce() -> T,
 ) -> Result<T, Interrupted> {
-    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| {
-        let interrupted = Interrupted::from_panic(&*payload);
-        report(&interrupted, origin);
-        interrupted
-    })
+    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| caught(payload, origin))
+}
+
+/// Out of the way of what does not panic.
+#[cold]
+#[inline(never)]
+fn caught(payload: Box<dyn Any + Send>, origin: &'static Location<'static>) -> Interrupted {
+    let interrupted = Interrupted::from_panic(&*payload);
+    report(&interrupted, origin);
+    interrupted
 }

@@ -140,7 +140,7 @@ impl Reactor {
         goes_on: impl Fn(&Core) -> bool,
     ) -> Result<(), RunError> {
         let core = self.core();
-        let _running = core.enter()?;
+        let mut running = core.enter()?;
         core.signals.begin();
         core.start();
         let _signals = if core.stop_on_signals.get() {
@@ -149,7 +149,7 @@ impl Reactor {
             None
         };
         while goes_on(core) {
-            core.turn(pause)?;
+            running.turn(pause)?;
             if core.leave() {
                 break;
             }
@@ -170,7 +170,7 @@ impl Reactor {
         E: ChainError + From<RunError>,
     {
         let core = self.core();
-        let _running = core.enter()?;
+        let mut running = core.enter()?;
         let result = Rc::new(Cell::new(None));
         let canceller = deferred.canceller();
         let (slot, weak) = (Rc::downgrade(&result), Rc::downgrade(core));
@@ -189,11 +189,11 @@ impl Reactor {
                 core.leaving.set(false);
                 // A stop that has begun is brought to its end.
                 while core.is_stopping() && !core.leave() {
-                    core.turn(Pause::Wait(None)).map_err(RunError::Io)?;
+                    running.turn(Pause::Wait(None)).map_err(RunError::Io)?;
                 }
                 return result;
             }
-            core.turn(Pause::Wait(None)).map_err(RunError::Io)?;
+            running.turn(Pause::Wait(None)).map_err(RunError::Io)?;
             let fired = result.take();
             if fired.is_some() {
                 result.set(fired);
@@ -218,8 +218,8 @@ impl Reactor {
     /// As for [`run`](Reactor::run).
     pub fn turn(&self, limit: Option<Duration>) -> Result<(), RunError> {
         let core = self.core();
-        let _running = core.enter()?;
-        core.turn(Pause::UnlessBusy(limit))?;
+        let mut running = core.enter()?;
+        running.turn(Pause::UnlessBusy(limit))?;
         core.leave();
         Ok(())
     }
@@ -487,8 +487,9 @@ impl Reactor {
         source: S,
         interest: Interest,
         mode: Mode,
-        callback: impl FnMut(&Watch<S>, Readiness) + 'static,
+        mut callback: impl FnMut(&Watch<S>, Readiness) + 'static,
     ) -> Result<Watch<S>, WatchError<S>> {
+        let callback = move |watch: &Watch<S>, change| callback(watch, watch.readiness_of(change));
         descriptor::watch(self.core(), source, interest, mode, callback)
     }
 
@@ -504,9 +505,8 @@ impl Reactor {
         source: S,
         mut callback: impl FnMut(&Watch<S>) + 'static,
     ) -> Result<Watch<S>, WatchError<S>> {
-        self.watch(source, Interest::Read, Mode::Level, move |watch, _| {
-            callback(watch)
-        })
+        let callback = move |watch: &Watch<S>, _| callback(watch);
+        descriptor::watch(self.core(), source, Interest::Read, Mode::Level, callback)
     }
 
     /// Has `callback` called in every turn in which `source` is writable. Twisted's
@@ -521,9 +521,8 @@ impl Reactor {
         source: S,
         mut callback: impl FnMut(&Watch<S>) + 'static,
     ) -> Result<Watch<S>, WatchError<S>> {
-        self.watch(source, Interest::Write, Mode::Level, move |watch, _| {
-            callback(watch)
-        })
+        let callback = move |watch: &Watch<S>, _| callback(watch);
+        descriptor::watch(self.core(), source, Interest::Write, Mode::Level, callback)
     }
 
     /// Lends memory for a layer to work in while a callback lasts, with bytes of former work in

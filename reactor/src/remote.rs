@@ -331,6 +331,12 @@ impl Mailbox {
         self.remote.clone()
     }
 
+    /// Whether there are calls to be made.
+    #[inline]
+    pub(crate) fn has_post(&self) -> bool {
+        self.remote.shared.posted.load(Ordering::Relaxed) || !self.taken.borrow().is_empty()
+    }
+
     /// How many calls are there to be made.
     pub(crate) fn len(&self) -> usize {
         self.collect();

@@ -10,12 +10,14 @@
 //!
 //! The loop between the two (see `core.rs`), and who asks for all this (see `reactor.rs`).
 
+use std::io;
 use std::mem;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::calls::Calls;
-use crate::core::Core;
+use crate::core::{Core, Pause};
+use crate::driver::Events;
 use crate::dump::Dump;
 use crate::error::RunError;
 use crate::hooks::Phase;
@@ -100,7 +102,7 @@ impl Core {
         }
     }
 
-    pub(crate) fn enter(&self) -> Result<Running<'_>, RunError> {
+    pub(crate) fn enter(self: &Rc<Self>) -> Result<Running<'_>, RunError> {
         // The poller of a forked process is its parent's.
         if self.lineage.is_forked() {
             return Err(RunError::Forked);
@@ -117,6 +119,7 @@ impl Core {
         let policy_before = (policy != PanicPolicy::Report).then(|| panics::set_policy(policy));
         Ok(Running {
             core: self,
+            events: self.events.take(),
             policy_before,
         })
     }
@@ -261,13 +264,24 @@ impl Core {
 
 /// Held while the loop runs.
 pub(crate) struct Running<'a> {
-    core: &'a Core,
+    core: &'a Rc<Core>,
+    /// Lent by the core, for as long.
+    events: Events,
     /// What held on this thread, if this loop has a policy of its own.
     policy_before: Option<PanicPolicy>,
 }
 
+impl Running<'_> {
+    #[expect(clippy::inline_always, reason = "the way of every event")]
+    #[inline(always)]
+    pub(crate) fn turn(&mut self, pause: Pause) -> io::Result<()> {
+        self.core.turn(pause, &mut self.events)
+    }
+}
+
 impl Drop for Running<'_> {
     fn drop(&mut self) {
+        self.core.events.set(mem::take(&mut self.events));
         if let Some(policy) = self.policy_before {
             panics::set_policy(policy);
         }

@@ -387,6 +387,8 @@ pub(crate) struct Watchers {
     ///
     /// Invariant: it watches exactly the signals of the two above.
     source: RefCell<Option<Rc<dyn SignalSource>>>,
+    /// Whether there is one.
+    is_catching: Cell<bool>,
 }
 
 /// While this lives, SIGINT and SIGTERM stop the reactor.
@@ -484,6 +486,7 @@ impl Watchers {
         };
         source.add(signal.number())?;
         self.source.replace(Some(source));
+        self.is_catching.set(true);
         Ok(())
     }
 
@@ -495,6 +498,7 @@ impl Watchers {
             source.remove(signal.number());
         }
         if stops.is_empty() && self.by_signal.borrow().is_empty() {
+            self.is_catching.set(false);
             self.source.take();
         }
     }
@@ -520,6 +524,18 @@ impl Watchers {
                 Held::new(what, Some(watcher.origin), None)
             })
             .collect()
+    }
+
+    /// Whether any signal is watched. Asked in every turn.
+    #[inline]
+    pub(crate) fn is_catching(&self) -> bool {
+        self.is_catching.get()
+    }
+
+    /// Whether `run` has something to do.
+    pub(crate) fn have_come(&self) -> bool {
+        let source = self.source.borrow();
+        source.as_ref().is_some_and(|source| source.has_some())
     }
 
     /// Calls those whose signals have come, each with `call`, and stops the reactor for

@@ -121,13 +121,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::driver::Events;
 
     #[test]
     fn alarm_ends_a_wait_that_has_no_limit() {
         for poller in [Poller::new(), Poller::portable()] {
             let poller = Rc::new(poller.expect("there are descriptors left"));
             let time = BootTime::new(&poller).expect("there are descriptors left");
-            let (begin, mut events) = (time.now(), Vec::new());
+            let (begin, mut events) = (time.now(), Events::default());
             for step in 1..=3 {
                 let deadline = begin + step * Duration::from_millis(1);
                 time.set_alarm(Some(deadline));

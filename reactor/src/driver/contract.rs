@@ -13,8 +13,9 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::capability::{Unsupported, WorldKind};
 use crate::descriptor::Readiness;
+use crate::driver::events::Event;
 use crate::driver::os::{self, OsDriver};
-use crate::driver::{Driver, Event, ListeningSocket, StreamSocket};
+use crate::driver::{Driver, Events, ListeningSocket, StreamSocket};
 use crate::simulation::Simulation;
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, ListenOptions, SocketOption};
@@ -65,10 +66,10 @@ impl<'a> Bench<'a> {
     }
 
     fn wait(&self, limit: Duration) {
-        let mut events = Vec::new();
+        let mut events = Events::default();
         let outcome = self.driver.wait(Some(limit), &mut events);
         outcome.expect("the driver can wait");
-        self.reported.borrow_mut().append(&mut events);
+        self.reported.borrow_mut().extend(events.iter());
     }
 
     /// Waits until this is reported under the token, and forgets what was before.
@@ -78,8 +79,9 @@ impl<'a> Bench<'a> {
             let mut reported = self.reported.borrow_mut();
             let mut found = None;
             reported.retain(|event| {
-                if event.token == token && is_it(event.readiness) {
-                    found = Some(event.readiness);
+                let readiness = Readiness::from(event.change);
+                if event.token == token && is_it(readiness) {
+                    found = Some(readiness);
                 }
                 event.token != token
             });
@@ -272,7 +274,7 @@ fn a_wake_up_ends_a_wait_that_has_begun() {
         let waker = thread::spawn(move || wake_up.wake_up());
         bench
             .driver
-            .wait(None, &mut Vec::new())
+            .wait(None, &mut Events::default())
             .expect("it can wait");
         waker.join().expect("it does not panic");
     });

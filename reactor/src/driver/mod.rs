@@ -27,6 +27,7 @@ mod adopted;
 mod boot_time;
 #[cfg(test)]
 mod contract;
+mod events;
 mod options;
 pub(crate) mod os;
 mod tcp;
@@ -44,9 +45,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::address::Address;
 use crate::capability::{Capability, WorldKind};
-use crate::descriptor::{Interest, Mode, Readiness};
+use crate::descriptor::{Interest, Mode};
+pub(crate) use crate::driver::events::{Change, Events};
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, KeepAlive, ListenOptions, SocketOption};
+use crate::sys::poller::Poller;
 use crate::udp::{DatagramOption, MulticastGroup, UdpOptions};
 use crate::unix::{AdoptError, PeerCredentials};
 
@@ -97,7 +100,12 @@ pub(crate) trait Driver {
 
     /// Waits until a watched socket changes, somebody wakes the loop, or `limit` has
     /// passed (`None`: for ever), and appends what happened to `events`.
-    fn wait(&self, limit: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()>;
+    fn wait(&self, limit: Option<Duration>, events: &mut Events) -> io::Result<()>;
+
+    /// What `wait` waits with, where that is epoll: for a loop that goes there directly.
+    fn poller(&self) -> Option<Rc<Poller>> {
+        None
+    }
 
     fn wake_up(&self) -> Box<dyn WakeUp>;
 
@@ -199,13 +207,6 @@ pub(crate) trait Driver {
 
     /// Whether a signal has its default effect, save for what `watch_signals` gave.
     fn is_signal_default(&self, signal: i32) -> bool;
-}
-
-/// Something happened to the socket that was watched under this token.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Event {
-    pub(crate) token: Token,
-    pub(crate) readiness: Readiness,
 }
 
 /// A socket that accepts connections.
@@ -386,6 +387,9 @@ pub(crate) trait SignalSource {
     fn add(&self, signal: i32) -> io::Result<()>;
 
     fn remove(&self, signal: i32);
+
+    /// Whether `take` would give any.
+    fn has_some(&self) -> bool;
 
     /// Those that have come since the last call, each once, in ascending order.
     fn take(&self) -> Vec<i32>;

@@ -17,7 +17,7 @@ use crate::capability::WorldKind;
 use crate::descriptor::{Interest, Mode};
 use crate::driver::boot_time::BootTime;
 use crate::driver::{
-    DatagramSocket, Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp,
+    DatagramSocket, Driver, Events, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp,
     adopted, tcp, udp, unix,
 };
 use crate::slab::Token;
@@ -93,8 +93,13 @@ impl Driver for OsDriver {
         }
     }
 
-    fn wait(&self, limit: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+    fn wait(&self, limit: Option<Duration>, events: &mut Events) -> io::Result<()> {
         self.poller.wait(limit, events)
+    }
+
+    fn poller(&self) -> Option<Rc<Poller>> {
+        let poller = Some(&self.poller).filter(|poller| poller.is_epoll());
+        poller.cloned()
     }
 
     fn wake_up(&self) -> Box<dyn WakeUp> {
@@ -242,6 +247,10 @@ impl SignalSource for SignalWatch {
 
     fn remove(&self, signal: i32) {
         Self::remove(self, signal);
+    }
+
+    fn has_some(&self) -> bool {
+        self.has_pending()
     }
 
     fn take(&self) -> Vec<i32> {

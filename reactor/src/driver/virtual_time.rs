@@ -12,7 +12,7 @@ use crate::address::Address;
 use crate::capability::{Capability, WorldKind};
 use crate::descriptor::{Interest, Mode};
 use crate::driver::{
-    DAWN, DatagramSocket, Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket,
+    DAWN, DatagramSocket, Driver, Events, ListeningSocket, Names, SignalSource, StreamSocket,
     WakeUp, os,
 };
 use crate::slab::Token;
@@ -87,7 +87,7 @@ impl Driver for VirtualTime {
         true
     }
 
-    fn wait(&self, limit: Option<Duration>, _events: &mut Vec<Event>) -> io::Result<()> {
+    fn wait(&self, limit: Option<Duration>, _events: &mut Events) -> io::Result<()> {
         let Some(limit) = limit else {
             return Err(io::Error::new(
                 io::ErrorKind::Deadlock,
@@ -237,6 +237,10 @@ impl SignalSource for Undisturbed {
     }
 
     fn remove(&self, _signal: i32) {}
+
+    fn has_some(&self) -> bool {
+        false
+    }
 
     fn take(&self) -> Vec<i32> {
         Vec::new()

@@ -16,7 +16,7 @@ use crate::address::{Address, ascii_host_name};
 use crate::capability::{Capability, WorldKind};
 use crate::descriptor::{Interest, Mode};
 use crate::driver::{
-    DAWN, DatagramSocket, Driver, Event, ListeningSocket, Names, SignalSource, StreamSocket,
+    DAWN, DatagramSocket, Driver, Events, ListeningSocket, Names, SignalSource, StreamSocket,
     WakeUp, virtual_time,
 };
 use crate::slab::Token;
@@ -123,7 +123,7 @@ impl Driver for HostDriver {
         self.network.borrow_mut().draw_seed()
     }
 
-    fn wait(&self, limit: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+    fn wait(&self, limit: Option<Duration>, events: &mut Events) -> io::Result<()> {
         // Who was woken before does not wait.
         let limit = match self.woken.take() {
             true => Some(Duration::ZERO),

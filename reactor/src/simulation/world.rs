@@ -273,8 +273,9 @@ impl Machine {
         self.busy.set(true);
         let core = life.reactor.core();
         match core.enter() {
-            Ok(_running) => {
-                core.turn(Pause::Wait(Some(Duration::ZERO)))
+            Ok(mut running) => {
+                running
+                    .turn(Pause::Wait(Some(Duration::ZERO)))
                     .expect("a simulated wait of no time cannot fail");
                 if core.leave() {
                     life.stopped.set(true);

@@ -12,8 +12,7 @@ use torsade_deferred::{Deferred, Interrupted, Trigger, fail};
 use crate::address::Address;
 use crate::connect_error::ConnectError;
 use crate::core::{Core, Source};
-use crate::descriptor::Readiness;
-use crate::driver::StreamSocket;
+use crate::driver::{Change, StreamSocket};
 use crate::error::ConnectionLost;
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, Connection};
@@ -99,7 +98,7 @@ impl Attempt {
         });
     }
 
-    fn connected(&self, socket: Box<dyn StreamSocket>, readiness: Readiness) {
+    fn connected(&self, socket: Box<dyn StreamSocket>, change: Change) {
         let Some(trigger) = self.trigger.take() else {
             return self.core.remove_source(self.token);
         };
@@ -115,12 +114,12 @@ impl Attempt {
             connection.let_go();
         }
         self.core.settle();
-        connection.ready(readiness);
+        connection.ready(change);
     }
 }
 
 impl Source for Attempt {
-    fn ready(self: Rc<Self>, readiness: Readiness) {
+    fn ready(self: Rc<Self>, change: Change) {
         let outcome = self
             .socket
             .borrow()
@@ -129,7 +128,7 @@ impl Source for Attempt {
         match outcome {
             Some(Ok(())) => {
                 if let Some(socket) = self.socket.take() {
-                    self.connected(socket, readiness);
+                    self.connected(socket, change);
                 }
             }
             Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -17,8 +17,7 @@ use std::time::Duration;
 
 use crate::core::{Core, Source};
 use crate::delayed_call::DelayedCall;
-use crate::descriptor::Readiness;
-use crate::driver::StreamSocket;
+use crate::driver::{Change, StreamSocket};
 use crate::slab::Token;
 
 /// Reads of one lingering socket in one turn.
@@ -112,7 +111,7 @@ impl Lingering {
 }
 
 impl Source for Lingering {
-    fn ready(self: Rc<Self>, _readiness: Readiness) {
+    fn ready(self: Rc<Self>, _change: Change) {
         self.drain();
     }
 

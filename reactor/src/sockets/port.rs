@@ -11,8 +11,7 @@ use torsade_deferred::{Deferred, succeed};
 use crate::address::{Address, Host, ToTcpAddress};
 use crate::core::{Core, Source};
 use crate::delayed_call::DelayedCall;
-use crate::descriptor::Readiness;
-use crate::driver::{ListeningSocket, StreamSocket};
+use crate::driver::{Change, ListeningSocket, StreamSocket};
 use crate::error::{ConnectionLost, ListenError};
 use crate::panics;
 use crate::protocol::Acceptor;
@@ -303,7 +302,7 @@ impl Listening for Accepting {
 }
 
 impl Source for Accepting {
-    fn ready(self: Rc<Self>, _readiness: Readiness) {
+    fn ready(self: Rc<Self>, _change: Change) {
         self.accept();
     }
 

@@ -12,11 +12,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use polling::{Event as PollEvent, Events as PollEvents, PollMode};
-use rustix::buffer::spare_capacity;
+use rustix::buffer::{SpareCapacity, spare_capacity};
 use rustix::event::{Timespec, epoll};
 
 use crate::descriptor::{Interest, Mode, Readiness};
-use crate::driver::Event;
+use crate::driver::Events;
 use crate::error::RunError;
 use crate::slab::Token;
 use crate::sys::fork::Lineage;
@@ -34,67 +34,91 @@ pub(crate) struct Poller {
     poller: polling::Poller,
     /// Whose it is: a fork of that process shares it, and is to change nothing.
     lineage: Lineage,
-    ready: RefCell<Ready>,
-}
-
-enum Ready {
-    Epoll(Vec<epoll::Event>),
-    Portable(PollEvents),
+    /// Where the portable way has its events; `None` for epoll.
+    portable: Option<RefCell<PollEvents>>,
 }
 
 impl Poller {
     /// Waits with one call to epoll.
     pub(crate) fn new() -> io::Result<Self> {
-        let ready = Ready::Epoll(Vec::with_capacity(EVENTS_PER_WAIT));
         Ok(Self {
             poller: polling::Poller::new()?,
             lineage: Lineage::here(),
-            ready: RefCell::new(ready),
+            portable: None,
         })
     }
 
     /// Waits the way that works on every system that `polling` knows.
     pub(crate) fn portable() -> io::Result<Self> {
-        let ready = Ready::Portable(PollEvents::new());
         Ok(Self {
             poller: polling::Poller::new()?,
             lineage: Lineage::here(),
-            ready: RefCell::new(ready),
+            portable: Some(RefCell::new(PollEvents::new())),
         })
     }
 
     pub(crate) fn is_epoll(&self) -> bool {
-        matches!(*self.ready.borrow(), Ready::Epoll(_))
+        self.portable.is_none()
     }
 
     /// Waits for readiness, at most for `limit`, rounded up. A signal ends the wait.
-    pub(crate) fn wait(&self, limit: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
-        match &mut *self.ready.borrow_mut() {
-            Ready::Epoll(ready) => {
-                // A limit beyond the kernel's range is "for ever", rounded down to what fits.
-                let limit = limit.map(|limit| {
-                    Timespec::try_from(limit).unwrap_or(Timespec {
-                        tv_sec: i64::MAX,
-                        tv_nsec: 0,
-                    })
-                });
-                ready.clear();
-                match epoll::wait(&self.poller, spare_capacity(ready), limit.as_ref()) {
-                    Ok(_) => events.extend(ready.iter().map(from_epoll)),
-                    Err(rustix::io::Errno::INTR) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            Ready::Portable(ready) => {
-                ready.clear();
-                match self.poller.wait(ready, limit) {
-                    Ok(_) => events.extend(ready.iter().map(|event| from_polling(&event))),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
-                }
-            }
+    pub(crate) fn wait(&self, limit: Option<Duration>, events: &mut Events) -> io::Result<()> {
+        match &self.portable {
+            Some(ready) => self.wait_portably(limit, &mut ready.borrow_mut(), events),
+            None => self.wait_by_epoll(limit, events),
         }
-        Ok(())
+    }
+
+    /// The same, where the caller knows that it is epoll.
+    #[inline]
+    pub(crate) fn wait_by_epoll(
+        &self,
+        limit: Option<Duration>,
+        events: &mut Events,
+    ) -> io::Result<()> {
+        debug_assert!(self.is_epoll());
+        let events = events.as_vec();
+        if events.len() == events.capacity() {
+            // The kernel takes no list without room.
+            events.reserve(EVENTS_PER_WAIT);
+        }
+        let room = spare_capacity(events);
+        let outcome = match limit {
+            None => epoll::wait(&self.poller, room, None),
+            Some(limit) => self.wait_at_most(limit, room),
+        };
+        match outcome {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    #[inline(never)]
+    fn wait_at_most(
+        &self,
+        limit: Duration,
+        room: SpareCapacity<'_, epoll::Event>,
+    ) -> Result<usize, rustix::io::Errno> {
+        epoll::wait(&self.poller, room, Some(&timespec(limit)))
+    }
+
+    fn wait_portably(
+        &self,
+        limit: Option<Duration>,
+        ready: &mut PollEvents,
+        events: &mut Events,
+    ) -> io::Result<()> {
+        ready.clear();
+        match self.poller.wait(ready, limit) {
+            Ok(_) => {
+                for event in ready.iter() {
+                    events.push(Token::from_u64(event.key as u64), readiness_of(&event));
+                }
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Watches what wakes the loop. Its events carry a token that finds nobody: to end
@@ -267,33 +291,21 @@ fn poll_mode(mode: Mode) -> PollMode {
     }
 }
 
-fn from_epoll(event: &epoll::Event) -> Event {
-    use epoll::EventFlags as Flags;
-    let flags = event.flags;
-    let readiness = Readiness {
-        readable: flags.intersects(Flags::IN | Flags::PRI | Flags::RDHUP | Flags::HUP | Flags::ERR),
-        writable: flags.intersects(Flags::OUT | Flags::HUP | Flags::ERR),
-        hangup: flags.intersects(Flags::RDHUP | Flags::HUP | Flags::ERR),
-        broken: flags.intersects(Flags::HUP | Flags::ERR),
-        urgent: flags.intersects(Flags::PRI),
-    };
-    Event {
-        token: Token::from_u64(event.data.u64()),
-        readiness,
-    }
+/// A limit beyond the kernel's range is "for ever", rounded down to what fits.
+fn timespec(limit: Duration) -> Timespec {
+    Timespec::try_from(limit).unwrap_or(Timespec {
+        tv_sec: i64::MAX,
+        tv_nsec: 0,
+    })
 }
 
-fn from_polling(event: &PollEvent) -> Event {
-    let readiness = Readiness {
+fn readiness_of(event: &PollEvent) -> Readiness {
+    Readiness {
         readable: event.readable,
         writable: event.writable,
         hangup: false,
         broken: event.is_interrupt() || event.is_err().unwrap_or(false),
         urgent: event.is_priority(),
-    };
-    Event {
-        token: Token::from_u64(event.key as u64),
-        readiness,
     }
 }
 

@@ -14,8 +14,7 @@ use std::rc::Rc;
 use torsade_deferred::{Deferred, Trigger, succeed};
 
 use crate::core::{Core, Source};
-use crate::descriptor::Readiness;
-use crate::driver::DatagramSocket;
+use crate::driver::{Change, DatagramSocket};
 use crate::reactor::Reactor;
 use crate::slab::Token;
 use crate::udp::options::DATAGRAM_MAX;
@@ -468,12 +467,12 @@ fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 impl Source for UdpPort {
-    fn ready(self: Rc<Self>, readiness: Readiness) {
-        if readiness.writable && !self.writable.replace(true) {
+    fn ready(self: Rc<Self>, change: Change) {
+        if change.is_writable() && !self.writable.replace(true) {
             self.mark_dirty();
             self.core.settle();
         }
-        if readiness.readable {
+        if change.is_readable() {
             self.readable.set(true);
             self.receive();
         }

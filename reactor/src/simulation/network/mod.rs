@@ -31,7 +31,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::descriptor::Readiness;
-use crate::driver::Event;
+use crate::driver::Events;
 use crate::slab::{Slab, Token};
 
 use self::udp::Datagrams;
@@ -341,7 +341,7 @@ impl Network {
     }
 
     /// What has changed for the sockets of a host, in an order that the seed draws.
-    pub(super) fn take_news(&mut self, host: HostId, events: &mut Vec<Event>) {
+    pub(super) fn take_news(&mut self, host: HostId, events: &mut Events) {
         let mut ready = std::mem::take(&mut self.hosts[host.0].ready);
         self.random.shuffle(&mut ready);
         for ready in ready.drain(..) {
@@ -366,7 +366,7 @@ impl Network {
                 },
             };
             if let Some(token) = token {
-                events.push(Event { token, readiness });
+                events.push(token, readiness);
             }
         }
         // Keeps the allocation.

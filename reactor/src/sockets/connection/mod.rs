@@ -40,8 +40,7 @@ use crate::address::Address;
 use crate::buffers::READ_SIZE;
 use crate::core::{Core, Source};
 use crate::delayed_call::DelayedCall;
-use crate::descriptor::Readiness;
-use crate::driver::{Received, StreamSocket};
+use crate::driver::{Change, Received, StreamSocket};
 use crate::error::{ConnectionLost, NotFlushed};
 use crate::flow::{Limits, Outgoing};
 use crate::panics;
@@ -524,23 +523,23 @@ impl Connection {
 }
 
 impl Source for Connection {
-    fn ready(self: Rc<Self>, readiness: Readiness) {
-        if readiness.hangup || readiness.urgent || readiness.broken {
+    fn ready(self: Rc<Self>, change: Change) {
+        if change.makes_wary() {
             self.flags.wary.set(true);
         }
         // Order: what can be sent goes before what has come. But nothing can be sent on a
         // connection that is broken, and to find that out would lose what came before.
-        if readiness.writable && !readiness.broken {
+        if change.is_writable() && !change.is_broken() {
             self.send_on();
         }
-        if readiness.readable {
+        if change.is_readable() {
             self.flags.readable.set(true);
             self.take_in();
         }
-        if readiness.writable && readiness.broken {
+        if change.is_writable() && change.is_broken() {
             self.send_on();
         }
-        if readiness.broken && !self.is_reading() {
+        if change.is_broken() && !self.is_reading() {
             self.look_for_error();
         }
     }

@@ -128,12 +128,12 @@ impl SignalWatch {
     /// Empty the descriptor before, not after: a signal in between would stay
     /// pending with nothing to wake the loop.
     pub(crate) fn take_pending(&self) -> SignalSet {
-        let pending = &self.slot.pending;
-        // Seldom anything; looking costs less than taking.
-        if pending.load(Ordering::Relaxed) == 0 {
-            return SignalSet::EMPTY;
-        }
-        SignalSet(pending.swap(0, Ordering::AcqRel))
+        SignalSet(self.slot.pending.swap(0, Ordering::AcqRel))
+    }
+
+    /// Whether any have come. There is seldom one; looking costs less than taking.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.slot.pending.load(Ordering::Relaxed) != 0
     }
 }
 
