@@ -110,7 +110,7 @@ impl Clock for BootClock {
     ) -> Scheduled {
         let core = self.reactor.core();
         let deadline = core.later_by(Time::Boot, delay);
-        let call = core.call_at_time(Time::Boot, deadline, Call { run, origin });
+        let call = core.call_at_time(Time::Boot, deadline, Call::at(origin, run));
         Scheduled::new(move || {
             call.cancel();
         })

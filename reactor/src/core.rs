@@ -39,6 +39,7 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::agenda::Agenda;
 use crate::background::Background;
 use crate::buffers::Buffers;
 use crate::calls::Calls;
@@ -55,7 +56,7 @@ use crate::resolver::Lookups;
 use crate::running::SHUTDOWN_LIMIT;
 use crate::signals::Watchers;
 use crate::slab::{Slab, Token};
-use crate::sources::{Registered, Shown};
+use crate::sources::Registered;
 use crate::stream::Settle;
 use crate::sys::fork::Lineage;
 use crate::sys::poller::Poller;
@@ -208,7 +209,7 @@ impl Core {
             lookups: RefCell::default(),
             errands: RefCell::default(),
             thread_pool: RefCell::default(),
-            agenda: Agenda(Cell::new(Agenda::STIRRED)),
+            agenda: Agenda::new(),
             dirty: RefCell::default(),
             layers: RefCell::default(),
             again: RefCell::default(),
@@ -372,7 +373,7 @@ impl Core {
             let Some(owner) = self.owner.borrow().upgrade() else {
                 return;
             };
-            self.run_user_code(|| call(&Reactor { owner }));
+            self.run_user_code(|| call.call(&Reactor { owner }));
             self.lap(&"a call from another thread");
         }
     }
@@ -452,14 +453,14 @@ impl Core {
     fn run_call(&self, call: Call) {
         self.stop_watch.count_call();
         // The panic has been reported; there is nobody to tell.
-        let _ = panics::catch_of(call.origin, call.run);
+        let _ = panics::catch_of(call.origin, || call.run.call(&()));
         self.settle();
         self.lap(&ScheduledAt(call.origin));
     }
 
     /// A callback has returned: says so, if it took too long and somebody wants to know.
     #[inline]
-    fn lap(&self, what: &dyn fmt::Display) {
+    pub(crate) fn lap(&self, what: &dyn fmt::Display) {
         if self.stop_watch.is_running() {
             self.lap_measured(what);
         }
@@ -572,22 +573,6 @@ impl Core {
         }
     }
 
-    #[expect(clippy::inline_always, reason = "the way of every event")]
-    #[inline(always)]
-    fn dispatch(&self, events: &Events) {
-        for event in events.iter() {
-            self.deliver(event.token, event.change);
-        }
-        self.stop_watch.count_turn(events.len() as u64);
-    }
-
-    /// Tells a source that something changed. Not to be called from inside user code.
-    #[inline]
-    pub(crate) fn deliver(&self, token: Token, change: impl Into<Change>) {
-        let change = change.into();
-        self.call_source(token, |source| source.ready(change));
-    }
-
     fn run_left_over(&self, mut left_over: Vec<Token>) {
         if left_over.is_empty() {
             return;
@@ -600,31 +585,6 @@ impl Core {
             // Keeps the allocation.
             *again = left_over;
         }
-    }
-
-    #[inline]
-    fn call_source(&self, token: Token, call: impl FnOnce(Rc<dyn Source>)) {
-        // A stale token, of a source that an earlier event removed, finds nobody.
-        let Some((source, origin)) = self.source_and_origin(token) else {
-            return;
-        };
-        self.origin.set(origin);
-        if self.stop_watch.is_running() {
-            return self.call_timed(source, call);
-        }
-        call(source);
-        self.settle();
-        self.origin.set(None);
-    }
-
-    #[inline(never)]
-    fn call_timed(&self, source: Rc<dyn Source>, call: impl FnOnce(Rc<dyn Source>)) {
-        // To be named in a report, if there is to be one.
-        let (timed, origin) = (Rc::clone(&source), self.origin.get());
-        call(source);
-        self.settle();
-        self.origin.set(None);
-        self.lap(&Shown(&*timed, origin));
     }
 
     /// Sends and closes what the last callback asked for. Closing calls back, so this
@@ -821,43 +781,6 @@ impl Core {
     pub(crate) fn ready_again(&self, token: Token) {
         self.stir();
         self.again.borrow_mut().push(token);
-    }
-}
-
-/// What there may be to do other than to wait for events, in one byte: most turns of a busy
-/// loop find nothing there, and look no further.
-struct Agenda(Cell<u8>);
-
-impl Agenda {
-    /// Something that neither an event nor a delayed call nor a thread brings.
-    ///
-    /// Invariant: not there only if [`Core::is_calm`].
-    const STIRRED: u8 = 1;
-    /// Something is to be settled.
-    ///
-    /// Invariant: there exactly if `dirty` or `layers` is not empty.
-    const UNSETTLED: u8 = 2;
-    /// There are delayed calls, or were when the last full turn began.
-    const TIMED: u8 = 4;
-
-    #[inline]
-    fn is_empty(&self) -> bool {
-        self.0.get() == 0
-    }
-
-    #[inline]
-    fn has(&self, what: u8) -> bool {
-        self.0.get() & what != 0
-    }
-
-    #[inline]
-    fn add(&self, what: u8) {
-        self.0.set(self.0.get() | what);
-    }
-
-    #[inline]
-    fn remove(&self, what: u8) {
-        self.0.set(self.0.get() & !what);
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::calls::CallKey;
 use crate::core::Core;
+use crate::sys::small_call::SmallCall;
 use crate::timers::TimerKey;
 
 /// A call that was scheduled with `call_later` or `call_at`.
@@ -151,17 +152,21 @@ impl fmt::Debug for SoonCall {
 
 /// A call and where it was scheduled.
 pub(crate) struct Call {
-    pub(crate) run: Box<dyn FnOnce()>,
+    /// With room for a handle and a number: queues of calls are as long as they are wide.
+    pub(crate) run: SmallCall<(), 2>,
     pub(crate) origin: &'static Location<'static>,
 }
 
 impl Call {
     #[track_caller]
     pub(crate) fn new(run: impl FnOnce() + 'static) -> Self {
-        Self {
-            run: Box::new(run),
-            origin: Location::caller(),
-        }
+        Self::at(Location::caller(), run)
+    }
+
+    /// One that was scheduled there.
+    pub(crate) fn at(origin: &'static Location<'static>, run: impl FnOnce() + 'static) -> Self {
+        let run = SmallCall::new(move |()| run());
+        Self { run, origin }
     }
 }
 

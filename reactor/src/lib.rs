@@ -39,6 +39,7 @@
 //! [`Deferred`](torsade_deferred::Deferred)s. [`Remote`] is for other threads.
 
 mod address;
+mod agenda;
 mod background;
 mod boot_clock;
 mod buffers;

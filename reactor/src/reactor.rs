@@ -657,7 +657,7 @@ impl Clock for Reactor {
         run: Box<dyn FnOnce()>,
     ) -> Scheduled {
         let core = self.core();
-        let call = core.call_at(core.later(delay), Call { run, origin });
+        let call = core.call_at(core.later(delay), Call::at(origin, run));
         Scheduled::new(move || {
             call.cancel();
         })

@@ -43,6 +43,7 @@ use crate::panics;
 use crate::reactor::Reactor;
 use crate::remote_call::GiveUp;
 use crate::slab::{Slab, Token};
+use crate::sys::small_call::SendCall;
 
 /// Reaches a reactor from other threads.
 ///
@@ -63,7 +64,7 @@ impl Remote {
     /// [`try_call_from_thread`](Remote::try_call_from_thread) hands it back.
     pub fn call_from_thread(&self, call: impl FnOnce(&Reactor) + Send + 'static) {
         // It fails when the reactor is gone, and then nobody is left to make the call.
-        let _ = self.post(Box::new(call));
+        let _ = self.post(SendCall::new(call));
     }
 
     /// The same, for who wants to know whether the reactor is still there.
@@ -75,15 +76,16 @@ impl Remote {
         &self,
         call: impl FnOnce(&Reactor) + Send + 'static,
     ) -> Result<(), ReactorGone> {
-        self.post(Box::new(call))
+        self.post(SendCall::new(call))
     }
 
-    fn post(&self, call: Post) -> Result<(), ReactorGone> {
+    fn post(&self, call: SendCall) -> Result<(), ReactorGone> {
         let shared = &self.shared;
         {
             let mut posts = shared.posts();
             if posts.gone {
                 drop(posts);
+                let call = Box::new(move |reactor: &Reactor| call.call(reactor));
                 return Err(ReactorGone { call });
             }
             posts.calls.push_back(call);
@@ -220,8 +222,6 @@ impl fmt::Display for RemoteFailure {
 
 impl Error for RemoteFailure {}
 
-pub(crate) type Post = Box<dyn FnOnce(&Reactor) + Send>;
-
 struct Shared {
     posts: Mutex<Posts>,
     /// There are posts: set by who posts the first, cleared by the loop, which takes all.
@@ -234,7 +234,7 @@ struct Shared {
 
 /// What was posted and not taken.
 struct Posts {
-    calls: VecDeque<Post>,
+    calls: VecDeque<SendCall>,
     /// The reactor is gone: nobody will take anything.
     gone: bool,
 }
@@ -286,7 +286,7 @@ impl Shared {
 pub(crate) struct Mailbox {
     remote: Remote,
     /// What was taken of the posts, in order.
-    taken: RefCell<VecDeque<Post>>,
+    taken: RefCell<VecDeque<SendCall>>,
     ended: Cell<bool>,
     /// What cancels the calls from threads that have begun, by their numbers.
     cancellers: RefCell<BTreeMap<u64, Canceller>>,
@@ -343,7 +343,7 @@ impl Mailbox {
         self.taken.borrow().len()
     }
 
-    pub(crate) fn take(&self) -> Option<Post> {
+    pub(crate) fn take(&self) -> Option<SendCall> {
         if self.taken.borrow().is_empty() {
             self.collect();
         }
@@ -527,7 +527,7 @@ mod tests {
                 mailbox.wake();
             }
             while let Some(call) = mailbox.take() {
-                call(&reactor);
+                call.call(&reactor);
             }
         }
         for thread in threads {

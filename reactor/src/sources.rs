@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::core::{Core, Source};
+use crate::driver::{Change, Events};
 use crate::slab::Token;
 
 /// A source as the reactor keeps it.
@@ -97,6 +98,47 @@ impl Core {
         let sources = self.sources.borrow();
         let registered = sources.get(token)?;
         Some((Rc::clone(&registered.source), registered.origin))
+    }
+
+    #[expect(clippy::inline_always, reason = "the way of every event")]
+    #[inline(always)]
+    pub(crate) fn dispatch(&self, events: &Events) {
+        for event in events.iter() {
+            self.deliver(event.token, event.change);
+        }
+        self.stop_watch.count_turn(events.len() as u64);
+    }
+
+    /// Tells a source that something changed. Not to be called from inside user code.
+    #[inline]
+    pub(crate) fn deliver(&self, token: Token, change: impl Into<Change>) {
+        let change = change.into();
+        self.call_source(token, |source| source.ready(change));
+    }
+
+    #[inline]
+    pub(crate) fn call_source(&self, token: Token, call: impl FnOnce(Rc<dyn Source>)) {
+        // A stale token, of a source that an earlier event removed, finds nobody.
+        let Some((source, origin)) = self.source_and_origin(token) else {
+            return;
+        };
+        self.origin.set(origin);
+        if self.stop_watch.is_running() {
+            return self.call_timed(source, call);
+        }
+        call(source);
+        self.settle();
+        self.origin.set(None);
+    }
+
+    #[inline(never)]
+    fn call_timed(&self, source: Rc<dyn Source>, call: impl FnOnce(Rc<dyn Source>)) {
+        // To be named in a report, if there is to be one.
+        let (timed, origin) = (Rc::clone(&source), self.origin.get());
+        call(source);
+        self.settle();
+        self.origin.set(None);
+        self.lap(&Shown(&*timed, origin));
     }
 
     pub(crate) fn origin(&self) -> Option<&'static Location<'static>> {

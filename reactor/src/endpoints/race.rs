@@ -163,8 +163,7 @@ impl<T: 'static> Race<T> {
     }
 
     fn call_at(&self, deadline: Instant, call: impl FnOnce() + 'static) -> DelayedCall {
-        let (run, origin) = (Box::new(call), self.origin);
-        self.core.call_at(deadline, Call { run, origin })
+        self.core.call_at(deadline, Call::at(self.origin, call))
     }
 
     fn wait_for_next(self: &Rc<Self>) {

@@ -600,11 +600,11 @@ impl<P: Protocol> Service<P> {
             "connects again in {delay:?}"
         );
         let (service, origin, core) = (Rc::clone(self), self.origin, reactor.core());
-        let run = Box::new(move || {
+        let run = move || {
             service.retry.take();
             service.feed(Event::Due);
-        });
-        let retry = core.call_at(core.later(delay), Call { run, origin });
+        };
+        let retry = core.call_at(core.later(delay), Call::at(origin, run));
         self.retry.set(Some(retry));
         self.tell_of_failed_attempt(delay);
     }

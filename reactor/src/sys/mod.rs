@@ -13,6 +13,7 @@
 //! | `device.rs` | binding a socket to a network interface |
 //! | `inherited.rs` | descriptors that this process began with |
 //! | `names.rs` | the name of an address |
+//! | `small_call.rs` | closures that are kept without a box |
 //! | `send_file.rs` | sending a file without reading it into memory |
 //! | `fork.rs` | whether this process is a fork of the one that something was made in |
 //! | `queue.rs` | what a socket has sent and the peer not acknowledged |
@@ -30,4 +31,5 @@ pub(crate) mod poller;
 pub(crate) mod queue;
 pub(crate) mod send_file;
 pub(crate) mod signals;
+pub(crate) mod small_call;
 pub(crate) mod wake;

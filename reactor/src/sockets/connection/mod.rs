@@ -345,6 +345,8 @@ impl Connection {
 
     /// Throws away what the peer sends while the rest is being sent to it: one that reads
     /// only when it has written everything would otherwise wait for us, and we for it.
+    #[cold]
+    #[inline(never)]
     fn discard(&self) {
         if !self.flags.readable.get() || self.flags.read_ended.get() {
             return;
@@ -370,6 +372,22 @@ impl Connection {
         let goes_on = self.flags.readable.get() && !self.flags.read_ended.get();
         if goes_on && self.ending.get() == Ending::Closing {
             self.mark_again();
+        }
+    }
+
+    /// Nothing can be sent on a connection that is broken, and to find that out first would
+    /// lose what came before.
+    #[cold]
+    fn ready_though_broken(self: &Rc<Self>, change: Change) {
+        if change.is_readable() {
+            self.flags.readable.set(true);
+            self.take_in();
+        }
+        if change.is_writable() {
+            self.send_on();
+        }
+        if !self.is_reading() {
+            self.look_for_error();
         }
     }
 
@@ -527,20 +545,16 @@ impl Source for Connection {
         if change.makes_wary() {
             self.flags.wary.set(true);
         }
-        // Order: what can be sent goes before what has come. But nothing can be sent on a
-        // connection that is broken, and to find that out would lose what came before.
-        if change.is_writable() && !change.is_broken() {
+        if change.is_broken() {
+            return self.ready_though_broken(change);
+        }
+        // Order: what can be sent goes before what has come.
+        if change.is_writable() && !self.flags.writable.get() {
             self.send_on();
         }
         if change.is_readable() {
             self.flags.readable.set(true);
             self.take_in();
-        }
-        if change.is_writable() && change.is_broken() {
-            self.send_on();
-        }
-        if change.is_broken() && !self.is_reading() {
-            self.look_for_error();
         }
     }
 
