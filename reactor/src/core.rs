@@ -43,7 +43,7 @@ use crate::agenda::Agenda;
 use crate::background::Background;
 use crate::buffers::Buffers;
 use crate::calls::Calls;
-use crate::delayed_call::{Call, DelayedCall, Time};
+use crate::delayed_call::{Call, DelayedCall, SoonCallback, Time};
 use crate::descriptor::Watched;
 use crate::driver::{Change, Driver, Events};
 use crate::dump::{Ages, Listed};
@@ -125,8 +125,8 @@ pub(crate) struct Core {
     pub(crate) boot_timers: RefCell<Timers<Call>>,
     /// Whether there has been one: most loops have none, and look no further.
     has_boot_timers: Cell<bool>,
-    pub(crate) soon: RefCell<Calls<Call>>,
-    pub(crate) when_running: RefCell<Vec<Call>>,
+    pub(crate) soon: RefCell<Calls<SoonCallback>>,
+    pub(crate) when_running: RefCell<Vec<SoonCallback>>,
     pub(crate) prepare: TurnHooks,
     pub(crate) check: TurnHooks,
     pub(crate) idle: TurnHooks,
@@ -312,7 +312,7 @@ impl Core {
             if !self.starting.get() && !self.when_running.borrow().is_empty() {
                 let calls = self.when_running.take();
                 for call in calls {
-                    self.run_call(call);
+                    self.run_call(call.origin, call.run);
                 }
             }
             self.soon.borrow_mut().start_batch();
@@ -402,7 +402,7 @@ impl Core {
             let Some(call) = timers.borrow_mut().pop_taken() else {
                 return;
             };
-            self.run_call(call);
+            self.run_call(call.origin, || call.run.call(&()));
         }
     }
 
@@ -411,7 +411,7 @@ impl Core {
             let Some(call) = self.soon.borrow_mut().pop_batch() else {
                 return;
             };
-            self.run_call(call);
+            self.run_call(call.origin, call.run);
         }
     }
 
@@ -450,12 +450,13 @@ impl Core {
         hooks.run(phase, |hook| self.run_user_code(hook));
     }
 
-    fn run_call(&self, call: Call) {
+    #[inline]
+    fn run_call(&self, origin: &'static Location<'static>, run: impl FnOnce()) {
         self.stop_watch.count_call();
         // The panic has been reported; there is nobody to tell.
-        let _ = panics::catch_of(call.origin, || call.run.call(&()));
+        let _ = panics::catch_of(origin, run);
         self.settle();
-        self.lap(&ScheduledAt(call.origin));
+        self.lap(&ScheduledAt(origin));
     }
 
     /// A callback has returned: says so, if it took too long and somebody wants to know.
@@ -662,7 +663,7 @@ impl Core {
         }
     }
 
-    pub(crate) fn soon(&self) -> &RefCell<Calls<Call>> {
+    pub(crate) fn soon(&self) -> &RefCell<Calls<SoonCallback>> {
         &self.soon
     }
 
@@ -708,7 +709,7 @@ impl Core {
 
     #[track_caller]
     pub(crate) fn call_soon(&self, call: impl FnOnce() + 'static) {
-        let call = Call::new(call);
+        let call = SoonCallback::new(call);
         self.stir();
         self.soon.borrow_mut().push(call);
     }

@@ -16,7 +16,7 @@ use torsade_deferred::{ChainError, Clock, Deferred, Failure, IntoDeferred, Sched
 use crate::address::{Address, ToTcpAddress};
 use crate::capability::{Capability, Unsupported};
 use crate::core::{Core, Pause};
-use crate::delayed_call::{Call, DelayedCall, SoonCall};
+use crate::delayed_call::{Call, DelayedCall, SoonCall, SoonCallback};
 use crate::descriptor::{self, Interest, Mode, Readiness, Watch, WatchError};
 use crate::driver::Driver;
 use crate::driver::os::{self, OsDriver};
@@ -422,7 +422,7 @@ impl Reactor {
     /// From any callback; never called from inside this.
     #[track_caller]
     pub fn call_soon(&self, call: impl FnOnce() + 'static) -> SoonCall {
-        let call = Call::new(call);
+        let call = SoonCallback::new(call);
         self.core().stir();
         let key = self.core().soon.borrow_mut().push(call);
         SoonCall {
@@ -457,7 +457,10 @@ impl Reactor {
             self.call_soon(call);
         } else {
             self.core().stir();
-            self.core().when_running.borrow_mut().push(Call::new(call));
+            self.core()
+                .when_running
+                .borrow_mut()
+                .push(SoonCallback::new(call));
         }
     }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::calls::Calls;
 use crate::core::Core;
-use crate::delayed_call::Call;
+use crate::delayed_call::{Call, SoonCallback};
 use crate::panics;
 use crate::resolver::Lookups;
 use crate::slab::Slab;
@@ -40,8 +40,8 @@ pub(crate) struct Remains {
     /// Its hooks are still in it: nothing runs them any more. They go with the rest.
     core: Rc<Core>,
     timers: [Timers<Call>; 2],
-    soon: Calls<Call>,
-    starting: Vec<Call>,
+    soon: Calls<SoonCallback>,
+    starting: Vec<SoonCallback>,
     errands: Errands,
     lookups: Lookups,
     layers: Vec<Rc<dyn Settle>>,

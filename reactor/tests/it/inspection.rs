@@ -101,6 +101,19 @@ fn switched_off_it_reports_nothing_and_measures_nothing() {
 }
 
 #[test]
+fn hooks_of_the_start_and_of_the_stop_count_as_calls() {
+    let reactor = virtual_time_reactor();
+    for phase in [Phase::Before, Phase::During, Phase::After] {
+        reactor.on_startup(phase, || ());
+        reactor.on_shutdown(phase, || ());
+    }
+    let handle = reactor.clone();
+    reactor.call_soon(move || handle.stop());
+    reactor.run().unwrap();
+    assert_eq!(reactor.statistics().calls, 7);
+}
+
+#[test]
 fn statistics_count_turns_calls_events_and_time() {
     let (reactor, log) = (reactor(), Log::default());
     let before = reactor.statistics();

@@ -5,7 +5,7 @@ use std::fmt;
 use std::rc::{Rc, Weak};
 
 use crate::core::Source;
-use crate::descriptor::Readiness;
+use crate::driver::Change;
 use crate::sockets::connection::{Connection, Ending};
 
 /// Stands under the token of such a connection.
@@ -48,9 +48,9 @@ impl Drop for Connection {
 }
 
 impl Source for Unseated {
-    fn ready(self: Rc<Self>, readiness: Readiness) {
+    fn ready(self: Rc<Self>, change: Change) {
         if let Some(connection) = self.0.upgrade() {
-            connection.ready(readiness);
+            connection.ready(change);
         }
     }
 
