@@ -16,7 +16,8 @@ pub const TABLES: [Table; 17] = [
     Table {
         name: "echo",
         heading: "Echo over TCP",
-        says: "CPU time of the server for a message there and back. The load checks every byte.",
+        says: "CPU time of the server for a message there and back. The load checks every byte. tokio, smol, monoio, may and \
+               Go have a buffer for each connection, of 64 KiB, which is their memory here; see `idle`.",
         program: Some(("bench-echo", &["echo"])),
         groups: &[("echo", "")],
     },
