@@ -2,6 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -117,6 +118,26 @@ impl RootFolder {
         } else {
             Err(not_found())
         }
+    }
+
+    /// Whether what is there is still the file of which this was said when it was [opened](Self::open_with_metadata),
+    /// and has not been changed since: one call to the system, where to open it again takes several.
+    ///
+    /// A file that was written to, replaced, renamed away and back, or given other rights is another one, as
+    /// far as the system's clock for such things can tell (some milliseconds).
+    #[must_use]
+    pub fn is_still(&self, relative: &Path, known: &Metadata) -> bool {
+        let path = self.path.join(relative);
+        let found = match self.links {
+            FollowLinks::Never => path.symlink_metadata(),
+            // One that leads out leads to another file.
+            FollowLinks::Inside | FollowLinks::Anywhere => path.metadata(),
+        };
+        let identity = |it: &Metadata| {
+            let changed = (it.mtime(), it.mtime_nsec(), it.ctime(), it.ctime_nsec());
+            (it.dev(), it.ino(), it.len(), changed)
+        };
+        found.is_ok_and(|found| identity(&found) == identity(known))
     }
 
     /// What is in a folder, at most `limit` entries of it, by name. Links that [`open`](Self::open) would
@@ -334,6 +355,29 @@ mod tests {
         fs::remove_file(&current).expect("it is there");
         symlink("root/folder", &current).expect("it can be made");
         check(&root, "file", Ok("file"));
+    }
+
+    #[test]
+    fn a_file_is_another_one_when_it_is_changed_or_replaced_or_out_of_reach() {
+        let place = folders();
+        let root = RootFolder::new(place.path().join("root"));
+        let path = Path::new("folder/file");
+        let at = place.path().join("root/folder/file");
+        let known = || root.open_with_metadata(path).expect("it is there").1;
+        let first = known();
+        assert!(root.is_still(path, &first));
+        fs::write(&at, "more than that").expect("it is ours");
+        assert!(!root.is_still(path, &first), "another length");
+        let second = known();
+        let other = place.path().join("other");
+        fs::write(&other, "more than that").expect("there is room");
+        fs::rename(&other, &at).expect("it is ours");
+        assert!(!root.is_still(path, &second), "another file");
+        let third = known();
+        fs::rename(place.path().join("root/folder"), place.path().join("away")).expect("ours");
+        assert!(!root.is_still(path, &third), "it is gone");
+        symlink("../away", place.path().join("root/folder")).expect("it can be made");
+        assert!(root.open(path).is_err(), "the link leads out");
     }
 
     #[test]

@@ -26,6 +26,17 @@ struct Shape {
 }
 
 const EVERYBODY: &[&str] = &["torsade", "hyper", "actix-web", "may_minihttp", "nginx", "Node"];
+const FILES: &[&str] = &[
+    "torsade",
+    "torsade, opened each time",
+    "hyper",
+    "actix-web",
+    "may_minihttp",
+    "nginx",
+    "nginx, read",
+    "nginx, opened each time",
+    "Node",
+];
 const NO_NGINX: &[&str] = &["torsade", "hyper", "actix-web", "may_minihttp", "Node"];
 
 fn shapes() -> Vec<Shape> {
@@ -59,7 +70,7 @@ fn shapes() -> Vec<Shape> {
         shape(
             "a file of 10 KiB, 64 connections",
             get("/file", &[b'f'; 10 * 1024], 64, 1, 15_000),
-            EVERYBODY,
+            FILES,
         ),
         shape("POST of 1 KiB, echoed, 64 connections", echo, NO_NGINX),
     ]

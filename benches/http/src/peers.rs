@@ -10,7 +10,9 @@ use bench_rounds::{Result, Server};
 /// Starts the server of this name.
 pub fn start(name: &str) -> Result<Server> {
     match name {
-        "nginx" => start_nginx(&folder()?),
+        "nginx" => start_nginx(&folder()?, "sendfile on; tcp_nopush on; open_file_cache max=10;"),
+        "nginx, read" => start_nginx(&folder()?, "sendfile off; open_file_cache max=10;"),
+        "nginx, opened each time" => start_nginx(&folder()?, "sendfile on; tcp_nopush on;"),
         "Node" => start_node(&folder()?),
         ours => Server::that_says_where(Command::new(env::current_exe()?).args(["serve", ours])),
     }
@@ -24,20 +26,20 @@ fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn start_nginx(folder: &Path) -> Result<Server> {
+fn start_nginx(folder: &Path, files: &str) -> Result<Server> {
     let address = Server::free_address()?;
     let folder = folder.to_str().ok_or("the folder has a name in UTF-8")?;
     let config = format!(
         "daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;\n\
          events {{ worker_connections 2048; }}\n\
          http {{\n\
-           access_log off; keepalive_requests 100000000; sendfile on; tcp_nopush on;\n\
+           access_log off; keepalive_requests 100000000; {files}\n\
            client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;\n\
            uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;\n\
            server {{\n\
              listen {address};\n\
              location = / {{ default_type text/plain; return 200 \"Hello, world!\"; }}\n\
-             location / {{ root {folder}; open_file_cache max=10; }}\n\
+             location / {{ root {folder}; }}\n\
            }}\n\
          }}\n"
     );

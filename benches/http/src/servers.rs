@@ -5,7 +5,8 @@ use std::error::Error;
 
 pub fn serve(name: &str) -> Result<(), Box<dyn Error>> {
     match name {
-        "torsade" => ours::serve(),
+        "torsade" => ours::serve(true),
+        "torsade, opened each time" => ours::serve(false),
         "hyper" => by_hyper::serve(),
         "actix-web" => by_actix::serve(),
         "may_minihttp" => by_may::serve(),
@@ -13,9 +14,11 @@ pub fn serve(name: &str) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// A file of 10 KiB that is gone with the process.
+/// A file of 10 KiB, in a folder of its own.
 fn file() -> std::path::PathBuf {
-    let path = std::env::temp_dir().join(format!("http-bench-file-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("http-bench-file-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("the temporary folder takes a folder");
+    let path = folder.join("file");
     std::fs::write(&path, [b'f'; 10 * 1024]).expect("the temporary folder takes a file");
     path
 }
@@ -36,15 +39,21 @@ mod ours {
     use std::fs::File;
 
     use torsade::prelude::*;
-    use torsade::protocols::http::{Answer, Body, IntoAnswer, Json, Request, StatusCode};
+    use torsade::protocols::http::{
+        Answer, Body, Handler, IntoAnswer, Json, Request, StaticFiles, StatusCode,
+    };
 
-    pub fn serve() -> Result<(), Box<dyn Error>> {
+    /// `keeps_open`: as a folder of files is served, where each is checked for each request, and opened when
+    /// it has changed. Otherwise as a handler does it that knows of one file.
+    pub fn serve(keeps_open: bool) -> Result<(), Box<dyn Error>> {
         let reactor = Reactor::new()?;
         let path = super::file();
+        let folder = StaticFiles::new(path.parent().ok_or("it has a folder")?);
         let server = http::serve(&reactor, "127.0.0.1:0", move |mut request: Request| -> Answer {
             match request.path() {
                 "/" => "Hello, world!".into_answer(),
                 "/json" => Json(super::MESSAGE).into_answer(),
+                "/file" if keeps_open => folder.handle(request),
                 "/file" => File::open(&path).and_then(Body::file).into_answer(),
                 "/echo" => request.read_body().into_answer(),
                 _ => StatusCode::NOT_FOUND.into_answer(),

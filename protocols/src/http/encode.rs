@@ -60,7 +60,8 @@ pub(super) fn write_response(
     {
         return write_usual_response(out, facts.beginning, media_type, length);
     }
-    let has_date = headers.contains_key(header::DATE);
+    // They are few: quicker than to hash the name.
+    let has_date = headers.keys().any(|name| *name == header::DATE);
     if status == StatusCode::OK && !has_date {
         out.extend_from_slice(facts.beginning);
     } else {

@@ -275,6 +275,14 @@ impl RequestHead {
         Some(&self.text[value.range()])
     }
 
+    /// Whether there is a field whose name begins like this, in whatever case.
+    pub(super) fn has_field_beginning(&self, begin: &str) -> bool {
+        self.fields.iter().any(|(name, _)| {
+            let name = self.text[name.range()].get(..begin.len());
+            name.is_some_and(|name| name.eq_ignore_ascii_case(begin.as_bytes()))
+        })
+    }
+
     /// The header fields.
     pub(super) fn headers(&self) -> &HeaderMap {
         self.headers

@@ -281,6 +281,10 @@ impl Request {
     /// [`answer_conditionally`](super::answer_conditionally).
     #[must_use]
     pub fn precondition(&self, current: &Validators) -> Precondition {
+        // Most have none, and then nothing is made of their fields.
+        if !self.head().has_field_beginning("if-") {
+            return Precondition::Proceed;
+        }
         evaluate(self.method(), self.headers(), Some(current))
     }
 

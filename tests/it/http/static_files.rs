@@ -376,6 +376,87 @@ fn types_and_the_page_for_what_is_missing_can_be_given() {
     }
 }
 
+/// The tag and the body of `/letters.txt`.
+#[track_caller]
+fn letters(client: &Client) -> (String, String) {
+    let (status, fields, body) = ask(client, "GET /letters.txt", &[]);
+    assert_eq!(status, "200 OK");
+    let tag = fields.into_iter().find(|field| field.starts_with("etag: "));
+    (tag.expect("it has a tag"), body)
+}
+
+#[test]
+fn a_file_that_is_open_already_and_is_changed_is_noticed_at_once() {
+    let folder = folder();
+    let client = Client::asking(files(&folder));
+    let first = letters(&client);
+    assert_eq!(letters(&client), first);
+    put(&folder, "letters.txt", "ABC");
+    let second = letters(&client);
+    assert_eq!(second.1, "ABC", "written in its place");
+    put(&folder, "other.txt", "abcdefghijklmnopqrstuvwxyz");
+    let path = |name: &str| folder.path().join(name);
+    fs::rename(path("other.txt"), path("letters.txt")).expect("it is ours");
+    assert_eq!(letters(&client).1, first.1, "replaced");
+    fs::remove_file(path("letters.txt")).expect("it is there");
+    assert_eq!(status(&client, "GET /letters.txt"), "404 Not Found");
+    let link = std::os::unix::fs::symlink("/etc/passwd", path("letters.txt"));
+    link.expect("it can be made");
+    assert_eq!(status(&client, "GET /letters.txt"), "404 Not Found");
+}
+
+#[test]
+fn a_file_that_is_trusted_is_looked_at_again_in_time() {
+    let folder = folder();
+    let files = files(&folder).trust_for(Duration::from_secs(5));
+    let client = Client::asking(files.clone());
+    let first = letters(&client);
+    put(&folder, "new.txt", "new");
+    let path = |name: &str| folder.path().join(name);
+    fs::rename(path("new.txt"), path("letters.txt")).expect("it is ours");
+    client.wait(4);
+    assert_eq!(letters(&client), first);
+    client.wait(1);
+    assert_eq!(letters(&client).1, "new");
+    let hidden = path("letters.txt.away");
+    fs::rename(path("letters.txt"), hidden).expect("it is ours");
+    let other_rules = Client::asking(files.cache_control(HeaderValue::from_static("no-store")));
+    assert_eq!(status(&other_rules, "GET /letters.txt"), "404 Not Found");
+}
+
+/// Which files below a folder this process has open.
+#[cfg(target_os = "linux")]
+fn open_below(folder: &TempDir) -> usize {
+    let descriptors = fs::read_dir("/proc/self/fd").expect("Linux has it");
+    let targets = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    targets
+        .filter(|target| target.starts_with(folder.path()))
+        .count()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn so_many_files_stay_open_and_none_that_nobody_asks_for() {
+    let folder = folder();
+    for name in ["a", "b", "c"] {
+        put(&folder, name, name);
+    }
+    let client = Client::asking(files(&folder).keep_open(2));
+    for path in ["/a", "/b", "/c", "/c"] {
+        assert_eq!(status(&client, &format!("GET {path}")), "200 OK");
+    }
+    assert_eq!(open_below(&folder), 2);
+    client.wait(15);
+    assert_eq!(status(&client, "GET /c"), "200 OK");
+    client.wait(6);
+    assert_eq!(open_below(&folder), 1, "the other one was not asked for");
+    client.wait(20);
+    assert_eq!(open_below(&folder), 0);
+    let none = Client::asking(files(&folder).keep_open(0));
+    assert_eq!(status(&none, "GET /a"), "200 OK");
+    assert_eq!(open_below(&folder), 0);
+}
+
 #[test]
 fn files_are_opened_on_threads_if_that_is_asked_for() {
     let folder = folder();

@@ -6,18 +6,19 @@
 //! [`RootFolder`]'s, whatever links there are.
 
 mod listing;
+mod open_files;
 mod shelf;
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE,
-    HeaderMap, HeaderValue,
+    ETAG, HeaderMap, HeaderValue, LAST_MODIFIED,
 };
 use http::{Method, StatusCode};
 use torsade_deferred::{Deferred, Failure};
@@ -25,6 +26,7 @@ use torsade_reactor::{FilePart, FollowLinks, RootFolder};
 
 use super::body::{Body, BodySender};
 use super::conditional::{ETag, Validators, range_applies};
+use super::dates::date_value;
 use super::error::StatusError;
 use super::media_types;
 use super::negotiate::{Coding, add_vary, choose_coding};
@@ -34,6 +36,7 @@ use super::request::Request;
 use super::response::{Answer, Handler, Response, answer_conditionally, redirect};
 use super::routes::not_allowed;
 
+use self::open_files::{Description, OpenFiles};
 use self::shelf::{Found, FoundFile, Shelf};
 
 /// Serves the files of a folder: to be nested below a prefix, or to be a whole site.
@@ -49,7 +52,8 @@ use self::shelf::{Found, FoundFile, Shelf};
 ///
 /// Files are opened on the reactor's thread, which takes some microseconds where the folder is on a disk of
 /// this machine. Where it may take longer, a network's folder for instance, say
-/// [`open_on_threads`](Self::open_on_threads).
+/// [`open_on_threads`](Self::open_on_threads). A file that is asked for again is still open, and the system is asked
+/// each time whether it is still what stands there; see [`keep_open`](Self::keep_open).
 ///
 /// # Examples
 ///
@@ -69,8 +73,13 @@ use self::shelf::{Found, FoundFile, Shelf};
 pub struct StaticFiles {
     /// Where files are found; on threads, too.
     shelf: Arc<Shelf>,
+    /// Not on threads.
+    open_files: Rc<OpenFiles>,
     options: Rc<Options>,
 }
+
+/// How many files stay open, unless somebody says otherwise.
+const OPEN_FILES: usize = 64;
 
 #[derive(Clone, Default)]
 struct Options {
@@ -88,17 +97,25 @@ impl StaticFiles {
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
             shelf: Arc::new(Shelf::new(RootFolder::new(root))),
+            open_files: Rc::new(OpenFiles::new(OPEN_FILES, Duration::ZERO)),
             options: Rc::default(),
         }
     }
 
     fn shelved(mut self, change: impl FnOnce(&mut Shelf)) -> Self {
         change(Arc::make_mut(&mut self.shelf));
-        self
+        self.close_files()
     }
 
     fn optional(mut self, change: impl FnOnce(&mut Options)) -> Self {
         change(Rc::make_mut(&mut self.options));
+        self.close_files()
+    }
+
+    /// What was opened and described by other rules is not for these.
+    fn close_files(mut self) -> Self {
+        let (limit, trust) = (self.open_files.limit, self.open_files.trust);
+        self.open_files = Rc::new(OpenFiles::new(limit, trust));
         self
     }
 
@@ -139,6 +156,27 @@ impl StaticFiles {
     #[must_use]
     pub fn open_on_threads(self) -> Self {
         self.optional(|options| options.on_threads = true)
+    }
+
+    /// How many files stay open between requests, those that were asked for last: 64, unless this says otherwise;
+    /// none with 0, and none on threads.
+    ///
+    /// The system is asked before each response whether what stands at the path is still that file, unchanged,
+    /// so nobody gets what has been replaced; [`trust_for`](Self::trust_for) saves that, too. One that nobody asks
+    /// for is closed within twenty seconds: until then one that was deleted keeps its room on the disk.
+    #[must_use]
+    pub fn keep_open(mut self, files: usize) -> Self {
+        self.open_files = Rc::new(OpenFiles::new(files, self.open_files.trust));
+        self
+    }
+
+    /// How long a file that is open is taken for unchanged, without asking the system: not at all, unless this says
+    /// otherwise. Whoever replaces a file has to wait this long until all clients get the new one; one that is made
+    /// shorter in its place meanwhile is answered with 500.
+    #[must_use]
+    pub fn trust_for(mut self, time: Duration) -> Self {
+        self.open_files = Rc::new(OpenFiles::new(self.open_files.limit, time));
+        self
     }
 
     /// The `Cache-Control` of every file: none, unless this says it, so that clients guess.
@@ -192,13 +230,22 @@ impl StaticFiles {
 
     fn response(&self, request: &Request, found: FoundFile) -> Response {
         let now = request.reactor().system_time();
-        let (file, length) = (Rc::new(found.file), found.length);
-        let validators = Validators {
-            etag: found.modified.map(|at| ETag::of_file(length, at)),
-            // RFC 9110 §8.8.2.1: never later than the response.
-            last_modified: found.modified.map(|at| at.min(now)),
+        let (file, length) = (Rc::clone(&found.file.file), found.length);
+        let described_anew;
+        // One of another name, or one that says that it comes from the future, is described each time.
+        let stays = !found.is_gzip && found.modified.is_none_or(|at| at <= now);
+        let description = if stays {
+            let description = &found.file.description;
+            description.get_or_init(|| self.describe(&found, now))
+        } else {
+            described_anew = self.describe(&found, now);
+            &described_anew
         };
-        let media_type = self.type_of(&found.name);
+        let Description {
+            media_type,
+            validators,
+            last_modified,
+        } = description;
         let part = |range: ByteRange| FilePart {
             file: Rc::clone(&file),
             offset: range.first,
@@ -207,11 +254,19 @@ impl StaticFiles {
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(CONTENT_TYPE, media_type.clone());
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        let selection = if range_applies(request.method(), request.headers(), &validators, now) {
-            ranges::select(request.headers(), length)
-        } else {
-            Selection::Whole
-        };
+        if let Some(etag) = &validators.etag {
+            headers.insert(ETAG, etag.to_value());
+        }
+        if let Some(value) = last_modified {
+            headers.insert(LAST_MODIFIED, value.clone());
+        }
+        let wants_part = request.header("range").is_some();
+        let selection =
+            if wants_part && range_applies(request.method(), request.headers(), validators, now) {
+                ranges::select(request.headers(), length)
+            } else {
+                Selection::Whole
+            };
         let (status, body) = match selection {
             Selection::Whole => {
                 let part = FilePart {
@@ -227,8 +282,8 @@ impl StaticFiles {
                 (StatusCode::PARTIAL_CONTENT, Body::file_part(part(parts[0])))
             }
             Selection::Parts(parts) => {
-                let boundary = boundary(&validators, &parts, now);
-                let layout = MultipartRanges::new(&parts, length, Some(&media_type), boundary);
+                let boundary = boundary(validators, &parts, now);
+                let layout = MultipartRanges::new(&parts, length, Some(media_type), boundary);
                 headers.insert(CONTENT_TYPE, layout.content_type());
                 (StatusCode::PARTIAL_CONTENT, body_of_parts(&layout, part))
             }
@@ -251,7 +306,20 @@ impl StaticFiles {
         let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
-        answer_conditionally(request, &validators, response)
+        answer_conditionally(request, validators, response)
+    }
+
+    fn describe(&self, found: &FoundFile, now: SystemTime) -> Description {
+        // RFC 9110 §8.8.2.1: never later than the response.
+        let last_modified = found.modified.map(|at| at.min(now));
+        Description {
+            media_type: self.type_of(&found.name),
+            validators: Validators {
+                etag: found.modified.map(|at| ETag::of_file(found.length, at)),
+                last_modified,
+            },
+            last_modified: last_modified.map(date_value),
+        }
     }
 
     fn type_of(&self, name: &str) -> HeaderValue {
@@ -279,20 +347,26 @@ impl Handler for StaticFiles {
         };
         // `/static` itself is where the folder is nested, without its slash.
         let is_folder = path.ends_with_slash() && request.path() != request.path_above();
-        let takes_gzip = choose_coding(request.headers(), &[Coding::Gzip]) == Coding::Gzip;
+        let takes_gzip = self.shelf.precompressed
+            && choose_coding(request.headers(), &[Coding::Gzip]) == Coding::Gzip;
         if !self.options.on_threads {
-            return match self.shelf.find(&path, is_folder, takes_gzip) {
+            let (root, reactor) = (&self.shelf.root, request.reactor());
+            let open = |relative: &Path| self.open_files.open(root, relative, &reactor);
+            return match self.shelf.find(&path, is_folder, takes_gzip, open) {
                 Ok(found) => self.answer(request, &path, found),
                 Err(error) => Answer::Failed(error.into()),
             };
         }
         let (shelf, wanted) = (Arc::clone(&self.shelf), path.clone());
-        let finding = request
-            .reactor()
-            .defer_to_thread(move || shelf.find(&wanted, is_folder, takes_gzip));
+        let finding = request.reactor().defer_to_thread(move || {
+            let open = |relative: &Path| shelf.root.open_with_metadata(relative);
+            shelf.find(&wanted, is_folder, takes_gzip, open)
+        });
         let this = self.clone();
         Answer::Later(
-            finding.add_callback(move |found| this.answer(request, &path, found).into_deferred()),
+            finding.add_callback(move |found| {
+                this.answer(request, &path, found.shared()).into_deferred()
+            }),
         )
     }
 }

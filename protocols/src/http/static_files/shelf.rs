@@ -3,6 +3,7 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use torsade_reactor::{FolderEntry, RootFolder};
@@ -10,6 +11,7 @@ use torsade_reactor::{FolderEntry, RootFolder};
 use super::super::media_types;
 use super::super::paths::SafePath;
 use super::listing::LISTING_MAX;
+use super::open_files::Opened;
 
 /// A folder, and what is said of it.
 #[derive(Clone, Debug)]
@@ -20,8 +22,8 @@ pub(super) struct Shelf {
     pub(super) precompressed: bool,
 }
 
-/// What there is for a path.
-pub(super) enum Found {
+/// What there is for a path; `F` is an open file.
+pub(super) enum Found<F = Rc<Opened>> {
     Nothing,
     /// It is there, and the system lets us not read it.
     Forbidden,
@@ -29,11 +31,11 @@ pub(super) enum Found {
     Folder,
     /// What is in a folder.
     Listing(Vec<FolderEntry>),
-    File(FoundFile),
+    File(FoundFile<F>),
 }
 
-pub(super) struct FoundFile {
-    pub(super) file: File,
+pub(super) struct FoundFile<F = Rc<Opened>> {
+    pub(super) file: F,
     /// The name that says its type.
     pub(super) name: String,
     pub(super) length: u64,
@@ -41,6 +43,26 @@ pub(super) struct FoundFile {
     pub(super) is_gzip: bool,
     /// Whether another client might have got it in another coding.
     pub(super) varies: bool,
+}
+
+impl Found<File> {
+    /// For the reactor's thread, when a file comes from another one.
+    pub(super) fn shared(self) -> Found {
+        match self {
+            Self::Nothing => Found::Nothing,
+            Self::Forbidden => Found::Forbidden,
+            Self::Folder => Found::Folder,
+            Self::Listing(entries) => Found::Listing(entries),
+            Self::File(found) => Found::File(FoundFile {
+                file: Rc::new(Opened::new(found.file)),
+                name: found.name,
+                length: found.length,
+                modified: found.modified,
+                is_gzip: found.is_gzip,
+                varies: found.varies,
+            }),
+        }
+    }
 }
 
 impl Shelf {
@@ -53,18 +75,20 @@ impl Shelf {
         }
     }
 
-    /// Looks for a path; `is_folder` if it was asked for as one, with a slash.
-    pub(super) fn find(
+    /// Looks for a path; `is_folder` if it was asked for as one, with a slash. `open` opens what is below the
+    /// root, and says what it is.
+    pub(super) fn find<F>(
         &self,
         path: &SafePath,
         is_folder: bool,
         takes_gzip: bool,
-    ) -> io::Result<Found> {
+        open: impl Fn(&Path) -> io::Result<(F, Metadata)>,
+    ) -> io::Result<Found<F>> {
         let relative = path.relative();
         let outcome = if is_folder {
-            self.find_in_folder(&relative, takes_gzip)
+            self.find_in_folder(&relative, takes_gzip, &open)
         } else {
-            self.find_file(&relative, takes_gzip)
+            self.find_file(&relative, takes_gzip, &open)
         };
         match outcome.map_err(|error| (error.kind(), error)) {
             Ok(found) => Ok(found),
@@ -74,9 +98,14 @@ impl Shelf {
         }
     }
 
-    fn find_in_folder(&self, relative: &Path, takes_gzip: bool) -> io::Result<Found> {
+    fn find_in_folder<F>(
+        &self,
+        relative: &Path,
+        takes_gzip: bool,
+        open: &impl Fn(&Path) -> io::Result<(F, Metadata)>,
+    ) -> io::Result<Found<F>> {
         for name in &self.index {
-            match self.find_file(&relative.join(name), takes_gzip) {
+            match self.find_file(&relative.join(name), takes_gzip, open) {
                 Ok(found @ Found::File(_)) => return Ok(found),
                 // A folder of that name is not what is meant.
                 Ok(_) => {}
@@ -91,14 +120,19 @@ impl Shelf {
         Ok(Found::Listing(entries))
     }
 
-    fn find_file(&self, relative: &Path, takes_gzip: bool) -> io::Result<Found> {
+    fn find_file<F>(
+        &self,
+        relative: &Path,
+        takes_gzip: bool,
+        open: &impl Fn(&Path) -> io::Result<(F, Metadata)>,
+    ) -> io::Result<Found<F>> {
         let name = relative.file_name().and_then(|name| name.to_str());
         let name = name.unwrap_or_default().to_owned();
         let varies =
             self.precompressed && media_types::is_compressible(media_types::media_type(&name));
         if varies && takes_gzip {
             let packed = relative.with_file_name(format!("{name}.gz"));
-            let opened = self.root.open_with_metadata(&packed);
+            let opened = open(&packed);
             if let Ok(Found::File(found)) = opened.map(|opened| found(opened, name.clone())) {
                 return Ok(Found::File(FoundFile {
                     is_gzip: true,
@@ -107,7 +141,7 @@ impl Shelf {
                 }));
             }
         }
-        let found = found(self.root.open_with_metadata(relative)?, name);
+        let found = found(open(relative)?, name);
         Ok(match found {
             Found::File(file) => Found::File(FoundFile { varies, ..file }),
             other => other,
@@ -115,7 +149,7 @@ impl Shelf {
     }
 }
 
-fn found((file, metadata): (File, Metadata), name: String) -> Found {
+fn found<F>((file, metadata): (F, Metadata), name: String) -> Found<F> {
     if metadata.is_dir() {
         return Found::Folder;
     }
