@@ -43,6 +43,31 @@ fn who_has_connected_reaches_the_line_receiver() {
 }
 
 #[test]
+fn a_line_receiver_has_a_last_word_when_the_reactor_stops() {
+    struct Polite(Rc<Cell<bool>>);
+    impl LineReceiver for Polite {
+        fn line_received(&mut self, _: &LineTransport<Self>, _: &[u8]) {}
+
+        fn about_to_be_lost(&mut self, transport: &LineTransport<Self>) {
+            transport.send_line("the server goes");
+        }
+
+        fn connection_lost(&mut self, reason: ConnectionLost) {
+            self.0.set(matches!(reason, ConnectionLost::Stopped));
+        }
+    }
+    let (stopped, memory) = (
+        Rc::new(Cell::new(false)),
+        MemoryStream::new(&virtual_time_reactor()),
+    );
+    let lines = Lines::new(Polite(Rc::clone(&stopped)));
+    Transport::connect(lines, Rc::clone(&memory) as Rc<dyn Stream>);
+    memory.stop();
+    assert_eq!(memory.take_written(), b"the server goes\r\n");
+    assert!(stopped.get());
+}
+
+#[test]
 fn lines_arrive_the_same_in_every_chunking() {
     let script =
         b"one\r\n\r\nraw 4\r\n\r\n\r\nsemi\r\na;b;crlf;c\r\nfar too long a line\r\nend\r\n";

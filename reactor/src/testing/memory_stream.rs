@@ -147,6 +147,20 @@ impl MemoryStream {
         receiver.connection_lost(self.reason.take().unwrap_or(ConnectionLost::Done));
     }
 
+    /// The reactor stops: the receiver has its last word
+    /// ([`about_to_be_lost`](Receiver::about_to_be_lost)), and the connection ends with
+    /// [`ConnectionLost::Stopped`], unless it is being lost for something else.
+    ///
+    /// # Panics
+    ///
+    /// It has no receiver: none yet, or none any more.
+    pub fn stop(&self) {
+        if self.is_connected() {
+            self.receiver().about_to_be_lost();
+        }
+        self.end_because(ConnectionLost::Stopped);
+    }
+
     /// The connection ends for this reason, unless it is being lost for another.
     ///
     /// # Panics
