@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::env;
 use std::fmt::Display;
+use std::fs;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -78,6 +79,18 @@ pub(crate) fn is_readable(reactor: &Reactor, limit: Option<Duration>) -> bool {
     let mut fds = [PollFd::new(&descriptor, PollFlags::IN)];
     let ready = retry_on_intr(|| poll(&mut fds, limit.as_ref()));
     ready.expect("the system can poll") > 0
+}
+
+/// Checks that this thread is one that no handler of a signal ever runs on.
+#[track_caller]
+pub(crate) fn check_signals_are_blocked() {
+    let status = fs::read_to_string("/proc/thread-self/status").expect("it is there on Linux");
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+    let mask = mask.expect("proc(5) says so").trim();
+    let mask = u64::from_str_radix(mask, 16).expect("a mask is hexadecimal");
+    for signal in [1, 2, 3, 10, 12, 13, 14, 15, 17, 28] {
+        assert!(mask & 1 << (signal - 1) != 0, "{signal} is not in {mask:x}");
+    }
 }
 
 /// Counts the unhandled failures of this thread while it lives.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use torsade_reactor::{Guest, Phase, Place, Reactor};
 
-use crate::common::{End, Log, connect, is_readable, reactor};
+use crate::common::{End, Log, check_signals_are_blocked, connect, is_readable, reactor};
 
 /// A host that can only wait for a descriptor and a deadline. It gives the reactor a turn
 /// when either says so, and counts how often it had to.
@@ -229,4 +229,18 @@ fn one_reactor_runs_inside_another() {
     crate::common::run_while(&outer, || {
         received.borrow().len() < 1_000_000 || !late.get()
     });
+}
+
+#[test]
+fn the_helper_of_a_guest_blocks_all_signals() {
+    let reactor = reactor();
+    let (post, posts) = mpsc::channel();
+    let posts_where_it_is_checked = move || {
+        check_signals_are_blocked();
+        let _ = post.send(());
+    };
+    let guest = Guest::new(&reactor, posts_where_it_is_checked).unwrap();
+    guest.turn().unwrap();
+    reactor.remote().call_from_thread(|_| ());
+    posts.recv().expect("it checked, and nothing is wrong");
 }
