@@ -590,7 +590,12 @@ impl Client {
         }
         let (trigger, deferred) = Deferred::new();
         self.core.when_over(trigger);
-        deferred
+        // The caller's may be the last clone, and be gone before the connections are.
+        let core = Rc::clone(&self.core);
+        deferred.add_both(move |outcome| {
+            drop(core);
+            outcome
+        })
     }
 }
 

@@ -419,3 +419,23 @@ fn who_asks_again_in_the_callback_finds_the_connection_free() {
     assert_eq!(shown(second), "200 OK: ok");
     assert_eq!(net.connections(), 1);
 }
+
+#[test]
+fn a_client_that_is_gone_while_it_closes_still_says_when_it_is_over() {
+    let net = Net::new();
+    let asked = net.client.get("http://here/");
+    net.say(0, OK);
+    shown(asked);
+    let Net {
+        reactor,
+        client,
+        dialled,
+    } = net;
+    let closed = client.close();
+    drop(client);
+    no_result(&closed);
+    let stream = dialled.streams.borrow().first().cloned();
+    stream.expect("it was dialled").end();
+    drop(reactor);
+    success_of(closed);
+}
