@@ -65,13 +65,22 @@ fn matrix(columns: &[&Outcome]) -> String {
     text += &"---|".repeat(columns.len() + usize::from(with_memory));
     text += "\n";
     let mut notes: Vec<String> = Vec::new();
-    for (index, contender) in columns[0].contenders.iter().enumerate() {
+    let ours = &columns[0].contenders[0].title;
+    for contender in &columns[0].contenders {
         text += &format!("| {} |", contender.title);
         let mut memory = None;
         for column in columns {
-            let it = &column.contenders[index];
+            let found = column
+                .contenders
+                .iter()
+                .find(|it| it.title == contender.title);
+            let Some(it) = found else {
+                // It takes no part in that.
+                text += " - |";
+                continue;
+            };
             memory = memory.max(it.memory);
-            text += &format!(" {} |", cell(column, it, index == 0));
+            text += &format!(" {} |", cell(column, it, it.title == *ours));
             if let Some(why) = it.absence() {
                 let note = format!("{}, {}: {why}", it.title, column.column);
                 notes.push(note);
