@@ -100,7 +100,9 @@ fuzz_target!(|input: (bool, Vec<Action>)| {
                     let is_fresh = stored.age(now) < stored.lifetime();
                     match stored.reuse(&request, now) {
                         Reuse::Fresh => assert!(is_fresh),
-                        Reuse::Stale | Reuse::Revalidate => assert!(!is_fresh && stored.may_be_stale()),
+                        Reuse::Stale | Reuse::Revalidate => {
+                            assert!(!is_fresh && stored.may_be_stale())
+                        }
                         Reuse::Validate | Reuse::Unavailable => {}
                     }
                     assert!(stored.answer_headers(now).contains_key("age"));
