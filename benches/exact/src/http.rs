@@ -5,7 +5,9 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use torsade::prelude::*;
-use torsade::protocols::http::{Answer, Handler, IntoAnswer, Json, Request, StaticFiles, StatusCode};
+use torsade::protocols::http::{
+    Answer, Handler, IntoAnswer, Json, Request, StaticFiles, StatusCode,
+};
 
 /// As load generators write it.
 const SHORT: &str = "Host: 127.0.0.1\r\n\r\n";

@@ -61,7 +61,12 @@ fn measure(rounds: usize) -> Result<(), Box<dyn Error>> {
         Row::new("torsade", || cost(&|| ours.ask())),
         Row::new("hyper-util, legacy client", || cost(&|| theirs.ask())),
     ];
-    Table::new("http-client", "hello, 100 at a time", "us of CPU time a request").run(rounds, &mut rows)
+    Table::new(
+        "http-client",
+        "hello, 100 at a time",
+        "us of CPU time a request",
+    )
+    .run(rounds, &mut rows)
 }
 
 mod ours {

@@ -77,7 +77,10 @@ fn first_response(stream: &mut TcpStream, request: &[u8]) -> Result<Expected> {
             return Err(format!("status {:?}", response.code).into());
         }
         let field = |name: &str| {
-            let found = response.headers.iter().find(|it| it.name.eq_ignore_ascii_case(name));
+            let found = response
+                .headers
+                .iter()
+                .find(|it| it.name.eq_ignore_ascii_case(name));
             found.map(|field| field.value)
         };
         let length: usize = str::from_utf8(field("content-length").ok_or("no length")?)?.parse()?;
@@ -103,11 +106,7 @@ struct Asking {
     due: usize,
 }
 
-fn run(
-    streams: &mut Vec<TcpStream>,
-    load: &Load,
-    expected: &Expected,
-) -> Result<()> {
+fn run(streams: &mut Vec<TcpStream>, load: &Load, expected: &Expected) -> Result<()> {
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let batch = load.request.repeat(load.depth);
     let mut left = load.messages;
@@ -135,7 +134,11 @@ fn run(
             tv_sec: 10,
             tv_nsec: 0,
         };
-        epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), Some(&limit))?;
+        epoll::wait(
+            &poll,
+            rustix::buffer::spare_capacity(&mut events),
+            Some(&limit),
+        )?;
         if events.is_empty() {
             return Err("nothing came for ten seconds".into());
         }
@@ -154,27 +157,20 @@ fn run(
     Ok(())
 }
 
-fn ask(
-    asking: &mut Asking,
-    load: &Load,
-    batch: &[u8],
-    left: &mut usize,
-) -> Result<bool> {
+fn ask(asking: &mut Asking, load: &Load, batch: &[u8], left: &mut usize) -> Result<bool> {
     let count = load.depth.min(*left);
     if count == 0 {
         return Ok(false);
     }
     *left -= count;
     asking.due = count;
-    asking.stream.write_all(&batch[..count * load.request.len()])?;
+    asking
+        .stream
+        .write_all(&batch[..count * load.request.len()])?;
     Ok(true)
 }
 
-fn take_responses(
-    asking: &mut Asking,
-    data: &[u8],
-    expected: &Expected,
-) -> Result<()> {
+fn take_responses(asking: &mut Asking, data: &[u8], expected: &Expected) -> Result<()> {
     let size = expected.text.len();
     let mut data = data;
     if !asking.kept.is_empty() {
@@ -192,7 +188,10 @@ fn take_responses(
     asking.kept.extend_from_slice(whole.remainder());
     for response in whole {
         expected.check(response)?;
-        asking.due = asking.due.checked_sub(1).ok_or("more responses than requests")?;
+        asking.due = asking
+            .due
+            .checked_sub(1)
+            .ok_or("more responses than requests")?;
     }
     Ok(())
 }

@@ -25,7 +25,14 @@ struct Shape {
     servers: &'static [&'static str],
 }
 
-const EVERYBODY: &[&str] = &["torsade", "hyper", "actix-web", "may_minihttp", "nginx", "Node"];
+const EVERYBODY: &[&str] = &[
+    "torsade",
+    "hyper",
+    "actix-web",
+    "may_minihttp",
+    "nginx",
+    "Node",
+];
 const FILES: &[&str] = &[
     "torsade",
     "torsade, opened each time",
@@ -47,8 +54,10 @@ fn shapes() -> Vec<Shape> {
         depth,
         messages,
     };
-    let hello = |connections, depth, messages| get("/", b"Hello, world!", connections, depth, messages);
-    let mut post = b"POST /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1024\r\n\r\n".to_vec();
+    let hello =
+        |connections, depth, messages| get("/", b"Hello, world!", connections, depth, messages);
+    let mut post =
+        b"POST /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1024\r\n\r\n".to_vec();
     post.extend_from_slice(&[b'e'; 1024]);
     let shape = |title, load, servers| Shape {
         title,
@@ -63,10 +72,18 @@ fn shapes() -> Vec<Shape> {
     };
     vec![
         shape("hello, 64 connections", hello(64, 1, 40_000), EVERYBODY),
-        shape("hello, 64 connections, 16 deep", hello(64, 16, 200_000), EVERYBODY),
+        shape(
+            "hello, 64 connections, 16 deep",
+            hello(64, 16, 200_000),
+            EVERYBODY,
+        ),
         shape("hello, 50 connections", hello(50, 1, 40_000), EVERYBODY),
         shape("hello, 500 connections", hello(500, 1, 40_000), EVERYBODY),
-        shape("JSON, 64 connections", get("/json", json, 64, 1, 40_000), NO_NGINX),
+        shape(
+            "JSON, 64 connections",
+            get("/json", json, 64, 1, 40_000),
+            NO_NGINX,
+        ),
         shape(
             "a file of 10 KiB, 64 connections",
             get("/file", &[b'f'; 10 * 1024], 64, 1, 15_000),
@@ -103,7 +120,9 @@ fn measure(rounds: usize, only: &str) -> Result<()> {
         let mut rows = Vec::new();
         for (server, name) in servers.iter().zip(it.servers) {
             let load = &it.load;
-            rows.push(Row::new(*name, move || load.take(server.as_ref().map_err(Missing::new)?)));
+            rows.push(Row::new(*name, move || {
+                load.take(server.as_ref().map_err(Missing::new)?)
+            }));
         }
         Table::new("http", it.title, "us of CPU time a request").run(rounds, &mut rows)?;
     }

@@ -10,7 +10,10 @@ use bench_rounds::{Result, Server};
 /// Starts the server of this name.
 pub fn start(name: &str) -> Result<Server> {
     match name {
-        "nginx" => start_nginx(&folder()?, "sendfile on; tcp_nopush on; open_file_cache max=10;"),
+        "nginx" => start_nginx(
+            &folder()?,
+            "sendfile on; tcp_nopush on; open_file_cache max=10;",
+        ),
         "nginx, read" => start_nginx(&folder()?, "sendfile off; open_file_cache max=10;"),
         "nginx, opened each time" => start_nginx(&folder()?, "sendfile on; tcp_nopush on;"),
         "Node" => start_node(&folder()?),
@@ -79,5 +82,8 @@ fn start_node(folder: &Path) -> Result<Server> {
     );
     let script = folder.join("server.js");
     fs::write(&script, text)?;
-    Server::at(Command::new("node").arg(script).current_dir(folder), address)
+    Server::at(
+        Command::new("node").arg(script).current_dir(folder),
+        address,
+    )
 }

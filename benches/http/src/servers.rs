@@ -49,16 +49,20 @@ mod ours {
         let reactor = Reactor::new()?;
         let path = super::file();
         let folder = StaticFiles::new(path.parent().ok_or("it has a folder")?);
-        let server = http::serve(&reactor, "127.0.0.1:0", move |mut request: Request| -> Answer {
-            match request.path() {
-                "/" => "Hello, world!".into_answer(),
-                "/json" => Json(super::MESSAGE).into_answer(),
-                "/file" if keeps_open => folder.handle(request),
-                "/file" => File::open(&path).and_then(Body::file).into_answer(),
-                "/echo" => request.read_body().into_answer(),
-                _ => StatusCode::NOT_FOUND.into_answer(),
-            }
-        })?;
+        let server = http::serve(
+            &reactor,
+            "127.0.0.1:0",
+            move |mut request: Request| -> Answer {
+                match request.path() {
+                    "/" => "Hello, world!".into_answer(),
+                    "/json" => Json(super::MESSAGE).into_answer(),
+                    "/file" if keeps_open => folder.handle(request),
+                    "/file" => File::open(&path).and_then(Body::file).into_answer(),
+                    "/echo" => request.read_body().into_answer(),
+                    _ => StatusCode::NOT_FOUND.into_answer(),
+                }
+            },
+        )?;
         println!("{}", server.address());
         reactor.run()?;
         Ok(())
@@ -113,7 +117,9 @@ mod by_hyper {
         let mut response = Response::new(Full::default());
         let mut typed = |media_type| {
             let value = hyper::header::HeaderValue::from_static(media_type);
-            response.headers_mut().insert(hyper::header::CONTENT_TYPE, value);
+            response
+                .headers_mut()
+                .insert(hyper::header::CONTENT_TYPE, value);
         };
         match request.uri().path() {
             "/" => {
@@ -219,7 +225,11 @@ mod by_may {
     struct Answers;
 
     impl HttpService for Answers {
-        fn call(&mut self, request: Request<'_, '_, '_>, response: &mut Response<'_>) -> io::Result<()> {
+        fn call(
+            &mut self,
+            request: Request<'_, '_, '_>,
+            response: &mut Response<'_>,
+        ) -> io::Result<()> {
             match request.path() {
                 "/" => {
                     response.header("Content-Type: text/plain; charset=utf-8");

@@ -38,7 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: load ADDRESS CONNECTIONS SIZE DEPTH MESSAGES".into());
     };
     let address: SocketAddr = address.parse()?;
-    let (connections, size, depth): (usize, u64, u64) = (connections.parse()?, size.parse()?, depth.parse()?);
+    let (connections, size, depth): (usize, u64, u64) =
+        (connections.parse()?, size.parse()?, depth.parse()?);
     let messages: u64 = messages.parse()?;
     let each = messages.div_ceil(connections as u64) * size;
 
@@ -60,8 +61,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         socket.set_nonblocking(true)?;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
-        epoll::add(&poll, &socket, epoll::EventData::new_u64(index as u64), flags)?;
-        clients.push(Client { socket, sent: met, received: met, allowed: (size * depth).min(each) });
+        epoll::add(
+            &poll,
+            &socket,
+            epoll::EventData::new_u64(index as u64),
+            flags,
+        )?;
+        clients.push(Client {
+            socket,
+            sent: met,
+            received: met,
+            allowed: (size * depth).min(each),
+        });
     }
     // Long enough that a window of any position can be cut out of it.
     let pattern: Vec<u8> = (0..(1 << 20) + 251).map(byte_at).collect();
@@ -87,7 +98,11 @@ fn main() -> Result<(), Box<dyn Error>> {
                     Ok(count) => {
                         let start = (client.received % 251) as usize;
                         if buffer[..count] != pattern[start..start + count] {
-                            return Err(format!("wrong bytes after {} on a connection", client.received).into());
+                            return Err(format!(
+                                "wrong bytes after {} on a connection",
+                                client.received
+                            )
+                            .into());
                         }
                         client.received += count as u64;
                         if count < buffer.len() {

@@ -23,8 +23,12 @@ pub const EMPTY: Table = Table {
         ("tokio", "tokio: spawn_local of a ready future", |count| {
             with_tokio(count, || async { made() });
         }),
-        ("calloop", "calloop: insert_idle", |count| with_calloop(count, || made)),
-        ("bare", "bare: a VecDeque of boxed calls", |count| bare(count, || made)),
+        ("calloop", "calloop: insert_idle", |count| {
+            with_calloop(count, || made)
+        }),
+        ("bare", "bare: a VecDeque of boxed calls", |count| {
+            bare(count, || made)
+        }),
     ],
     unit: NS_OF_CPU,
 };

@@ -16,8 +16,16 @@ pub const CALLS: Table = Table {
     sizes: &[1, 4],
     contenders: &[
         ("ours", "torsade: call_from_thread", ours),
-        ("tokio", "tokio: unbounded mpsc of boxed calls, local task", tokio_calls),
-        ("tokio-numbers", "tokio: unbounded mpsc of numbers, local task", tokio_numbers),
+        (
+            "tokio",
+            "tokio: unbounded mpsc of boxed calls, local task",
+            tokio_calls,
+        ),
+        (
+            "tokio-numbers",
+            "tokio: unbounded mpsc of numbers, local task",
+            tokio_numbers,
+        ),
         ("calloop", "calloop: channel of boxed calls", calloop),
     ],
     unit: NS_OF_CPU,

@@ -22,7 +22,11 @@ pub const CALLS: Table = Table {
     sizes: &[ASLEEP, AWAKE],
     contenders: &[
         ("ours", "torsade: call_from_thread", ours),
-        ("tokio", "tokio: unbounded mpsc of boxed calls, local task", tokio_calls),
+        (
+            "tokio",
+            "tokio: unbounded mpsc of boxed calls, local task",
+            tokio_calls,
+        ),
         ("calloop", "calloop: channel of boxed calls", calloop),
     ],
     unit: "ns of the wall clock from post to call",
@@ -35,7 +39,10 @@ pub const AWAKE: usize = 1;
 /// How many are posted, each when the one before was made.
 const POSTS: usize = 2_000;
 
-#[expect(clippy::disallowed_methods, reason = "this measures; nothing is virtual here")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this measures; nothing is virtual here"
+)]
 fn now() -> Instant {
     Instant::now()
 }
@@ -67,7 +74,10 @@ impl Heard {
 
 /// Posts from a thread, each when the one before was made; and a little later, so that a loop
 /// that has nothing to do sleeps.
-fn poster(made: &Arc<AtomicUsize>, mut post: impl FnMut(Instant) + Send + 'static) -> thread::JoinHandle<()> {
+fn poster(
+    made: &Arc<AtomicUsize>,
+    mut post: impl FnMut(Instant) + Send + 'static,
+) -> thread::JoinHandle<()> {
     let made = Arc::clone(made);
     thread::spawn(move || {
         for posted in 0..POSTS {
@@ -131,7 +141,10 @@ fn tokio_calls(busy: usize) {
     let (sender, mut receiver) = mpsc::unbounded_channel::<Boxed>();
     let count = Arc::clone(&made);
     let thread = poster(&made, move |posted| {
-        assert!(sender.send(boxed(posted, &count)).is_ok(), "somebody listens");
+        assert!(
+            sender.send(boxed(posted, &count)).is_ok(),
+            "somebody listens"
+        );
     });
     LocalSet::new().block_on(&runtime, async {
         if busy == AWAKE {
@@ -166,7 +179,10 @@ fn calloop(busy: usize) {
     let made = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&made);
     let thread = poster(&made, move |posted| {
-        assert!(sender.send(boxed(posted, &count)).is_ok(), "somebody listens");
+        assert!(
+            sender.send(boxed(posted, &count)).is_ok(),
+            "somebody listens"
+        );
     });
     let patience = (busy == AWAKE).then_some(Duration::ZERO);
     while heard().count() < POSTS {

@@ -16,14 +16,30 @@ pub struct Peer {
 }
 
 const TIMERS: &[&str] = &["timers_cancel", "timers_replace", "timers_fire"];
-const PYTHONS: &[&str] = &["call_soon", "timers_cancel", "timers_replace", "timers_fire", "call_from_thread"];
+const PYTHONS: &[&str] = &[
+    "call_soon",
+    "timers_cancel",
+    "timers_replace",
+    "timers_fire",
+    "call_from_thread",
+];
 
 static PEERS: [Peer; 6] = [
     Peer {
         title: "libuv",
-        tables: &["timers_cancel", "timers_replace", "timers_fire", "turn", "turn_answered"],
+        tables: &[
+            "timers_cancel",
+            "timers_replace",
+            "timers_fire",
+            "turn",
+            "turn_answered",
+        ],
         largest: usize::MAX,
-        program: || Ok(vec![compile_c("bench-loop-libuv", &file("libuv.c"))?.into()]),
+        program: || {
+            Ok(vec![
+                compile_c("bench-loop-libuv", &file("libuv.c"))?.into(),
+            ])
+        },
     },
     Peer {
         title: "Go, one processor: AfterFunc",
@@ -33,7 +49,12 @@ static PEERS: [Peer; 6] = [
     },
     Peer {
         title: "Node",
-        tables: &["call_soon", "timers_cancel", "timers_replace", "timers_fire"],
+        tables: &[
+            "call_soon",
+            "timers_cancel",
+            "timers_replace",
+            "timers_fire",
+        ],
         largest: usize::MAX,
         program: || Ok(vec!["node".into(), file("loop.mjs").into()]),
     },
@@ -76,7 +97,11 @@ impl Peer {
 
 fn with_python(module: &str) -> Result<Vec<OsString>> {
     python(module)?;
-    Ok(vec!["python3".into(), file("loop.py").into(), module.into()])
+    Ok(vec![
+        "python3".into(),
+        file("loop.py").into(),
+        module.into(),
+    ])
 }
 
 fn file(name: &str) -> PathBuf {

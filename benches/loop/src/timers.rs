@@ -21,9 +21,15 @@ pub const INSERT_AND_CANCEL: Table = Table {
     axis: Some("pending"),
     sizes: &[1_000, 10_000, 100_000, 1_000_000],
     contenders: &[
-        ("ours", "torsade: call_later, cancel", |pending| ours_cancels(pending, true)),
-        ("tokio", "tokio: sleep, polled and dropped", |pending| tokio_cancels(pending, true)),
-        ("calloop", "calloop: Timer, removed", |pending| calloop_cancels(pending, true)),
+        ("ours", "torsade: call_later, cancel", |pending| {
+            ours_cancels(pending, true)
+        }),
+        ("tokio", "tokio: sleep, polled and dropped", |pending| {
+            tokio_cancels(pending, true)
+        }),
+        ("calloop", "calloop: Timer, removed", |pending| {
+            calloop_cancels(pending, true)
+        }),
     ],
     unit: NS_OF_CPU,
 };
@@ -35,9 +41,15 @@ pub const REPLACE: Table = Table {
     axis: Some("pending"),
     sizes: &[1_000, 10_000, 100_000, 1_000_000],
     contenders: &[
-        ("ours", "torsade: call_later, cancel", |pending| ours_cancels(pending, false)),
-        ("tokio", "tokio: sleep, polled and dropped", |pending| tokio_cancels(pending, false)),
-        ("calloop", "calloop: Timer, removed", |pending| calloop_cancels(pending, false)),
+        ("ours", "torsade: call_later, cancel", |pending| {
+            ours_cancels(pending, false)
+        }),
+        ("tokio", "tokio: sleep, polled and dropped", |pending| {
+            tokio_cancels(pending, false)
+        }),
+        ("calloop", "calloop: Timer, removed", |pending| {
+            calloop_cancels(pending, false)
+        }),
     ],
     unit: NS_OF_CPU,
 };
@@ -51,9 +63,13 @@ pub const INSERT_AND_FIRE: Table = Table {
     sizes: &[1_000, 10_000, 100_000, 1_000_000],
     contenders: &[
         ("ours", "torsade: call_at", |count| ours_fires(count, true)),
-        ("ours-empty", "torsade: call_later, nothing captured nor checked", |count| {
-            ours_fires(count, false);
-        }),
+        (
+            "ours-empty",
+            "torsade: call_later, nothing captured nor checked",
+            |count| {
+                ours_fires(count, false);
+            },
+        ),
         ("tokio", "tokio: a task that sleeps", tokio_fires),
         ("tokio-queue", "tokio-util: DelayQueue", tokio_queue_fires),
         ("calloop", "calloop: Timer", calloop_fires),
@@ -90,12 +106,19 @@ impl Delays {
 
     /// Of one of so many: within a tenth of a second, or a second.
     fn short(&mut self, count: usize) -> Duration {
-        let window = if count < 1_000_000 { 100_000 } else { 1_000_000 };
+        let window = if count < 1_000_000 {
+            100_000
+        } else {
+            1_000_000
+        };
         Duration::from_micros(self.draw() % window)
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this measures; nothing is virtual here")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this measures; nothing is virtual here"
+)]
 fn now() -> Instant {
     Instant::now()
 }
@@ -158,7 +181,9 @@ fn tokio_cancels(pending: usize, at_once: bool) {
             |delay| {
                 let mut sleep = Box::pin(tokio::time::sleep(delay));
                 // A timer is registered when it is polled.
-                let polled = sleep.as_mut().poll(&mut Context::from_waker(noop_waker_ref()));
+                let polled = sleep
+                    .as_mut()
+                    .poll(&mut Context::from_waker(noop_waker_ref()));
                 assert!(polled.is_pending());
                 sleep
             },

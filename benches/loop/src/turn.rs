@@ -8,7 +8,9 @@ use calloop::generic::Generic;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
+};
 use tokio::io::unix::AsyncFd;
 use torsade::prelude::Reactor;
 
@@ -36,7 +38,11 @@ pub const ANSWERED: Table = Table {
     sizes: &[200_000],
     contenders: &[
         ("ours", "torsade: add_reader", ours_answers),
-        ("bare", "bare: epoll_wait and a boxed callback", bare_answers),
+        (
+            "bare",
+            "bare: epoll_wait and a boxed callback",
+            bare_answers,
+        ),
         ("tokio", "tokio: AsyncFd", tokio_answers),
         ("calloop", "calloop: Generic", calloop_answers),
     ],
@@ -166,7 +172,10 @@ fn tokio_answers(count: usize) {
             (near, far)
         })
     };
-    #[expect(deprecated, reason = "its successor is unsafe; an `OwnedFd` keeps its number")]
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe; an `OwnedFd` keeps its number"
+    )]
     let near = runtime.block_on(async { AsyncFd::new(near).expect("it can be watched") });
     let (near, far) = turns(count, near, far);
     report(measure(count, || {

@@ -35,7 +35,10 @@ impl Protocol for Pinger {
     }
 
     fn data_received(&mut self, transport: &Transport<Self>, data: &[u8]) {
-        assert!(data.iter().all(|byte| *byte == 7), "an echo is what was sent");
+        assert!(
+            data.iter().all(|byte| *byte == 7),
+            "an echo is what was sent"
+        );
         self.missing -= data.len();
         if self.missing > 0 {
             return;
@@ -76,7 +79,9 @@ fn cpu() -> Duration {
 }
 
 fn main() {
-    let rounds = env::args().nth(1).map_or(5, |text| text.parse().expect("a number of rounds"));
+    let rounds = env::args()
+        .nth(1)
+        .map_or(5, |text| text.parse().expect("a number of rounds"));
     let (mut message, mut simulation) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let begun = cpu();

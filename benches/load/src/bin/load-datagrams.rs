@@ -37,7 +37,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         socket.set_nonblocking(true)?;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&poll, &socket, epoll::EventData::new_u64(index), flags)?;
-        clients.push(Client { socket, sent: 0, received: 0 });
+        clients.push(Client {
+            socket,
+            sent: 0,
+            received: 0,
+        });
     }
     let mut datagram = vec![b'x'; size.max(8)];
     let mut buffer = vec![0; 64 * 1024];
@@ -50,7 +54,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             send(client, &mut datagram)?;
         }
     }
-    let patience = Timespec { tv_sec: 2, tv_nsec: 0 };
+    let patience = Timespec {
+        tv_sec: 2,
+        tv_nsec: 0,
+    };
     while open > 0 {
         events.clear();
         if epoll::wait(&poll, spare_capacity(&mut events), Some(&patience))? == 0 {
@@ -62,7 +69,10 @@ fn main() -> Result<(), Box<dyn Error>> {
                 match client.socket.recv(&mut buffer) {
                     Ok(length) => {
                         let number = client.received.to_le_bytes();
-                        if length != datagram.len() || buffer[..8] != number || buffer[8..length] != datagram[8..] {
+                        if length != datagram.len()
+                            || buffer[..8] != number
+                            || buffer[8..length] != datagram[8..]
+                        {
                             return Err("something else came back".into());
                         }
                         client.received += 1;
