@@ -44,14 +44,14 @@ pub fn post(count: u64) {
 }
 
 pub fn file(count: u64) {
-    ask(&format!("GET /main.rs HTTP/1.1\r\n{SHORT}"), 1, count);
+    ask(&format!("GET /LICENSE-MIT HTTP/1.1\r\n{SHORT}"), 1, count);
 }
 
 fn answer(files: &StaticFiles, mut request: Request) -> Answer {
     match request.path() {
         "/" => "Hello, world!".into_answer(),
         "/json" => Json(("Hello, world!", [1, 2, 3])).into_answer(),
-        "/main.rs" => files.handle(request),
+        "/LICENSE-MIT" => files.handle(request),
         "/echo" => request.read_body().into_answer(),
         _ => StatusCode::NOT_FOUND.into_answer(),
     }
@@ -60,7 +60,7 @@ fn answer(files: &StaticFiles, mut request: Request) -> Answer {
 /// Sends so many requests at a time, and reads as much as the first answers were.
 fn ask(request: &str, depth: u64, count: u64) {
     let reactor = Reactor::new().expect("a descriptor is left");
-    let files = StaticFiles::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
+    let files = StaticFiles::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     let answer = move |request| answer(&files, request);
     let server = http::serve(&reactor, "127.0.0.1:0", answer).expect("a port is free");
     let mut client = TcpStream::connect(server.address().to_string()).expect("it listens");

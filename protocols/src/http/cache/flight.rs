@@ -384,7 +384,8 @@ impl Flight {
         };
         let announced = announced(&response);
         let whole = match response.into_body().source {
-            Source::Bytes(content) => Ok(content),
+            // A copy, for the reasons of `Recording::join`.
+            Source::Bytes(content) => Ok(Bytes::copy_from_slice(&content)),
             Source::Empty => Ok(Bytes::new()),
             source => Err(Body::from(source).into_reader()),
         };

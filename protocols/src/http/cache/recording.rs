@@ -236,25 +236,23 @@ impl Recording {
     }
 
     /// All of it as one; what is held for others is a part of that then, and takes no more room.
+    ///
+    /// A copy, also of one piece: that may be a part of something larger, or have an owner whose `Drop` is
+    /// somebody else's, and what is stored is let go under a borrow.
     fn join(&self) -> Bytes {
-        let mut held = self.held.borrow_mut();
-        let content = match held.len() {
-            1 => held[0].clone(),
-            _ => {
-                let length = held.iter().map(Bytes::len).sum();
-                let mut content = BytesMut::with_capacity(length);
-                for piece in &*held {
-                    content.extend_from_slice(piece);
-                }
-                content.freeze()
-            }
-        };
-        let mut begin = 0;
-        for piece in &mut *held {
-            let end = begin + piece.len();
-            *piece = content.slice(begin..end);
-            begin = end;
+        let pieces = self.held.take();
+        let length = pieces.iter().map(Bytes::len).sum();
+        let mut content = BytesMut::with_capacity(length);
+        for piece in &pieces {
+            content.extend_from_slice(piece);
         }
+        let content = content.freeze();
+        let mut begin = 0;
+        let parts = pieces.iter().map(|piece| {
+            let end = begin + piece.len();
+            content.slice(std::mem::replace(&mut begin, end)..end)
+        });
+        self.held.replace(parts.collect());
         self.release(self.ours.get());
         content
     }

@@ -1,7 +1,7 @@
 //! Bodies go to the client while they come, and are stored when they are whole.
 
 use super::*;
-use torsade::protocols::http::{BodyError, BodySender};
+use torsade::protocols::http::{BodyError, BodySender, Bytes};
 use torsade::reactor::testing::failure_of;
 
 const FRESH: &str = "200\ncache-control: max-age=60";
@@ -311,4 +311,41 @@ fn trailers_go_along() {
     sender.write("one").expect("it is read");
     sender.finish_with_trailers(scene.headers("x-sum: 1"));
     assert_eq!(success_of(walked)["x-sum"], "1");
+}
+
+#[test]
+fn the_owner_of_a_body_may_use_the_cache_when_it_is_dropped() {
+    thread_local!(static CACHE: RefCell<Option<Cache>> = const { RefCell::new(None) });
+    struct Owner(&'static str);
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            self.0.as_bytes()
+        }
+    }
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            let cache = CACHE.with_borrow(Clone::clone);
+            cache.expect("the test has set it").clear();
+        }
+    }
+    let scene = Scene::shared();
+    CACHE.set(Some(scene.cache.clone()));
+    let owned = |text| Bytes::from_owner(Owner(text));
+    let whole = scene.ask("GET /a");
+    scene.answer_with("200\ncache-control: max-age=9", Body::from(owned("whole")));
+    assert_eq!(
+        success_of(whole).into_body().as_bytes(),
+        Some(&b"whole"[..])
+    );
+    let (sender, body) = Body::channel();
+    let piece = scene.ask("GET /b");
+    scene.answer_with("200\ncache-control: max-age=9", body);
+    let taking = take(success_of(piece).into_body());
+    let written = sender.write(owned("piece"));
+    written.expect("somebody takes it");
+    sender.finish();
+    assert_eq!(taking.text(), "piece");
+    scene.cache.clear();
+    CACHE.set(None);
+    assert_eq!(scene.cache.counts().entries, 0);
 }
