@@ -16,7 +16,7 @@ const BOUNDS: [(&str, f64, f64); 19] = [
     ("call_from_thread", 0.03, 0.02),
     ("timer_cancel", 0.01, 0.02),
     ("timer_fire", 0.01, 0.2),
-    ("timer_fire_capturing", 0.01, 1.2),
+    ("timer_fire_capturing", 0.01, 0.2),
     ("turn", 1.01, 0.01),
     ("echo_1", 5.02, 0.02),
     ("echo_50", 4.05, 0.02),

@@ -83,7 +83,7 @@ fn all(check: bool, only: &[&str]) -> Result<bool> {
 fn measure_of(name: &str) -> (u64, f64) {
     match name {
         "call_soon" => (20_000, 145.0),
-        "call_from_thread" => (20_000, 155.0),
+        "call_from_thread" => (20_000, 185.0),
         "timer_cancel" => (20_000, 495.0),
         "timer_fire" => (20_000, 1190.0),
         "timer_fire_capturing" => (20_000, 1205.0),
@@ -91,7 +91,7 @@ fn measure_of(name: &str) -> (u64, f64) {
         "echo_1" => (5_000, 920.0),
         "echo_50" => (20_000, 705.0),
         "echo_500" => (40_000, 700.0),
-        "echo_64k" => (2_000, 840.0),
+        "echo_64k" => (2_000, 915.0),
         "http_hello" => (4_000, 3960.0),
         "http_hello_16_deep" => (16_000, 1530.0),
         "http_browser_16_deep" => (8_000, 6090.0),

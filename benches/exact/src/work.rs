@@ -113,11 +113,11 @@ fn timer_fire(count: u64, capturing: bool) {
     let reactor = virtual_time_reactor();
     let mut random = Random(1);
     let begin = reactor.now();
-    for number in 0..count {
+    for _ in 0..count {
         let deadline = begin + Duration::from_micros(random.below(10_000) * 100);
         if capturing {
             reactor.call_at(deadline, move || {
-                black_box((number, deadline));
+                black_box(deadline);
                 made();
             });
         } else {
