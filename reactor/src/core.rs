@@ -367,14 +367,14 @@ impl Core {
 
     fn run_thread_calls(&self, posted: usize) {
         for _ in 0..posted {
-            let Some(call) = self.mailbox.take() else {
+            let Some(post) = self.mailbox.take() else {
                 return;
             };
             let Some(owner) = self.owner.borrow().upgrade() else {
                 return;
             };
-            self.run_user_code(|| call.call(&Reactor { owner }));
-            self.lap(&"a call from another thread");
+            let call = post.call;
+            self.run_call(post.origin, || call.call(&Reactor { owner }));
         }
     }
 

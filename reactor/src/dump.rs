@@ -34,7 +34,7 @@ pub struct Dump {
     /// The reactor's pools, each with what its threads do.
     pub thread_pools: Vec<String>,
     /// Calls from other threads that have not been made.
-    pub thread_calls: usize,
+    pub thread_calls: Vec<Held>,
     /// Futures that were spawned and have not come to their end.
     pub futures: Vec<Held>,
     /// Seats that the reactor has taken in loops of others.
@@ -46,17 +46,17 @@ impl Dump {
     /// not count. For tests that prove that nothing was left behind.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.thread_calls == 0
-            && [
-                &self.delayed_calls,
-                &self.soon_calls,
-                &self.sources,
-                &self.signal_watchers,
-                &self.thread_jobs,
-                &self.futures,
-            ]
-            .iter()
-            .all(|held| held.is_empty())
+        [
+            &self.delayed_calls,
+            &self.soon_calls,
+            &self.thread_calls,
+            &self.sources,
+            &self.signal_watchers,
+            &self.thread_jobs,
+            &self.futures,
+        ]
+        .iter()
+        .all(|held| held.is_empty())
     }
 }
 
@@ -65,6 +65,7 @@ impl fmt::Display for Dump {
         let lists = [
             &self.delayed_calls,
             &self.soon_calls,
+            &self.thread_calls,
             &self.sources,
             &self.signal_watchers,
             &self.hooks,
@@ -78,7 +79,7 @@ impl fmt::Display for Dump {
         for pool in &self.thread_pools {
             writeln!(f, "{pool}")?;
         }
-        writeln!(f, "{} calls from threads", self.thread_calls)
+        Ok(())
     }
 }
 
@@ -138,7 +139,7 @@ impl Core {
             hooks: self.held_hooks(),
             thread_jobs: self.errands.borrow().dump(now),
             thread_pools: self.held_pools(),
-            thread_calls: self.mailbox.len(),
+            thread_calls: self.thread_calls(),
             futures: self.listed.dump(Kind::Future, now),
             guests: self.listed.dump(Kind::Guest, now),
         }
@@ -180,6 +181,14 @@ impl Core {
             .map(|call| ("call when running, scheduled", call));
         soon.chain(starting)
             .map(|(what, call)| Held::new(what.to_owned(), Some(call.origin), None))
+            .collect()
+    }
+
+    fn thread_calls(&self) -> Vec<Held> {
+        let what = "call from a thread, posted";
+        let origins = self.mailbox.origins().into_iter();
+        origins
+            .map(|origin| Held::new(what.to_owned(), Some(origin), None))
             .collect()
     }
 

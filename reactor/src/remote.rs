@@ -62,9 +62,10 @@ impl Remote {
     ///
     /// If the reactor is gone the call is dropped;
     /// [`try_call_from_thread`](Remote::try_call_from_thread) hands it back.
+    #[track_caller]
     pub fn call_from_thread(&self, call: impl FnOnce(&Reactor) + Send + 'static) {
         // It fails when the reactor is gone, and then nobody is left to make the call.
-        let _ = self.post(SendCall::new(call));
+        let _ = self.post(Post::new(call));
     }
 
     /// The same, for who wants to know whether the reactor is still there.
@@ -72,23 +73,24 @@ impl Remote {
     /// # Errors
     ///
     /// [`ReactorGone`], with the call in it. A reactor that goes after this drops the call.
+    #[track_caller]
     pub fn try_call_from_thread(
         &self,
         call: impl FnOnce(&Reactor) + Send + 'static,
     ) -> Result<(), ReactorGone> {
-        self.post(SendCall::new(call))
+        self.post(Post::new(call))
     }
 
-    fn post(&self, call: SendCall) -> Result<(), ReactorGone> {
+    fn post(&self, post: Post) -> Result<(), ReactorGone> {
         let shared = &self.shared;
         {
             let mut posts = shared.posts();
             if posts.gone {
                 drop(posts);
-                let call = Box::new(move |reactor: &Reactor| call.call(reactor));
+                let call = Box::new(move |reactor: &Reactor| post.call.call(reactor));
                 return Err(ReactorGone { call });
             }
-            posts.calls.push_back(call);
+            posts.calls.push_back(post);
             if posts.calls.len() == 1 {
                 // Order: before the look at `asleep`; see the module's page.
                 shared.posted.store(true, Ordering::SeqCst);
@@ -129,6 +131,7 @@ impl Remote {
     }
 
     /// Stops the reactor: [`Reactor::stop`] from another thread.
+    #[track_caller]
     pub fn stop(&self) {
         self.call_from_thread(Reactor::stop);
     }
@@ -232,9 +235,25 @@ struct Shared {
     waiting: Mutex<Waiting>,
 }
 
+/// A call, and the line that posted it.
+pub(crate) struct Post {
+    pub(crate) call: SendCall,
+    pub(crate) origin: &'static Location<'static>,
+}
+
+impl Post {
+    #[track_caller]
+    fn new(call: impl FnOnce(&Reactor) + Send + 'static) -> Self {
+        Self {
+            call: SendCall::new(call),
+            origin: Location::caller(),
+        }
+    }
+}
+
 /// What was posted and not taken.
 struct Posts {
-    calls: VecDeque<SendCall>,
+    calls: VecDeque<Post>,
     /// The reactor is gone: nobody will take anything.
     gone: bool,
 }
@@ -286,7 +305,7 @@ impl Shared {
 pub(crate) struct Mailbox {
     remote: Remote,
     /// What was taken of the posts, in order.
-    taken: RefCell<VecDeque<SendCall>>,
+    taken: RefCell<VecDeque<Post>>,
     ended: Cell<bool>,
     /// What cancels the calls from threads that have begun, by their numbers.
     cancellers: RefCell<BTreeMap<u64, Canceller>>,
@@ -343,7 +362,14 @@ impl Mailbox {
         self.taken.borrow().len()
     }
 
-    pub(crate) fn take(&self) -> Option<SendCall> {
+    /// The lines that posted what is there to be made, in order.
+    pub(crate) fn origins(&self) -> Vec<&'static Location<'static>> {
+        self.collect();
+        let taken = self.taken.borrow();
+        taken.iter().map(|post| post.origin).collect()
+    }
+
+    pub(crate) fn take(&self) -> Option<Post> {
         if self.taken.borrow().is_empty() {
             self.collect();
         }
@@ -526,8 +552,8 @@ mod tests {
                 woken.try_iter().for_each(drop);
                 mailbox.wake();
             }
-            while let Some(call) = mailbox.take() {
-                call.call(&reactor);
+            while let Some(post) = mailbox.take() {
+                post.call.call(&reactor);
             }
         }
         for thread in threads {

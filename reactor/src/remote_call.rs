@@ -41,6 +41,7 @@ impl Remote {
     /// # Ok(())
     /// # }
     /// ```
+    #[track_caller]
     pub fn defer_from_thread<R>(
         &self,
         call: impl FnOnce(&Reactor) -> R + Send + 'static,
@@ -133,6 +134,7 @@ impl Remote {
     /// # Ok(())
     /// # }
     /// ```
+    #[track_caller]
     pub fn blocking_call<R>(
         &self,
         call: impl FnOnce(&Reactor) -> R + Send + 'static,
@@ -186,6 +188,7 @@ impl<T> RemoteCall<T> {
     /// Cancels: a call that has not begun is not made, and what one has returned is
     /// cancelled, on the reactor's thread. The answer is what comes of that. From any
     /// thread; after the answer it does nothing.
+    #[track_caller]
     pub fn cancel(&self) {
         let Some(number) = self.number else { return };
         self.is_cancelled.store(true, Ordering::Release);

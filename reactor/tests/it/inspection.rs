@@ -36,7 +36,7 @@ fn a_dump_names_everything_that_is_held() {
         (
             dump.delayed_calls.len(),
             dump.soon_calls.len(),
-            dump.thread_calls
+            dump.thread_calls.len()
         ),
         (1, 1, 1),
         "{dump}"
@@ -53,7 +53,7 @@ fn a_dump_names_everything_that_is_held() {
         "watch of a std::io::pipe::PipeReader, Read, Level, Enabled, added at".to_owned(),
         "call in".to_owned(),
         "call for the next turn, scheduled at".to_owned(),
-        "1 calls from threads".to_owned(),
+        format!("call from a thread, posted at {}", file!()),
     ] {
         assert!(text.contains(&part), "{part} is not in\n{text}");
     }
@@ -80,6 +80,39 @@ fn a_slow_callback_is_reported_with_the_line_that_scheduled_it() {
         "{reports:?}"
     );
     assert_eq!(reports[0].1, Duration::from_millis(250));
+}
+
+#[test]
+fn a_slow_call_from_a_thread_and_one_that_panics_are_reported_with_the_line_that_posted_it() {
+    let (reactor, reports) = (virtual_time_reactor(), Rc::new(RefCell::new(Vec::new())));
+    let seen = Rc::clone(&reports);
+    reactor.watch_slow_callbacks(Some(Duration::from_millis(100)), move |slow| {
+        seen.borrow_mut().push(slow.to_string());
+    });
+    let panics = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&panics);
+    let _guard = unhandled::set_hook(move |unhandled| {
+        seen.borrow_mut().push(unhandled.created().to_string());
+    });
+    let (remote, line) = (reactor.remote(), line!() + 1);
+    remote.call_from_thread(|reactor| block(reactor, Duration::from_millis(250)));
+    remote.call_from_thread(|_| panic!("a call that gives up"));
+    let origins = reactor.dump().thread_calls;
+    let lines: Vec<_> = origins
+        .iter()
+        .map(|call| call.origin.unwrap().line())
+        .collect();
+    assert_eq!(lines, [line, line + 1]);
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    let place = |line: u32| format!("inspection.rs:{line}");
+    let (reports, panics) = (reports.borrow(), panics.borrow());
+    assert_eq!(
+        (reports.len(), panics.len()),
+        (1, 1),
+        "{reports:?} {panics:?}"
+    );
+    assert!(reports[0].contains(&place(line)), "{reports:?}");
+    assert!(panics[0].contains(&place(line + 1)), "{panics:?}");
 }
 
 /// Moves a virtual clock, as a callback that computes for so long would.
