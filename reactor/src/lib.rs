@@ -119,8 +119,8 @@ pub use crate::hooks::{Hook, Phase, Place};
 pub use crate::inspect::{SlowCallback, Statistics};
 pub use crate::panics::PanicPolicy;
 pub use crate::policies::{
-    ConnectionLimits, IdleTimeout, LimitedServerEndpoint, RateLimit, RateLimitedServerEndpoint,
-    TimeoutServerEndpoint,
+    ConnectionLimits, IdleTimeout, LimitedServerEndpoint, RateLimit, RateLimitedClientEndpoint,
+    RateLimitedServerEndpoint, TimeoutServerEndpoint,
 };
 pub use crate::producer::{AlreadyProducing, Producer, Streaming};
 pub use crate::protocol::{Acceptor, Built, Factory, Protocol, Seating};
@@ -132,7 +132,7 @@ pub use crate::root_folder::{FolderEntry, FollowLinks, RootFolder};
 pub use crate::service::{Backoff, ClientService, LostEarly, RetryPolicy, ServiceState};
 pub use crate::signals::{Signal, SignalError, SignalWatcher};
 pub use crate::sockets::{ConnectOptions, KeepAlive, ListenOptions, Port, SocketOption};
-pub use crate::stream::{FilePart, Receiver, Settle, Socket, Stream};
+pub use crate::stream::{FilePart, Receiver, Settle, Socket, Stream, WeakReceiver};
 pub use crate::thread_pool::{Job, PoolError, PoolLimits, PoolStatistics, Refused, ThreadPool};
 pub use crate::transport::{Transport, Visited, WeakTransport};
 pub use crate::tunnel::{Carried, tunnel, tunnel_with_timeout};

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use torsade_deferred::Deferred;
 
@@ -33,8 +33,8 @@ use crate::unix::PeerCredentials;
 /// before it returns.
 ///
 /// A stream without a receiver reads nothing, and keeps what became of it for the first
-/// that it is given. A socket's that is dropped before it had one is aborted, unless it has been
-/// told to [`lose_connection`](Stream::lose_connection).
+/// that it is given. One that is dropped before it had one is aborted, unless it has been
+/// told to [`lose_connection`](Stream::lose_connection); so is the stream below a layer.
 pub trait Stream: Any {
     /// Sends bytes: all of them, later, in order. Never blocks.
     fn write(&self, data: &[u8]);
@@ -399,6 +399,71 @@ pub trait Receiver {
 
     /// The end.
     fn connection_lost(self: Rc<Self>, reason: ConnectionLost);
+}
+
+/// Passes everything on to a receiver that it keeps no hold of.
+///
+/// For a layer that must hear of the stream below before it has a receiver of its own, to do a handshake
+/// or to count: the stream below gets one of these, and the layer itself in its place when its receiver
+/// comes. Until then whoever was handed the layer holds it, and when it is dropped, it aborts the stream
+/// below in its `drop`.
+pub struct WeakReceiver<R> {
+    to: Weak<R>,
+}
+
+impl<R: Receiver + 'static> WeakReceiver<R> {
+    /// Passes on to `receiver`, while there is anybody who holds it.
+    #[must_use]
+    pub fn to(receiver: &Rc<R>) -> Rc<dyn Receiver> {
+        let to = Rc::downgrade(receiver);
+        Rc::new(Self { to })
+    }
+
+    fn tell(&self, event: impl FnOnce(Rc<R>)) {
+        if let Some(receiver) = self.to.upgrade() {
+            event(receiver);
+        }
+    }
+}
+
+impl<R: Receiver + 'static> Receiver for WeakReceiver<R> {
+    fn data_received(self: Rc<Self>, data: &[u8]) {
+        self.tell(|receiver| receiver.data_received(data));
+    }
+
+    fn data_received_mut(self: Rc<Self>, data: &mut [u8]) {
+        self.tell(|receiver| receiver.data_received_mut(data));
+    }
+
+    fn read_connection_lost(self: Rc<Self>) {
+        self.tell(R::read_connection_lost);
+    }
+
+    fn write_paused(self: Rc<Self>) {
+        self.tell(R::write_paused);
+    }
+
+    fn write_resumed(self: Rc<Self>) {
+        self.tell(R::write_resumed);
+    }
+
+    fn about_to_be_lost(self: Rc<Self>) {
+        self.tell(R::about_to_be_lost);
+    }
+
+    fn vanish(self: Rc<Self>) {
+        self.tell(R::vanish);
+    }
+
+    fn connection_lost(self: Rc<Self>, reason: ConnectionLost) {
+        self.tell(|receiver| receiver.connection_lost(reason));
+    }
+}
+
+impl<R> fmt::Debug for WeakReceiver<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakReceiver")
+    }
 }
 
 /// A layer with work to do once the callback at hand has returned: what was written

@@ -334,6 +334,41 @@ fn a_connection_that_nobody_takes_is_aborted() {
 }
 
 #[test]
+fn a_connection_that_is_kept_without_a_receiver_goes_when_it_is_dropped() {
+    let kept = Rc::<RefCell<Vec<Rc<dyn Stream>>>>::default();
+    let slot = Rc::clone(&kept);
+    let (_acceptor, reactor, transport, client, pump) =
+        accepted_by(Rc::new(move |stream| slot.borrow_mut().push(stream)));
+    transport.write(format!("{HEADER}first"));
+    pump.run().expect("it rests");
+    assert!(client.lost.borrow().is_none() && transport.is_connected());
+    assert_eq!(reactor.dump().sources.len(), 2);
+    kept.borrow_mut().clear();
+    pump.run().expect("it rests");
+    assert!(client.lost.borrow().is_some());
+    assert!(reactor.dump().sources.is_empty());
+}
+
+#[test]
+fn a_connection_that_is_to_be_closed_in_order_is_dropped_without_loss() {
+    let kept = Rc::<RefCell<Vec<Rc<dyn Stream>>>>::default();
+    let slot = Rc::clone(&kept);
+    let (_acceptor, reactor, transport, client, pump) =
+        accepted_by(Rc::new(move |stream| slot.borrow_mut().push(stream)));
+    transport.write(HEADER);
+    pump.run().expect("it rests");
+    let stream = kept.borrow_mut().remove(0);
+    stream.write(b"the last words");
+    stream.lose_connection(ConnectionLost::Done);
+    drop(stream);
+    pump.run().expect("it rests");
+    assert_eq!(*client.text.borrow(), "the last words");
+    let lost = client.lost.borrow();
+    assert_eq!(lost.as_deref(), Some("connection closed cleanly"));
+    assert!(reactor.dump().sources.is_empty());
+}
+
+#[test]
 fn haproxy_is_a_prefix_of_any_server_endpoint() {
     let reactor = Reactor::new().expect("a reactor");
     let endpoint = torsade::server_from_string("haproxy:tcp:0:interface=127.0.0.1");

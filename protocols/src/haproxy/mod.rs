@@ -121,7 +121,8 @@ impl Acceptor for Expecting {
             bad_header: Rc::clone(&self.bad_header),
             parser: RefCell::default(),
             limit: Cell::new(None),
-            proxied: RefCell::new(None),
+            proxied: RefCell::default(),
+            waiting: RefCell::default(),
         });
         let (weak, limit) = (Rc::downgrade(&reading), self.limit);
         let late = below.socket().reactor().call_later(limit, move || {
@@ -153,17 +154,20 @@ struct Reading {
     bad_header: Rc<BadHeaderHook>,
     parser: RefCell<Parser>,
     limit: Cell<Option<DelayedCall>>,
-    /// What it was handed on as.
-    proxied: RefCell<Option<Rc<ProxiedStream>>>,
+    /// What it was handed on as. Whoever it was handed to holds it.
+    proxied: RefCell<Option<Weak<ProxiedStream>>>,
+    /// The same, while its receiver waits for what came behind the header: that need not hold it.
+    waiting: RefCell<Option<Rc<ProxiedStream>>>,
 }
 
 impl Reading {
-    fn hand_on(&self, header: Header, rest: &[u8]) {
+    fn hand_on(self: &Rc<Self>, header: Header, rest: &[u8]) {
         if let Some(limit) = self.limit.take() {
             limit.cancel();
         }
         let proxied = Rc::new_cyclic(|this| ProxiedStream {
             this: Weak::clone(this),
+            reading: Rc::downgrade(self),
             below: Rc::clone(&self.below),
             addresses: match header {
                 Header::Proxied { peer, host } => Some((peer, host)),
@@ -176,34 +180,36 @@ impl Reading {
             // Until somebody takes it.
             holds_below: Cell::new(true),
         });
-        self.proxied.replace(Some(Rc::clone(&proxied)));
+        self.proxied.replace(Some(Rc::downgrade(&proxied)));
         self.below.pause_reading();
         if let Some(approach) = self.approach.take() {
-            approach.hand_on(Rc::clone(&proxied) as Rc<dyn Stream>);
+            approach.hand_on(proxied);
         }
-        /// The one in here, and the one above.
-        const OURS: usize = 2;
-        let is_untaken = proxied.receiver.borrow().is_none() && self.below.is_connected();
-        if is_untaken && Rc::strong_count(&proxied) == OURS {
-            // Nobody has it, so nobody will ever read it or close it.
-            return self.below.abort_connection(ConnectionLost::Aborted);
+        if let Some(proxied) = self.handed_on() {
+            proxied.deliver_rest();
         }
-        proxied.deliver_rest();
+    }
+
+    /// What it was handed on as, while there is anybody who has it.
+    fn handed_on(&self) -> Option<Rc<ProxiedStream>> {
+        self.proxied.borrow().as_ref().and_then(Weak::upgrade)
     }
 
     /// The receiver that waits for what came behind the header.
     fn waiting_receiver(&self) -> Option<Rc<dyn Receiver>> {
-        let proxied = self.proxied.borrow();
-        proxied.as_ref().and_then(|it| it.receiver.borrow().clone())
+        self.handed_on()
+            .and_then(|proxied| proxied.receiver.borrow().clone())
     }
 }
 
 impl Receiver for Reading {
     fn data_received(self: Rc<Self>, data: &[u8]) {
-        let handed_on = self.proxied.borrow().clone();
-        if let Some(proxied) = handed_on {
+        if self.proxied.borrow().is_some() {
             // It was on its way before the pause.
-            return proxied.rest.borrow_mut().extend_from_slice(data);
+            if let Some(proxied) = self.handed_on() {
+                proxied.rest.borrow_mut().extend_from_slice(data);
+            }
+            return;
         }
         let received = self.parser.borrow_mut().receive(data);
         match received {
@@ -249,11 +255,13 @@ impl Receiver for Reading {
         }
         // Detach, then call.
         let approach = self.approach.take();
-        match self.proxied.take() {
-            Some(proxied) => proxied.connection_lost(reason),
-            None => (self.bad_header)(&self.below.socket().peer(), &reason),
+        let (handed_on, waiting) = (self.handed_on(), self.waiting.take());
+        match (self.proxied.take(), handed_on) {
+            (None, _) => (self.bad_header)(&self.below.socket().peer(), &reason),
+            (Some(_), Some(proxied)) => proxied.connection_lost(reason),
+            (Some(_), None) => {}
         }
-        drop(approach);
+        drop((approach, waiting));
     }
 }
 
@@ -263,6 +271,8 @@ impl Receiver for Reading {
 /// the peer's.
 pub struct ProxiedStream {
     this: Weak<Self>,
+    /// What receives from the stream below until the rest has been delivered.
+    reading: Weak<Reading>,
     below: Rc<dyn Stream>,
     /// The client, and where it connected to; `None` if the header names none.
     addresses: Option<(Address, Address)>,
@@ -296,6 +306,7 @@ impl ProxiedStream {
         };
         let rest = self.rest.take();
         self.holds_below.set(false);
+        // The one that stood there goes with this, and what it held meanwhile.
         self.below.set_receiver(Rc::clone(&receiver));
         if !rest.is_empty() && self.below.is_connected() {
             receiver.data_received(&rest);
@@ -312,6 +323,14 @@ impl ProxiedStream {
             Some(receiver) => receiver.connection_lost(reason),
             // Kept for the first receiver.
             None => self.lost.set(Some(Box::new(reason))),
+        }
+    }
+
+    /// From here on the stream below holds it, and whoever has it need not.
+    fn stay(&self) {
+        if let Some(reading) = self.reading.upgrade() {
+            let before = reading.waiting.replace(self.this.upgrade());
+            drop(before);
         }
     }
 
@@ -336,6 +355,7 @@ impl Stream for ProxiedStream {
     }
 
     fn lose_connection(&self, reason: ConnectionLost) {
+        self.stay();
         self.below.lose_connection(reason);
     }
 
@@ -395,6 +415,7 @@ impl Stream for ProxiedStream {
             return self.below.set_receiver(receiver);
         }
         let previous = self.receiver.replace(Some(receiver));
+        self.stay();
         drop(previous);
         self.deliver_later();
     }
@@ -449,6 +470,15 @@ impl Socket for ProxiedStream {
 
     fn peer_credentials(&self) -> io::Result<PeerCredentials> {
         self.below.socket().peer_credentials()
+    }
+}
+
+impl Drop for ProxiedStream {
+    fn drop(&mut self) {
+        // Nobody will ever read it or close it, unless it is closing already.
+        if self.holds_below.get() && self.below.is_connected() {
+            self.below.abort_connection(ConnectionLost::Aborted);
+        }
     }
 }
 

@@ -72,14 +72,34 @@ impl<E: ClientEndpoint> ClientEndpoint for TlsClientEndpoint<E> {
     }
 }
 
+/// Lets go of a stream when it has been handed on, also if whoever took it panics.
+struct Arriving(Rc<TlsStream>);
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.0.let_go();
+    }
+}
+
 /// The stream, when its handshake is complete. Cancelled, the connection is aborted.
 fn secured(stream: Rc<TlsStream>) -> Deferred<Rc<dyn Stream>> {
     let (trigger, deferred) = Deferred::<Rc<dyn Stream>>::new();
-    let handshake = stream.handshake();
-    let given_up = Rc::clone(&stream);
-    trigger.on_cancel(move || given_up.abort_connection(ConnectionLost::Aborted));
-    drop(handshake.add_both(move |outcome| match outcome {
-        Ok(_) => trigger.callback(stream),
+    // Kept by the stream below, which the reactor keeps; if that goes, so does this.
+    stream.hold();
+    let given_up = Rc::downgrade(&stream);
+    trigger.on_cancel(move || {
+        if let Some(stream) = given_up.upgrade() {
+            stream.abort_connection(ConnectionLost::Aborted);
+        }
+    });
+    let weak = Rc::downgrade(&stream);
+    drop(stream.handshake().add_both(move |outcome| match outcome {
+        Ok(_) => {
+            if let Some(stream) = weak.upgrade() {
+                let _arriving = Arriving(Rc::clone(&stream));
+                trigger.callback(stream);
+            }
+        }
         Err(failure) => trigger.errback(failure),
     }));
     deferred
@@ -145,6 +165,7 @@ struct Securing {
 impl Acceptor for Securing {
     fn accept(&self, below: Rc<dyn Stream>) {
         let stream = TlsStream::server(below, &self.config);
+        stream.hold();
         let (approach, failed) = (self.threshold.approach(), Rc::clone(&self.failed));
         // The stream itself is kept by the one below; if that goes, so does this.
         let weak = Rc::downgrade(&stream);
@@ -152,6 +173,7 @@ impl Acceptor for Securing {
         drop(stream.handshake().add_both(move |outcome| match outcome {
             Ok(_) => {
                 if let Some(stream) = weak.upgrade() {
+                    let _arriving = Arriving(Rc::clone(&stream));
                     approach.hand_on(stream);
                 }
             }

@@ -196,12 +196,12 @@ impl Acceptor for Limiting {
     fn accept(&self, stream: Rc<dyn Stream>) {
         let peer = stream.socket().peer();
         if let Some(place) = self.limits.take_place(&peer) {
-            return self.above.accept(PolicyStream::over(stream, place));
+            return PolicyStream::over(stream, place).hand_on(|stream| self.above.accept(stream));
         }
         if let Some(overflow) = &self.limits.overflow
             && let Some(place) = self.limits.take_overflow_place()
         {
-            return overflow.accept(PolicyStream::over(stream, place));
+            return PolicyStream::over(stream, place).hand_on(|stream| overflow.accept(stream));
         }
         stream.abort_connection(ConnectionLost::Aborted);
     }

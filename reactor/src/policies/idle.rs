@@ -230,7 +230,7 @@ impl Acceptor for Timing {
         let stream = PolicyStream::over(below, silence);
         // It is empty until here.
         let _ = layer.set(Rc::downgrade(&stream));
-        self.above.accept(stream);
+        stream.hand_on(|stream| self.above.accept(stream));
     }
 
     fn start_listening(&self) {

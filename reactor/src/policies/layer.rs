@@ -12,7 +12,7 @@ use torsade_deferred::Deferred;
 
 use crate::error::ConnectionLost;
 use crate::flow::Limits;
-use crate::stream::{FilePart, Receiver, Socket, Stream};
+use crate::stream::{FilePart, Receiver, Socket, Stream, WeakReceiver};
 
 /// What a port's rule wants to know of one connection. Runs no user code.
 pub(super) trait Policy: 'static {
@@ -38,8 +38,9 @@ pub(super) trait Policy: 'static {
 
 /// The stream below, as a policy sees it.
 ///
-/// It is the receiver of the stream below from the beginning, so that it learns of every end;
-/// until somebody receives from it, that one is paused.
+/// Whoever is handed it holds it until it has a receiver, and the stream below does from then on:
+/// dropped before, it is aborted. Until then it hears of the end all the same, by way of a
+/// [`WeakReceiver`], and the stream below is paused.
 pub(super) struct PolicyStream<P> {
     this: Weak<Self>,
     below: Rc<dyn Stream>,
@@ -55,6 +56,8 @@ pub(super) struct PolicyStream<P> {
     writing_held: Cell<bool>,
     /// That was the receiver before this one.
     choke_untold: Cell<bool>,
+    /// It is the receiver of the stream below.
+    seated: Cell<bool>,
     lost: Cell<bool>,
     /// Why it was lost, if that happened before somebody took it.
     untold: Cell<Option<Box<ConnectionLost>>>,
@@ -62,7 +65,7 @@ pub(super) struct PolicyStream<P> {
 
 impl<P: Policy> PolicyStream<P> {
     pub(super) fn over(below: Rc<dyn Stream>, policy: P) -> Rc<Self> {
-        let layer = Rc::new_cyclic(|this| Self {
+        Rc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             below,
             above: RefCell::default(),
@@ -72,14 +75,33 @@ impl<P: Policy> PolicyStream<P> {
             choked: Cell::default(),
             writing_held: Cell::default(),
             choke_untold: Cell::default(),
+            seated: Cell::default(),
             lost: Cell::default(),
             untold: Cell::default(),
-        });
-        layer.below.pause_reading();
-        layer
-            .below
-            .set_receiver(Rc::clone(&layer) as Rc<dyn Receiver>);
-        layer
+        })
+    }
+
+    /// Gives it to `take`, with the result; and sees to it that it hears of its end if nobody has sat
+    /// down on it then.
+    pub(super) fn hand_on<T>(self: Rc<Self>, take: impl FnOnce(Rc<dyn Stream>) -> T) -> T {
+        let this = Rc::downgrade(&self);
+        let taken = take(self);
+        if let Some(this) = this.upgrade().filter(|this| !this.seated.get()) {
+            this.below.pause_reading();
+            this.below.set_receiver(WeakReceiver::to(&this));
+        }
+        taken
+    }
+
+    /// The receiver above has come: from here on the stream below holds this one.
+    fn take_below(&self) {
+        if !self.seated.replace(true)
+            && let Some(this) = self.this.upgrade()
+        {
+            // The stream below says so once more to its new receiver, if it still holds.
+            self.choked.set(false);
+            self.below.set_receiver(this);
+        }
     }
 
     /// Loses the connection for a reason of the policy's; who is above has a last word.
@@ -227,6 +249,7 @@ impl<P: Policy> Stream for PolicyStream<P> {
         let is_another = !self.receiver().is_some_and(|it| Rc::ptr_eq(&it, &receiver));
         let previous = self.above.replace(Some(receiver));
         if previous.is_none() {
+            self.take_below();
             self.go_on_reading();
         }
         if self.is_choked() && is_another {
@@ -300,6 +323,15 @@ impl<P: Policy> Receiver for PolicyStream<P> {
         match receiver {
             Some(receiver) => receiver.connection_lost(reason),
             None => self.untold.set(Some(Box::new(reason))),
+        }
+    }
+}
+
+impl<P> Drop for PolicyStream<P> {
+    fn drop(&mut self) {
+        // Nobody will ever read it or close it, unless it is closing already.
+        if !self.seated.get() && self.below.is_connected() {
+            self.below.abort_connection(ConnectionLost::Aborted);
         }
     }
 }

@@ -11,4 +11,4 @@ mod rate_limit;
 
 pub use self::connection_limits::{ConnectionLimits, LimitedServerEndpoint};
 pub use self::idle::{IdleTimeout, TimeoutServerEndpoint};
-pub use self::rate_limit::{RateLimit, RateLimitedServerEndpoint};
+pub use self::rate_limit::{RateLimit, RateLimitedClientEndpoint, RateLimitedServerEndpoint};

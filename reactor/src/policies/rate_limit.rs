@@ -14,7 +14,7 @@ use torsade_deferred::Deferred;
 
 use crate::core::Core;
 use crate::delayed_call::DelayedCall;
-use crate::endpoints::ServerEndpoint;
+use crate::endpoints::{ClientEndpoint, ServerEndpoint};
 use crate::policies::layer::{Policy, PolicyStream};
 use crate::protocol::Acceptor;
 use crate::reactor::Reactor;
@@ -141,6 +141,74 @@ struct Rates {
     writing: Option<RateLimit>,
 }
 
+/// Connects to the endpoint below; the connection reads and writes no faster than the limits say,
+/// as those of a [`RateLimitedServerEndpoint`] do.
+///
+/// # Examples
+///
+/// ```
+/// use torsade_reactor::{RateLimit, RateLimitedClientEndpoint, TcpClientEndpoint};
+///
+/// // All downloads together leave some of the line to others.
+/// let downloads = RateLimit::new(1_000_000).in_all();
+/// let below = TcpClientEndpoint::new("127.0.0.1:8007");
+/// let endpoint = RateLimitedClientEndpoint::new(below).reading(downloads.clone());
+/// # drop(endpoint);
+/// ```
+#[derive(Clone, Debug)]
+pub struct RateLimitedClientEndpoint<E> {
+    below: E,
+    rates: Rates,
+}
+
+impl<E: ClientEndpoint> RateLimitedClientEndpoint<E> {
+    /// Connects to `below`; there is no limit until one is set.
+    pub fn new(below: E) -> Self {
+        Self {
+            below,
+            rates: Rates::default(),
+        }
+    }
+
+    /// How fast connections may read.
+    #[must_use]
+    pub fn reading(mut self, limit: RateLimit) -> Self {
+        self.rates.reading = Some(limit);
+        self
+    }
+
+    /// How fast connections may write.
+    #[must_use]
+    pub fn writing(mut self, limit: RateLimit) -> Self {
+        self.rates.writing = Some(limit);
+        self
+    }
+}
+
+impl<E: ClientEndpoint> ClientEndpoint for RateLimitedClientEndpoint<E> {
+    fn connect_stream(&self, reactor: &Reactor) -> Deferred<Rc<dyn Stream>> {
+        let rates = self.rates.clone();
+        self.below
+            .connect_stream(reactor)
+            .add_callback(move |below| Ok(rates.meter(below).hand_on(|stream| stream)))
+    }
+}
+
+impl Rates {
+    fn meter(&self, below: Rc<dyn Stream>) -> Rc<PolicyStream<Meters>> {
+        let meters = Meters {
+            stream: OnceCell::new(),
+            core: Rc::downgrade(below.socket().reactor().core()),
+            reading: self.reading.clone().map(Meter::new),
+            writing: self.writing.clone().map(Meter::new),
+        };
+        let stream = PolicyStream::over(below, meters);
+        // It is empty until here.
+        let _ = stream.policy().stream.set(Rc::downgrade(&stream));
+        stream
+    }
+}
+
 struct Metering {
     above: Rc<dyn Acceptor>,
     rates: Rates,
@@ -148,16 +216,8 @@ struct Metering {
 
 impl Acceptor for Metering {
     fn accept(&self, below: Rc<dyn Stream>) {
-        let meters = Meters {
-            stream: OnceCell::new(),
-            core: Rc::downgrade(below.socket().reactor().core()),
-            reading: self.rates.reading.clone().map(Meter::new),
-            writing: self.rates.writing.clone().map(Meter::new),
-        };
-        let stream = PolicyStream::over(below, meters);
-        // It is empty until here.
-        let _ = stream.policy().stream.set(Rc::downgrade(&stream));
-        self.above.accept(stream);
+        let stream = self.rates.meter(below);
+        stream.hand_on(|stream| self.above.accept(stream));
     }
 
     fn start_listening(&self) {

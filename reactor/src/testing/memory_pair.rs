@@ -74,8 +74,8 @@ pub struct MemoryPair {
 
 /// Two streams that are connected to each other in memory, and the wire between them.
 ///
-/// Nothing is read before a stream has a receiver: see
-/// [`Transport::connect`](crate::Transport::connect).
+/// Nothing is read before a stream has a receiver, see
+/// [`Transport::connect`](crate::Transport::connect), and one that is dropped before is aborted.
 #[must_use]
 pub fn memory_pair(reactor: &Reactor) -> MemoryPair {
     let address = |port| Address::from(SocketAddr::from(([127, 0, 0, 1], port)));
@@ -101,7 +101,7 @@ pub fn memory_pair_between(reactor: &Reactor, client: Address, server: Address) 
     };
     let stream = |side: Side| -> Rc<dyn Stream> {
         let peer = addresses[side.other().index()].clone();
-        core.add_source(|token| {
+        let connection = core.add_source(|token| {
             wire.ends[side.index()].token.set(Some(token));
             let (core, socket) = (Rc::clone(core), Box::new(socket(side)));
             match side {
@@ -111,7 +111,9 @@ pub fn memory_pair_between(reactor: &Reactor, client: Address, server: Address) 
                     Connection::accepted(core, token, socket, peer, Some(Rc::new(host)))
                 }
             }
-        })
+        });
+        connection.let_go();
+        connection
     };
     let (client, server) = (stream(Side::Client), stream(Side::Server));
     let pump = Pump {

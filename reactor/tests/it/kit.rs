@@ -61,8 +61,12 @@ fn a_test_that_leaves_something_behind_fails_and_is_told_what() {
     );
     let connection = left(&|reactor| {
         let pair = memory_pair(reactor);
-        let end = End::new("left", &Log::default());
-        drop(Transport::connect(end, pair.client));
+        for stream in [pair.client, pair.server] {
+            drop(Transport::connect(
+                End::new("left", &Log::default()),
+                stream,
+            ));
+        }
     });
     assert!(connection.contains("connection"), "{connection}");
     let failure = left(&|_| drop(fail::<(), Failure>(Failure::message("nobody saw this"))));

@@ -1,7 +1,8 @@
 //! What holds for all connections of a port: how many, and how long they may be silent.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Read};
+use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -245,18 +246,21 @@ fn a_connection_that_nobody_takes_gives_its_place_back() {
         assert_eq!(limits.count(), 0, "{name}");
     }
     // A panic is the port's to catch.
-    let (reactor, limits, log) = (reactor(), ConnectionLimits::new(1), Log::default());
-    let (reported, guard) = count_unhandled();
+    let (reactor, limits) = (reactor(), ConnectionLimits::new(1));
+    let (reported, _guard) = count_unhandled();
     let below = TcpServerEndpoint::new("127.0.0.1:0");
     let listening =
         LimitedServerEndpoint::new(below, &limits).listen_streams(&reactor, Rc::new(panics));
     let port = reactor.run_until(listening).expect("loopback can listen");
-    let end = End::new("client", &log);
-    let client = reactor.connect_tcp(port.address(), |_| end);
-    let client = reactor.run_until(client).expect("loopback can connect");
-    run_while(&reactor, || log.lines().len() < 2);
-    drop((client, guard));
+    let number = port.address().port().expect("TCP has one");
+    let mut client = TcpStream::connect(("127.0.0.1", number)).expect("it listens");
+    run_while(&reactor, || reported.get() == 0);
+    reactor.turn(Some(Duration::ZERO)).expect("a turn");
     assert_eq!((limits.count(), reported.get()), (0, 1));
+    let patience = Some(Duration::from_secs(30));
+    client.set_read_timeout(patience).expect("it is no zero");
+    let error = client.read(&mut [0]).expect_err("it is aborted");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }
 
 #[test]

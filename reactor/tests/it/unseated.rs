@@ -7,8 +7,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use torsade_reactor::{
-    ClientEndpoint, ConnectionLost, Port, Reactor, ServerEndpoint, Stream, TcpClientEndpoint,
-    TcpServerEndpoint, Transport,
+    ClientEndpoint, ConnectionLimits, ConnectionLost, LimitedServerEndpoint, Port, RateLimit,
+    RateLimitedClientEndpoint, RateLimitedServerEndpoint, Reactor, ServerEndpoint, Stream,
+    TcpClientEndpoint, TcpServerEndpoint, TimeoutServerEndpoint, Transport,
 };
 
 use crate::common::{End, Log, reactor, run_while};
@@ -23,10 +24,15 @@ struct Kept {
 
 impl Kept {
     fn new() -> Self {
+        Self::behind(|below| below)
+    }
+
+    fn behind<E: ServerEndpoint>(layer: impl FnOnce(TcpServerEndpoint) -> E) -> Self {
         let reactor = reactor();
         let place = Rc::new(RefCell::new(None::<Rc<dyn Stream>>));
         let slot = Rc::clone(&place);
-        let listening = TcpServerEndpoint::new("127.0.0.1:0").listen_streams(
+        let endpoint = layer(TcpServerEndpoint::new("127.0.0.1:0"));
+        let listening = endpoint.listen_streams(
             &reactor,
             Rc::new(move |stream| drop(slot.replace(Some(stream)))),
         );
@@ -66,6 +72,118 @@ fn one_that_is_dropped_is_gone_and_its_peer_is_told() {
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     // What was asked of it finds nobody.
     kept.reactor.turn(Some(Duration::ZERO)).expect("a turn");
+}
+
+/// What holds of a connection holds of every layer that a policy puts on it.
+#[track_caller]
+fn check_layer<E: ServerEndpoint>(layer: impl Fn(TcpServerEndpoint) -> E) {
+    // Dropped, it lets go of the stream below, which is aborted.
+    let mut kept = Kept::behind(&layer);
+    kept.client.write_all(b"question").expect("there is room");
+    kept.reactor.turn(Some(Duration::ZERO)).expect("a turn");
+    assert_eq!(kept.reactor.dump().sources.len(), 2);
+    drop(kept.accepted);
+    run_while(&kept.reactor, || kept.reactor.dump().sources.len() > 1);
+    let error = kept.client.read(&mut [0]).expect_err("it is aborted");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+
+    // Seated late, it has lost nothing, and the reactor holds it.
+    let mut kept = Kept::behind(&layer);
+    kept.client.write_all(b"question").expect("there is room");
+    for _ in 0..3 {
+        kept.reactor.turn(Some(Duration::ZERO)).expect("a turn");
+    }
+    let end = End::new("server", &Log::default()).on_data(|transport, data| transport.write(data));
+    let received = Rc::clone(&end.received);
+    drop(Transport::connect(end, kept.accepted));
+    run_while(&kept.reactor, || received.borrow().is_empty());
+    let mut answer = [0; 8];
+    kept.client.read_exact(&mut answer).expect("it is echoed");
+
+    // To be closed in order, it is dropped without loss.
+    let mut kept = Kept::behind(&layer);
+    kept.accepted.write(b"answer");
+    kept.accepted.lose_connection(ConnectionLost::Done);
+    drop(kept.accepted);
+    kept.reactor.turn(Some(Duration::ZERO)).expect("a turn");
+    let mut answer = Vec::new();
+    let read = kept.client.read_to_end(&mut answer);
+    read.expect("the end is in order");
+    assert_eq!(answer, b"answer");
+
+    // Lost meanwhile, it tells who comes later.
+    let kept = Kept::behind(&layer);
+    kept.reactor.turn(Some(Duration::ZERO)).expect("a turn");
+    kept.accepted.abort_connection(ConnectionLost::Aborted);
+    run_while(&kept.reactor, || kept.reactor.dump().sources.len() > 1);
+    let log = Log::default();
+    Transport::connect(End::new("server", &log), kept.accepted);
+    run_while(&kept.reactor, || log.lines().len() < 2);
+    log.check(["server made", "server lost: Aborted"]);
+}
+
+#[test]
+fn one_within_a_limit_of_connections_is_gone_when_it_is_dropped() {
+    check_layer(|below| LimitedServerEndpoint::new(below, &ConnectionLimits::new(1)));
+}
+
+#[test]
+fn one_that_may_not_be_silent_is_gone_when_it_is_dropped() {
+    check_layer(TimeoutServerEndpoint::new);
+}
+
+#[test]
+fn one_that_is_slowed_down_is_gone_when_it_is_dropped() {
+    let rate = || RateLimit::new(1_000_000);
+    check_layer(|below| {
+        let endpoint = RateLimitedServerEndpoint::new(below);
+        endpoint.reading(rate()).writing(rate())
+    });
+}
+
+#[test]
+fn layers_on_layers_are_gone_when_the_topmost_is_dropped() {
+    let limits = ConnectionLimits::new(2);
+    check_layer(|below| {
+        let below = LimitedServerEndpoint::new(below, &limits);
+        let below = TimeoutServerEndpoint::new(below);
+        RateLimitedServerEndpoint::new(below).reading(RateLimit::new(1_000_000))
+    });
+}
+
+#[test]
+fn a_place_is_free_when_who_took_it_was_dropped_or_reset_without_a_receiver() {
+    let limits = ConnectionLimits::new(1);
+    let kept = Kept::behind(|below| LimitedServerEndpoint::new(below, &limits));
+    assert_eq!(limits.count(), 1);
+    drop(kept.accepted);
+    assert_eq!(limits.count(), 0);
+
+    let kept = Kept::behind(|below| LimitedServerEndpoint::new(below, &limits));
+    assert_eq!(limits.count(), 1);
+    rustix::net::sockopt::set_socket_linger(&kept.client, Some(Duration::ZERO))
+        .expect("TCP has it");
+    drop(kept.client);
+    run_while(&kept.reactor, || limits.count() > 0);
+    assert!(!kept.accepted.is_connected());
+}
+
+#[test]
+fn a_client_that_is_slowed_down_is_gone_when_it_is_dropped() {
+    let (reactor, log) = (reactor(), Log::default());
+    let to_log = log.clone();
+    let port = reactor.listen_tcp("127.0.0.1:0", move |_: &_| End::new("server", &to_log));
+    let port = port.expect("loopback can listen");
+    let endpoint = RateLimitedClientEndpoint::new(TcpClientEndpoint::new(port.address()))
+        .writing(RateLimit::new(1_000_000));
+    let stream = reactor.run_until(endpoint.connect_stream(&reactor));
+    let stream = stream.expect("it listens");
+    run_while(&reactor, || log.lines().is_empty());
+    assert_eq!(reactor.dump().sources.len(), 3);
+    drop(stream);
+    run_while(&reactor, || log.lines().len() < 2);
+    log.check(["server made", "server lost: ConnectionReset"]);
+    assert_eq!(reactor.dump().sources.len(), 1, "the port");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use torsade::prelude::*;
-use torsade::protocols::tls::{self, TlsClientEndpoint, TlsError, TlsServerEndpoint};
+use torsade::protocols::tls::{self, TlsClientEndpoint, TlsError, TlsServerEndpoint, TlsStream};
 use torsade::reactor::testing::{Pump, memory_pair, virtual_time_reactor};
 use torsade::reactor::{Acceptor, ClientEndpoint, ServerEndpoint, Stream};
 
@@ -251,4 +251,83 @@ fn an_attempt_that_nobody_waits_for_any_more_leaves_no_connection() {
     here.place.pumps.borrow()[0].run().expect("it rests");
     here.at_server.check([]);
     assert_eq!(here.failed.borrow().len(), 1);
+}
+
+type Streams = Rc<RefCell<Vec<Rc<dyn Stream>>>>;
+
+/// Somebody who takes streams and sits down on none.
+fn keep(authority: &Authority) -> (Reactor, Place, Streams) {
+    let (reactor, place) = (virtual_time_reactor(), Place::default());
+    let kept = Streams::default();
+    let slot = Rc::clone(&kept);
+    let endpoint = TlsServerEndpoint::new(place.clone(), &authority.server());
+    let keep = move |stream| slot.borrow_mut().push(stream);
+    std::mem::forget(endpoint.listen_streams(&reactor, Rc::new(keep)));
+    (reactor, place, kept)
+}
+
+#[test]
+fn a_stream_without_a_receiver_goes_when_it_is_dropped_however_late() {
+    let authority = Authority::new();
+    let (reactor, place, kept) = keep(&authority);
+    let endpoint = TlsClientEndpoint::new(place.clone(), &authority.client(), localhost());
+    let client = reactor.run_until(endpoint.connect_stream(&reactor));
+    let client = client.expect("the handshake goes well");
+    place.pumps.borrow()[0].run().expect("it rests");
+    assert!(client.is_connected() && kept.borrow()[0].is_connected());
+    assert_eq!(reactor.dump().sources.len(), 2);
+    drop(client);
+    place.pumps.borrow()[0].run().expect("it rests");
+    assert!(!kept.borrow()[0].is_connected(), "it hears of the reset");
+    assert!(reactor.dump().sources.is_empty());
+    // And whoever comes now is told.
+    let (speaker, stream) = (Speaker::default(), kept.borrow_mut().remove(0));
+    let seen = speaker.seen.clone();
+    Transport::connect(speaker, stream);
+    place.pumps.borrow()[0].run().expect("it rests");
+    let reason = seen.reason.borrow();
+    assert!(
+        matches!(&*reason, Some(ConnectionLost::Io(_))),
+        "{reason:?}"
+    );
+}
+
+#[test]
+fn a_stream_that_is_to_be_closed_in_order_says_everything_without_its_owner() {
+    let authority = Authority::new();
+    let (reactor, place, kept) = keep(&authority);
+    let endpoint = TlsClientEndpoint::new(place.clone(), &authority.client(), localhost());
+    let client = reactor.run_until(endpoint.connect_stream(&reactor));
+    let client = client.expect("the handshake goes well");
+    client.write(b"the last words");
+    client.lose_connection(ConnectionLost::Done);
+    drop(client);
+    place.pumps.borrow()[0].run().expect("it rests");
+    let (speaker, stream) = (Speaker::default(), kept.borrow_mut().remove(0));
+    let seen = speaker.seen.clone();
+    Transport::connect(speaker, stream);
+    place.pumps.borrow()[0].run().expect("it rests");
+    assert_eq!(*seen.data.borrow(), b"the last words");
+    let reason = seen.reason.borrow();
+    assert!(matches!(&*reason, Some(ConnectionLost::Done)), "{reason:?}");
+    assert!(reactor.dump().sources.is_empty());
+}
+
+#[test]
+fn a_handshake_that_nobody_waits_for_ends_with_its_stream() {
+    let authority = Authority::new();
+    let reactor = virtual_time_reactor();
+    for held in [true, false] {
+        let pair = memory_pair(&reactor);
+        let server = TlsStream::server(pair.server, &authority.server());
+        let client = TlsStream::client(pair.client, &authority.client(), localhost());
+        if held {
+            pair.pump.run().expect("it rests");
+            assert!(client.session().is_some());
+        }
+        drop(client);
+        pair.pump.run().expect("it rests");
+        assert!(!server.is_connected(), "held: {held}");
+        assert!(reactor.dump().sources.is_empty(), "held: {held}");
+    }
 }

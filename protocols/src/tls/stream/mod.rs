@@ -41,6 +41,7 @@ use rustls::server::UnbufferedServerConnection;
 use torsade_deferred::{Deferred, Trigger, fail, succeed};
 use torsade_reactor::{
     ConnectionLost, DelayedCall, Limits, NotFlushed, Reactor, Receiver, Settle, Socket, Stream,
+    WeakReceiver,
 };
 
 use crate::tls::config::{ClientConfig, ServerConfig, TlsLimits};
@@ -73,6 +74,7 @@ pub struct TlsStream {
     this: Weak<Self>,
     stage: Cell<Stage>,
     ending: Cell<Ending>,
+    held: Cell<Held>,
     /// Out of its place while it takes in what has come, since that calls the receiver.
     records: Cell<Option<Box<Records>>>,
     receiver: RefCell<Option<Rc<dyn Receiver>>>,
@@ -109,6 +111,16 @@ enum Ending {
     Leaving,
     Over,
     Lost,
+}
+
+/// How the stream below holds this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    /// It has not been taken.
+    Not,
+    /// Whoever was given this one holds it: it has no receiver. Dropped, it aborts the connection.
+    Weakly,
+    Firmly,
 }
 
 #[derive(Default)]
@@ -150,7 +162,6 @@ impl TlsStream {
         name: ServerName<'static>,
     ) -> Rc<Self> {
         let stream = Self::over(below);
-        stream.take_below();
         stream.begin_client(config, name, &[]);
         stream
     }
@@ -159,7 +170,6 @@ impl TlsStream {
     #[must_use]
     pub fn server(below: Rc<dyn Stream>, config: &ServerConfig) -> Rc<Self> {
         let stream = Self::over(below);
-        stream.take_below();
         stream.begin_server(config, &[]);
         stream
     }
@@ -243,6 +253,7 @@ impl TlsStream {
             this: this.clone(),
             stage: Cell::new(Stage::Clear),
             ending: Cell::new(Ending::Open),
+            held: Cell::new(Held::Not),
             records: Cell::new(None),
             receiver: RefCell::new(None),
             plaintext: RefCell::default(),
@@ -274,10 +285,36 @@ impl TlsStream {
         self.at_end.set(Some(Box::new(call)));
     }
 
-    fn take_below(&self) {
-        if let Some(this) = self.this.upgrade() {
-            self.below.set_receiver(this);
+    /// Has the stream below hold this one until [`let_go`](Self::let_go): for who waits for the
+    /// handshake and holds nothing meanwhile.
+    pub(in crate::tls) fn hold(&self) {
+        self.take_below(Held::Firmly);
+    }
+
+    /// From here on whoever has it holds it, until it has a receiver or is to be closed.
+    pub(in crate::tls) fn let_go(&self) {
+        if !self.is_held_firmly() {
+            self.take_below(Held::Weakly);
         }
+    }
+
+    /// Whether it is the stream below that holds it, and goes on without anybody above.
+    fn is_held_firmly(&self) -> bool {
+        self.flags.seated.get() || self.ending.get() != Ending::Open
+    }
+
+    /// Becomes the receiver of the stream below.
+    fn take_below(&self, held: Held) {
+        let before = self.held.replace(held);
+        let Some(this) = self.this.upgrade().filter(|_| before != held) else {
+            return;
+        };
+        // The stream below says so once more to another receiver, if it still holds.
+        self.flags.below_choked.set(false);
+        self.below.set_receiver(match held {
+            Held::Firmly => this,
+            Held::Weakly | Held::Not => WeakReceiver::to(&this),
+        });
     }
 
     fn check_startable(&self) -> Result<(), StartTlsError> {
@@ -317,11 +354,11 @@ impl TlsStream {
                 records.keep(unused);
                 self.records.set(Some(Box::new(records)));
                 self.set_timer(limits.handshake, Self::handshake_timed_out);
-                self.look_soon();
                 self.regulate();
             }
             Err(error) => self.fail(TlsError::from_rustls(error)),
         }
+        self.look_soon();
     }
 
     /// Has itself settled when the callback at hand has returned.
@@ -435,9 +472,14 @@ impl TlsStream {
 
 impl Settle for TlsStream {
     fn settle(self: Rc<Self>) {
-        /// This one, and the one that the stream below has as its receiver.
-        const OURS: usize = 2;
         self.flags.scheduled.set(false);
+        if self.held.get() == Held::Not && self.stage.get() != Stage::Clear {
+            // Nobody has sat down in the callback that made it.
+            self.take_below(match self.is_held_firmly() {
+                true => Held::Firmly,
+                false => Held::Weakly,
+            });
+        }
         if self.flags.look.take() {
             self.take_in(&mut []);
         }
@@ -445,11 +487,6 @@ impl Settle for TlsStream {
             return;
         }
         if self.stage.get() == Stage::Secured {
-            let is_open = self.ending.get() == Ending::Open;
-            if is_open && !self.flags.seated.get() && Rc::strong_count(&self) == OURS {
-                // Nobody has it, so nobody will ever read it or close it.
-                return self.abort_connection(ConnectionLost::Aborted);
-            }
             self.send_waiting();
             if self.flags.write_ending.get() {
                 self.send_closing_alert();
@@ -515,6 +552,7 @@ impl Stream for TlsStream {
         }
         self.ending.set(Ending::Closing);
         self.reason.set(Some(Box::new(reason)));
+        self.take_below(Held::Firmly);
         self.regulate();
         // What is kept may have the peer's alert in it.
         self.look_soon();
@@ -611,9 +649,8 @@ impl Stream for TlsStream {
             });
         }
         if !self.flags.seated.replace(true) {
-            if self.stage.get() == Stage::Clear {
-                self.take_below();
-            } else {
+            self.take_below(Held::Firmly);
+            if self.stage.get() != Stage::Clear {
                 self.regulate();
                 self.look_soon();
             }
@@ -644,6 +681,10 @@ impl Drop for TlsStream {
         // Nobody is left to be told; a timer would keep the loop awake for nothing.
         if let Some(timer) = mem::take(self.timer.get_mut()) {
             timer.cancel();
+        }
+        // Nobody will ever read it or close it.
+        if self.held.get() == Held::Weakly && self.below.is_connected() {
+            self.below.abort_connection(ConnectionLost::Aborted);
         }
     }
 }

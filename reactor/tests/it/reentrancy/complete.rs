@@ -50,6 +50,18 @@ const VALUES: &[(&str, &str)] = &[
     ("RateLimit::burst", "a value"),
     ("RateLimit::in_all", "a value"),
     ("RateLimit::new", "a value"),
+    (
+        "RateLimitedClientEndpoint::new",
+        "a value: Reactor::connect",
+    ),
+    (
+        "RateLimitedClientEndpoint::reading",
+        "a value: Reactor::connect",
+    ),
+    (
+        "RateLimitedClientEndpoint::writing",
+        "a value: Reactor::connect",
+    ),
     ("RateLimitedServerEndpoint::new", "a value: Reactor::listen"),
     (
         "RateLimitedServerEndpoint::reading",
