@@ -56,6 +56,16 @@
 //! - What you write in a callback leaves when it returns.
 //! - A panic in a protocol's method ends its connection, a panic in a chain fails that chain; the loop goes on.
 //!
+//! # Features
+//!
+//! All are on by default; `default-features = false` is the reactor and Deferred alone.
+//!
+//! - `http`, `lines`, `tls`, `haproxy`: the protocols, one each.
+//! - `idna`: host names that are not ASCII. Without it such a name is an
+//!   [`AddressError`](reactor::AddressError); what is ASCII already needs nothing.
+//! - `testing`: `reactor::testing`, with streams in memory, virtual time and the simulation. A program that does
+//!   without it asks for it in its `dev-dependencies`.
+//!
 //! The guide goes on in `docs/`; the three crates behind this one have pages of their own: [`deferred`],
 //! [`reactor`], [`protocols`].
 
@@ -135,6 +145,7 @@ mod documents {
     #[doc = include_str!("../docs/http-proxy.md")]
     struct HttpProxyChapter;
 
+    #[cfg(feature = "testing")]
     #[doc = include_str!("../docs/testing.md")]
     struct Testing;
 

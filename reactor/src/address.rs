@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "idna")]
 use idna::AsciiDenyList;
+#[cfg(feature = "idna")]
 use idna::uts46::{DnsLength, Hyphens, Uts46};
 
 /// The address of one end of a connection, or of who sends and gets datagrams.
@@ -162,7 +164,14 @@ pub struct AddressError {
 enum Problem {
     #[error("expected HOST:PORT, {0}")]
     Tcp(&'static str),
-    #[error("no host has such a name, by the rules for internationalised ones (UTS 46)")]
+    #[cfg_attr(
+        feature = "idna",
+        error("no host has such a name, by the rules for internationalised ones (UTS 46)")
+    )]
+    #[cfg_attr(
+        not(feature = "idna"),
+        error("names that are not ASCII are the feature `idna`, which is off")
+    )]
     HostName,
     #[error("expected IP:PORT, {0}")]
     Udp(&'static str),
@@ -201,7 +210,7 @@ impl AddressError {
 /// # Errors
 ///
 /// The name is not ASCII, and breaks a rule: a character that no name holds, letters of both
-/// directions mixed, a label that is too long.
+/// directions mixed, a label that is too long. Without the feature `idna`: the name is not ASCII.
 ///
 /// # Examples
 ///
@@ -209,6 +218,7 @@ impl AddressError {
 /// use torsade_reactor::ascii_host_name;
 ///
 /// # fn main() -> Result<(), torsade_reactor::AddressError> {
+/// # #[cfg(feature = "idna")]
 /// assert_eq!(ascii_host_name("Bücher.example")?, "xn--bcher-kva.example");
 /// assert_eq!(ascii_host_name("Example.com")?, "Example.com");
 /// # Ok(())
@@ -218,14 +228,24 @@ pub fn ascii_host_name(host: &str) -> Result<Cow<'_, str>, AddressError> {
     if host.is_ascii() {
         return Ok(Cow::Borrowed(host));
     }
+    by_uts_46(host).ok_or_else(|| AddressError {
+        text: host.to_owned(),
+        problem: Problem::HostName,
+    })
+}
+
+#[cfg(feature = "idna")]
+fn by_uts_46(host: &str) -> Option<Cow<'_, str>> {
     let (hyphens, length) = (Hyphens::Allow, DnsLength::VerifyAllowRootDot);
     Uts46::new()
         .to_ascii(host.as_bytes(), AsciiDenyList::URL, hyphens, length)
         .ok()
-        .ok_or_else(|| AddressError {
-            text: host.to_owned(),
-            problem: Problem::HostName,
-        })
+}
+
+/// Its tables are ten crates: a program that does without them has no name that is not ASCII.
+#[cfg(not(feature = "idna"))]
+fn by_uts_46(_: &str) -> Option<Cow<'_, str>> {
+    None
 }
 
 /// What can be written where a TCP address is wanted.

@@ -37,6 +37,20 @@
 //! [`Reactor`] runs it all; [`Protocol`] is what you write; [`Transport`] is what your
 //! protocol holds. Results that come later are
 //! [`Deferred`](torsade_deferred::Deferred)s. [`Remote`] is for other threads.
+//!
+//! # Features
+//!
+//! `idna`: host names that are not ASCII. `testing`: the module `testing`, with the simulation. Both are on by
+//! default.
+
+#![cfg_attr(
+    not(feature = "testing"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "what the testing kit and the simulation alone ask of the loop"
+    )
+)]
 
 mod address;
 mod agenda;
@@ -67,6 +81,7 @@ mod panics;
 mod policies;
 mod producer;
 mod protocol;
+mod random;
 mod reactor;
 mod remains;
 mod remote;
@@ -76,6 +91,7 @@ mod root_folder;
 mod running;
 mod service;
 mod signals;
+#[cfg(feature = "testing")]
 mod simulation;
 mod slab;
 mod sockets;
@@ -84,6 +100,7 @@ mod stream;
 mod sys;
 pub mod systemd;
 pub mod task;
+#[cfg(feature = "testing")]
 pub mod testing;
 mod thread_pool;
 mod threads;

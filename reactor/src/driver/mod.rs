@@ -25,7 +25,7 @@
 
 mod adopted;
 mod boot_time;
-#[cfg(test)]
+#[cfg(all(test, feature = "testing"))]
 mod contract;
 mod events;
 mod options;
@@ -33,6 +33,7 @@ pub(crate) mod os;
 mod tcp;
 mod udp;
 mod unix;
+#[cfg(feature = "testing")]
 pub(crate) mod virtual_time;
 
 use std::fmt;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::simulation::random::Random;
+use crate::random::Random;
 
 /// Says how long a [`ClientService`](super::ClientService) waits before it tries again.
 ///

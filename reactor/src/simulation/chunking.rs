@@ -1,6 +1,6 @@
 //! Into which pieces bytes fall on their way.
 
-use super::random::Random;
+use crate::random::Random;
 
 /// How much a reader gets at once of what is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -214,8 +214,8 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
-    use super::super::random::Random;
     use super::*;
+    use crate::random::Random;
 
     #[test]
     fn bytes_arrive_in_order_and_once_whatever_the_steps() {

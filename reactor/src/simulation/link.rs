@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::random::Random;
+use crate::random::Random;
 
 /// How long a packet takes from one host to the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

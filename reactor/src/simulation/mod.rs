@@ -77,7 +77,6 @@ mod link;
 mod network;
 mod outage;
 mod plan;
-pub(crate) mod random;
 mod swarm;
 mod trace;
 mod world;

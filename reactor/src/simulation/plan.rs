@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::link::{Latency, Link};
-use super::random::Random;
+use crate::random::Random;
 
 /// One thing that goes wrong, and is right again after a while.
 #[derive(Clone, Debug, PartialEq)]

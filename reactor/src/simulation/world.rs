@@ -26,7 +26,7 @@ use super::link::StopBy;
 use super::network::{HostId, Network};
 use super::outage::Outage;
 use super::plan::{Agenda, Change, Fault, FaultKind, FaultRates};
-use super::random::Random;
+use crate::random::Random;
 
 pub(super) type Program = Rc<dyn Fn(&Reactor)>;
 

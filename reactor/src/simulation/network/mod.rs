@@ -38,8 +38,8 @@ use self::udp::Datagrams;
 use super::chunking::Chunking;
 use super::lane::Lane;
 use super::link::{Latency, Link, LinkState, StopBy};
-use super::random::Random;
 use super::trace::{Happening, Trace};
+use crate::random::Random;
 
 /// Connections that wait to be accepted at most, whatever a program asks for: Linux's
 /// `net.core.somaxconn`.
