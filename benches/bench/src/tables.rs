@@ -12,7 +12,7 @@ pub struct Table {
     pub groups: &'static [(&'static str, &'static str)],
 }
 
-pub const TABLES: [Table; 17] = [
+pub const TABLES: [Table; 18] = [
     Table {
         name: "echo",
         heading: "Echo over TCP",
@@ -147,6 +147,15 @@ pub const TABLES: [Table; 17] = [
                (one thread), as their packages have them and with buffers as large as ours.",
         program: Some(("bench-forward", &[])),
         groups: &[("forward", "")],
+    },
+    Table {
+        name: "reverse-proxy",
+        heading: "A reverse proxy",
+        says: "In front of one server, which is not measured, over connections that are kept, beside nginx (one worker) and \
+               haproxy (one thread). All tell the server who asked, for what and through whom, in the same fields; nginx also \
+               without, as it comes. The load looks at every byte of every response but the date's.",
+        program: Some(("bench-reverse-proxy", &[])),
+        groups: &[("reverse-proxy", "")],
     },
     Table {
         name: "startup",
