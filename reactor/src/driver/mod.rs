@@ -329,11 +329,27 @@ pub(crate) trait StreamSocket {
     fn duplicate(&self) -> io::Result<OwnedFd>;
 }
 
+/// How the readiness of a socket for datagrams is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watching {
+    /// When it begins, to receive and to send, and when more comes: whoever is told receives
+    /// until nothing is left.
+    Edges,
+    /// In every wait in which there is something to receive; nothing is said of sending.
+    Arrivals,
+}
+
 /// Sends datagrams, each whole or not at all, and receives them. Never blocks.
-///
-/// Its readiness is reported as that of a stream: as edges.
 pub(crate) trait DatagramSocket {
-    fn watch(&self, token: Token) -> io::Result<()>;
+    /// Begins to report, arrivals if it can, and gives the way.
+    fn watch(&self, token: Token) -> io::Result<Watching>;
+
+    /// Reports in another way from now on, and again what holds already. Gives the way in which
+    /// it does: where there is none but edges, these.
+    fn watch_as(&self, token: Token, watching: Watching) -> io::Result<Watching> {
+        let _ = (token, watching);
+        Ok(Watching::Edges)
+    }
 
     fn local_address(&self) -> io::Result<SocketAddr>;
 

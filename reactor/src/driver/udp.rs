@@ -10,7 +10,8 @@ use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd, ioctl_fionbio};
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::net::{ipproto, sockopt};
 
-use crate::driver::{DatagramSocket, options};
+use crate::descriptor::{Interest, Mode};
+use crate::driver::{DatagramSocket, Watching, options};
 use crate::slab::Token;
 use crate::sockets::SocketOption;
 use crate::sys::poller::{Poller, Watched};
@@ -113,8 +114,25 @@ impl UdpSocket {
 }
 
 impl DatagramSocket for UdpSocket {
-    fn watch(&self, token: Token) -> io::Result<()> {
-        self.watched.watch(token)
+    fn watch(&self, token: Token) -> io::Result<Watching> {
+        if !self.watched.poller().is_epoll() {
+            self.watched.watch(token)?;
+            return Ok(Watching::Edges);
+        }
+        self.watched.watch_arrivals(token)?;
+        Ok(Watching::Arrivals)
+    }
+
+    fn watch_as(&self, token: Token, watching: Watching) -> io::Result<Watching> {
+        if !self.watched.poller().is_epoll() {
+            return Ok(Watching::Edges);
+        }
+        let (interest, mode) = match watching {
+            Watching::Edges => (Interest::ReadWrite, Mode::Edge),
+            Watching::Arrivals => (Interest::Read, Mode::Level),
+        };
+        self.watched.watch_as(token, interest, mode)?;
+        Ok(watching)
     }
 
     fn local_address(&self) -> io::Result<SocketAddr> {

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 
-use crate::driver::DatagramSocket;
+use crate::driver::{DatagramSocket, Watching};
 use crate::slab::Token;
 use crate::sockets::SocketOption;
 use crate::udp::{DatagramOption, MulticastGroup};
@@ -36,10 +36,10 @@ impl HostDatagrams {
 }
 
 impl DatagramSocket for HostDatagrams {
-    fn watch(&self, token: Token) -> io::Result<()> {
+    fn watch(&self, token: Token) -> io::Result<Watching> {
         self.living(|network| {
             network.watch_udp(self.id, token);
-            Ok(())
+            Ok(Watching::Edges)
         })
     }
 

@@ -326,6 +326,19 @@ impl Watched {
         self.poller.add(self.fd.as_fd(), token)
     }
 
+    /// The same for what is there to read, as a level. Epoll only.
+    pub(crate) fn watch_arrivals(&self, token: Token) -> io::Result<()> {
+        debug_assert!(self.poller.is_epoll());
+        self.poller
+            .add_fd(self.fd.as_fd(), token, Interest::Read, Mode::Level)
+    }
+
+    /// Reports in another way from now on, and again what holds already.
+    pub(crate) fn watch_as(&self, token: Token, interest: Interest, mode: Mode) -> io::Result<()> {
+        self.poller
+            .modify_fd(self.fd.as_fd(), token, interest, mode)
+    }
+
     pub(crate) fn poller(&self) -> &Rc<Poller> {
         &self.poller
     }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use crate::address::Address;
 use crate::descriptor::Readiness;
-use crate::driver::DatagramSocket;
+use crate::driver::{DatagramSocket, Watching};
 use crate::reactor::Reactor;
 use crate::slab::Token;
 use crate::sockets::SocketOption;
@@ -195,9 +195,9 @@ struct MemorySocket {
 }
 
 impl DatagramSocket for MemorySocket {
-    fn watch(&self, token: Token) -> io::Result<()> {
+    fn watch(&self, token: Token) -> io::Result<Watching> {
         self.wire.token.set(Some(token));
-        Ok(())
+        Ok(Watching::Edges)
     }
 
     fn local_address(&self) -> io::Result<SocketAddr> {

@@ -24,6 +24,7 @@
 //! fake one (see `testing/memory_datagrams.rs`).
 
 mod address;
+mod eagerness;
 mod error;
 mod listen;
 mod multicast;

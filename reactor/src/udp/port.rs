@@ -2,6 +2,14 @@
 //!
 //! Nothing calls the protocol from inside a method: what is to be told is noted, and told when
 //! the callback at hand has returned.
+//!
+//! # Design
+//!
+//! A socket is watched for arrivals, as a level, where the driver can: then a port that stops
+//! before nothing is left loses nothing (see `eagerness.rs`), and no datagram that has left its
+//! socket wakes the loop, as it does whoever waits to send. A port that has to wait to send, or
+//! finds something to receive while it is paused, or was told of something that was not there, is
+//! watched for edges, until it is at rest again.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -14,9 +22,10 @@ use std::rc::Rc;
 use torsade_deferred::{Deferred, Trigger, succeed};
 
 use crate::core::{Core, Source};
-use crate::driver::{Change, DatagramSocket};
+use crate::driver::{Change, DatagramSocket, Watching};
 use crate::reactor::Reactor;
 use crate::slab::Token;
+use crate::udp::eagerness::Eagerness;
 use crate::udp::options::DATAGRAM_MAX;
 use crate::udp::queue::Queue;
 use crate::udp::{UdpError, UdpLimits, UdpOptions};
@@ -48,7 +57,12 @@ pub(crate) struct UdpPort {
     stopped: RefCell<Vec<Trigger<()>>>,
     limits: Cell<UdpLimits>,
     datagram_max: usize,
-    /// There may be something to receive.
+    watching: Cell<Watching>,
+    /// What was told as a level was there. Once it was not (an error that nobody asks for, a socket
+    /// that is not read any more), each wait would end with it.
+    is_level_true: Cell<bool>,
+    eagerness: Eagerness,
+    /// There may be something to receive: known only of what is watched for edges.
     readable: Cell<bool>,
     /// The system took what it was given last.
     writable: Cell<bool>,
@@ -105,6 +119,9 @@ impl UdpPort {
                 stopped: RefCell::default(),
                 limits: Cell::new(options.limits),
                 datagram_max: options.datagram_max.min(DATAGRAM_MAX),
+                watching: Cell::new(Watching::Edges),
+                is_level_true: Cell::new(true),
+                eagerness: Eagerness::default(),
                 readable: Cell::new(false),
                 writable: Cell::new(true),
                 paused: Cell::new(false),
@@ -118,12 +135,15 @@ impl UdpPort {
         });
         let watched = match port.socket.borrow().as_ref() {
             Some(socket) => socket.watch(port.token),
-            None => Ok(()),
+            None => Ok(Watching::Edges),
         };
-        if let Err(error) = watched {
-            core.remove_source(port.token);
-            drop(port.socket.take());
-            return Err(error);
+        match watched {
+            Ok(watching) => port.watching.set(watching),
+            Err(error) => {
+                core.remove_source(port.token);
+                drop(port.socket.take());
+                return Err(error);
+            }
         }
         Ok(port)
     }
@@ -257,6 +277,7 @@ impl UdpPort {
             match error.kind() {
                 io::ErrorKind::WouldBlock => {
                     self.writable.set(false);
+                    self.watch_as(socket, Watching::Edges);
                     return Ok(false);
                 }
                 io::ErrorKind::Interrupted => {}
@@ -367,7 +388,7 @@ impl UdpPort {
         }
         let (datagrams, mut bytes) = SHARE;
         let mut buffer = self.core.buffers.take_for_reading();
-        for _ in 0..datagrams {
+        for count in 0..datagrams {
             let received = match self.socket.borrow().as_ref() {
                 Some(socket) => socket.receive(&mut buffer),
                 None => break,
@@ -378,20 +399,62 @@ impl UdpPort {
                     self.take_in(&buffer[..length], from);
                 }
                 Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => self.readable.set(false),
+                    io::ErrorKind::WouldBlock => self.found_nothing(count),
                     io::ErrorKind::Interrupted => {}
                     io::ErrorKind::ConnectionRefused => self.note(News::Refused),
                     _ => self.note(News::Error(error.into())),
                 },
             }
             self.core.settle();
-            if bytes == 0 || !self.is_reading() {
+            if bytes == 0 || !self.is_reading() || self.is_content_with(count + 1) {
                 break;
             }
         }
         self.core.buffers.return_from_reading(buffer);
-        if self.is_reading() {
+        if self.watching.get() == Watching::Arrivals {
+            // What is left is told in the next wait.
+            self.readable.set(false);
+        } else if self.is_reading() {
             self.mark_again();
+        }
+    }
+
+    /// Whether it need not ask for more: a level tells of what is left.
+    fn is_content_with(&self, count: usize) -> bool {
+        if count == 2 {
+            self.eagerness.learn(true);
+        }
+        count == 1 && self.watching.get() == Watching::Arrivals && !self.eagerness.asks_again()
+    }
+
+    /// Nothing is left, after so many.
+    fn found_nothing(&self, count: usize) {
+        self.readable.set(false);
+        match (self.watching.get(), count) {
+            (Watching::Arrivals, 0) => {
+                self.is_level_true.set(false);
+                self.watch(Watching::Edges);
+            }
+            (Watching::Arrivals, 1) => self.eagerness.learn(false),
+            (Watching::Edges, _) if self.is_level_true.get() && self.writable.get() => {
+                self.watch(Watching::Arrivals);
+            }
+            _ => {}
+        }
+    }
+
+    fn watch(&self, watching: Watching) {
+        if let Some(socket) = self.socket.borrow().as_ref() {
+            self.watch_as(&**socket, watching);
+        }
+    }
+
+    fn watch_as(&self, socket: &dyn DatagramSocket, watching: Watching) {
+        // If the system cannot, which it can for what it watches, all is as before.
+        if self.watching.get() != watching
+            && let Ok(watching) = socket.watch_as(self.token, watching)
+        {
+            self.watching.set(watching);
         }
     }
 
@@ -474,6 +537,10 @@ impl Source for UdpPort {
         }
         if change.is_readable() {
             self.readable.set(true);
+            if self.paused.get() {
+                // A level would end each wait.
+                self.watch(Watching::Edges);
+            }
             self.receive();
         }
     }

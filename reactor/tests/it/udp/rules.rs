@@ -39,6 +39,8 @@ rules! {
     calls_wait_for_the_method_at_hand_and_are_dropped_after_the_end
     a_deferred_that_is_tied_to_a_port_is_cancelled_with_it
     what_is_paused_comes_when_it_is_resumed
+    a_port_that_pauses_for_each_datagram_loses_none
+    datagrams_that_come_alone_and_in_bursts_all_come_in_order
     after_the_end_nothing_is_sent_and_nothing_harmed
     a_broadcast_must_be_allowed_first
     what_goes_to_a_group_comes_to_its_members
@@ -446,6 +448,47 @@ fn what_is_paused_comes_when_it_is_resumed(places: &Places) {
     far.resume_reading();
     assert!(!log.lines().contains(&"far gets hello".to_owned()));
     places.run_until(&log, "far gets hello");
+}
+
+fn a_port_that_pauses_for_each_datagram_loses_none(places: &Places) {
+    let log = Log::default();
+    let far = places
+        .far(Diary::new("far", &log).on_datagram(|_, transport, _, _| transport.pause_reading()));
+    let near = places.near(Diary::echo("near", &log));
+    for number in 0..5 {
+        near.write_to(number.to_string(), far.host());
+    }
+    for number in 0..5 {
+        places.run_until(&log, &format!("far gets {number}"));
+        let next = format!("far gets {}", number + 1);
+        for fence in ["first", "second"] {
+            let fence = format!("{fence} fence {number}");
+            near.write_to(&fence, near.host());
+            places.run_until(&log, &format!("near gets {fence}"));
+        }
+        assert!(!log.lines().contains(&next));
+        far.resume_reading();
+    }
+    near.write_to("last", far.host());
+    places.run_until(&log, "far gets last");
+}
+
+fn datagrams_that_come_alone_and_in_bursts_all_come_in_order(places: &Places) {
+    let log = Log::default();
+    let far = places.far(Diary::new("far", &log));
+    let near = places.near(Diary::new("near", &log));
+    let mut number = 0;
+    for burst in [1, 1, 1, 1, 1, 2, 1, 1, 30, 1, 1, 1, 1, 1, 1, 1, 3, 100] {
+        for _ in 0..burst {
+            near.write_to(number.to_string(), far.host());
+            number += 1;
+        }
+        places.run_until(&log, &format!("far gets {}", number - 1));
+    }
+    let heard = log.lines().into_iter();
+    let heard: Vec<String> = heard.filter(|line| line.starts_with("far gets")).collect();
+    let sent: Vec<String> = (0..number).map(|it| format!("far gets {it}")).collect();
+    assert_eq!(heard, sent);
 }
 
 fn after_the_end_nothing_is_sent_and_nothing_harmed(places: &Places) {

@@ -6,8 +6,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{Shutdown, shutdown};
 use torsade_reactor::testing::{Simulation, virtual_time_reactor};
-use torsade_reactor::{AdoptProblem, ListenError, SocketOption, UdpError, UdpOptions, Unsupported};
+use torsade_reactor::{
+    AdoptProblem, ListenError, Reactor, SocketOption, UdpError, UdpOptions, Unsupported,
+};
 
 use crate::common::{Log, reactor, run_while};
 use crate::udp::{Diary, Places};
@@ -167,4 +171,69 @@ fn a_port_in_the_background_lets_the_loop_come_to_its_end() {
     let dump = reactor.dump().to_string();
     assert!(dump.contains("UDP port on 127.0.0.1"), "{dump}");
     assert!(dump.contains("system.rs"), "{dump}");
+}
+
+/// Whether a wait would end at once.
+fn has_news(reactor: &Reactor) -> bool {
+    let mut fds = [PollFd::new(reactor, PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
+}
+
+fn turns(reactor: &Reactor, count: usize) {
+    for _ in 0..count {
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+    }
+}
+
+#[test]
+fn what_waits_for_a_paused_port_does_not_keep_the_loop_awake() {
+    let (reactor, log) = (reactor(), Log::default());
+    let far = Diary::new("far", &log);
+    let received = far.received.clone();
+    let far = reactor.listen_udp("127.0.0.1:0", far).unwrap();
+    let near = UdpSocket::bind("127.0.0.1:0").unwrap();
+    near.connect(far.host().to_string()).unwrap();
+    for _ in 0..3 {
+        far.pause_reading();
+        near.send(b"x").unwrap();
+        near.send(b"y").unwrap();
+        turns(&reactor, 3);
+        assert!(!has_news(&reactor));
+        let before = received.get();
+        far.resume_reading();
+        turns(&reactor, 3);
+        assert_eq!(received.get(), before + 2);
+        // And what comes then, alone.
+        near.send(b"z").unwrap();
+        turns(&reactor, 1);
+        assert_eq!(received.get(), before + 3);
+        assert!(!has_news(&reactor));
+    }
+}
+
+#[test]
+fn a_socket_that_says_readable_and_is_not_does_not_keep_the_loop_awake() {
+    let (reactor, log) = (reactor(), Log::default());
+    let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    theirs.connect(peer.local_addr().unwrap()).unwrap();
+    peer.connect(theirs.local_addr().unwrap()).unwrap();
+    // Linux reports such a socket as readable for ever, and nothing is to be received.
+    shutdown(&theirs, Shutdown::Read).unwrap();
+    let diary = Diary::new("adopted", &log);
+    let received = diary.received.clone();
+    let adopted = reactor.adopt_udp(theirs, diary).unwrap();
+    turns(&reactor, 3);
+    assert!(!has_news(&reactor));
+    // What comes all the same is received, alone or not.
+    for count in [1, 3] {
+        let before = received.get();
+        for _ in 0..count {
+            peer.send(b"x").unwrap();
+        }
+        turns(&reactor, 3);
+        assert_eq!(received.get(), before + count);
+        assert!(!has_news(&reactor));
+    }
+    drop(adopted);
 }
