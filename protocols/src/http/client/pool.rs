@@ -63,6 +63,8 @@ struct Idle {
 struct Attempt {
     id: u64,
     canceller: Option<Canceller>,
+    /// Whoever it was made for has given up: its failure is nobody's.
+    is_needless: bool,
 }
 
 impl Lane {
@@ -240,6 +242,7 @@ impl ClientCore {
             lane.attempts.push(Attempt {
                 id,
                 canceller: None,
+                is_needless: false,
             });
         });
         let Some(reactor) = self.reactor.upgrade() else {
@@ -276,7 +279,7 @@ impl ClientCore {
             let at = lane.attempts.iter().position(|it| it.id == id);
             at.map(|at| lane.attempts.swap_remove(at))
         });
-        drop(attempt);
+        let is_needless = attempt.is_some_and(|it| it.is_needless);
         match outcome {
             Ok(stream) => {
                 let connection = ClientConnection::new(self, Rc::clone(route), id);
@@ -284,7 +287,10 @@ impl ClientCore {
                 self.is_free(route, id, transport);
             }
             Err(failure) => {
-                let first = pool.take_first(route);
+                let first = match is_needless {
+                    true => None,
+                    false => pool.take_first(route),
+                };
                 self.connection_over(route, id);
                 if let Some(first) = first {
                     first.fail(error::kind_of(failure));
@@ -369,7 +375,11 @@ impl ClientCore {
             // The connection that was being made for it, and for nobody else.
             let is_needless = left.is_some() && lane.attempts.len() > lane.waiting.len();
             let needless = is_needless.then(|| lane.attempts.last_mut()).flatten();
-            (left, needless.and_then(|attempt| attempt.canceller.take()))
+            let canceller = needless.and_then(|attempt| {
+                attempt.is_needless = true;
+                attempt.canceller.take()
+            });
+            (left, canceller)
         });
         if left.is_some() {
             pool.waiting.set(pool.waiting.get() - 1);

@@ -365,6 +365,19 @@ fn cancelling_a_request_that_waits_gives_the_attempt_up() {
 }
 
 #[test]
+fn cancelling_a_request_that_waits_fails_none_of_the_others() {
+    let net = Net::new();
+    net.dialled.slow.set(true);
+    let ask = |number| net.client.get(format!("http://here/{number}"));
+    let [first, second, third] = [1, 2, 3].map(ask);
+    second.cancel();
+    assert!(failure_of(second).check::<torsade::prelude::Interrupted>());
+    no_result(&first);
+    no_result(&third);
+    assert_eq!((net.client.pool().open, net.client.pool().waiting), (2, 2));
+}
+
+#[test]
 fn closing_waits_for_what_is_under_way() {
     let net = Net::new();
     let idle = net.client.get("http://here/");
