@@ -1,6 +1,8 @@
-//! Requests that have been answered, and are used again: their memory is there already.
+//! What a site shares with its requests: those that have been answered, and are used again, as their memory
+//! is there already; and which of them end with their client.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use super::request::Parts;
 
@@ -15,7 +17,12 @@ pub(super) struct Recycled {
         reason = "the box is what is kept: a request holds it"
     )]
     kept: RefCell<Vec<Box<Parts>>>,
+    /// Those that [end with their client](super::request::Request::end_with_client), until they are over.
+    ending: RefCell<BTreeSet<Place>>,
 }
+
+/// Which request of a site: the number of its connection there, and its own on that.
+pub(super) type Place = (u64, u64);
 
 impl Recycled {
     /// An empty one.
@@ -31,6 +38,35 @@ impl Recycled {
         let mut kept = self.kept.borrow_mut();
         if kept.len() < KEPT_MAX && parts.head.memory() <= 4096 {
             kept.push(parts);
+        }
+    }
+
+    /// That one ends when its client ends its stream.
+    pub(super) fn end_with_client(&self, place: Place) {
+        self.ending.borrow_mut().insert(place);
+    }
+
+    /// Whether that one does.
+    pub(super) fn ends_with_client(&self, place: Place) -> bool {
+        self.ending.borrow().contains(&place)
+    }
+
+    /// That one is over.
+    pub(super) fn is_over(&self, place: Place) {
+        let mut ending = self.ending.borrow_mut();
+        if !ending.is_empty() {
+            ending.remove(&place);
+        }
+    }
+
+    /// All of that connection are over.
+    pub(super) fn are_over(&self, connection: u64) {
+        let mut ending = self.ending.borrow_mut();
+        while let Some(&place) = ending
+            .range((connection, 0)..=(connection, u64::MAX))
+            .next()
+        {
+            ending.remove(&place);
         }
     }
 }

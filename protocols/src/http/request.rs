@@ -16,7 +16,7 @@ use super::cookies::request_cookies;
 use super::error::StatusError;
 use super::forms::Form;
 use super::head::RequestHead;
-use super::recycled::Recycled;
+use super::recycled::{Place, Recycled};
 
 /// A request that came, with the connection that it came on.
 ///
@@ -34,6 +34,7 @@ pub(super) struct Parts {
     /// `None` only before the request begins.
     pub(super) stream: Option<Rc<dyn Stream>>,
     pub(super) body_max: usize,
+    pub(super) place: Place,
     parameters: Parameters,
     /// How many bytes of the path stand before what a nested handler takes for it.
     above: usize,
@@ -50,6 +51,7 @@ impl Parts {
             body: Body::empty(),
             stream: None,
             body_max: 0,
+            place: (0, 0),
             parameters: Vec::new(),
             above: 0,
             extension: None,
@@ -304,6 +306,17 @@ impl Request {
     #[must_use]
     pub fn reactor(&self) -> Reactor {
         self.stream().socket().reactor()
+    }
+
+    /// Has the request end when its client ends its stream: nobody is answered any more, and what the handler
+    /// has begun is cancelled. For what is dear to answer, or takes for ever; the proxies do it.
+    ///
+    /// A client that goes away and one that has but said all that it wants to say look the same, until
+    /// something is written to them. Without this, both get their response (RFC 9112 §9.6). It counts when the turn of
+    /// this request has come: those before it on its connection are answered first. Called when the client has ended its
+    /// stream already, or while what it sends is not read, it does nothing.
+    pub fn end_with_client(&self) {
+        self.recycled.end_with_client(self.parts().place);
     }
 
     /// The connection, for what lies below: `request.stream().find::<TlsStream>()` is the TLS that it

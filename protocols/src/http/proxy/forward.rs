@@ -86,6 +86,7 @@ struct Core {
     upgrades: Vec<Box<str>>,
     tunnels: Places,
     tunnel_idle: Duration,
+    serves_half_closed: bool,
     on_tunnel_over: Option<TunnelLog>,
     on_failure: Option<FailureHook>,
 }
@@ -162,6 +163,7 @@ impl ForwardProxy {
             upgrades: vec!["websocket".into()],
             tunnels: Places::new(TUNNELS_MAX),
             tunnel_idle: TUNNEL_IDLE,
+            serves_half_closed: false,
             on_tunnel_over: None,
             on_failure: None,
         };
@@ -255,6 +257,14 @@ impl ForwardProxy {
         self.build(|core| core.tunnel_idle = idle)
     }
 
+    /// Goes on for clients that have ended their stream, and still wait for their responses: as
+    /// [`ReverseProxy::serve_half_closed`](super::ReverseProxy::serve_half_closed). Tunnels carry the end of either
+    /// stream on, whatever this says.
+    #[must_use]
+    pub fn serve_half_closed(self) -> Self {
+        self.build(|core| core.serves_half_closed = true)
+    }
+
     /// Has `log` called when a tunnel is over. The access log has its request when it begins.
     #[must_use]
     pub fn on_tunnel_over(self, log: impl Fn(&TunnelRecord) + 'static) -> Self {
@@ -291,6 +301,9 @@ impl Handler for ForwardProxy {
             && let Some(otherwise) = &core.otherwise
         {
             return otherwise.handle(request);
+        }
+        if !core.serves_half_closed {
+            request.end_with_client();
         }
         let answer = match is_tunnel {
             true => Core::connect(core, &request),

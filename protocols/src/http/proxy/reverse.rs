@@ -90,6 +90,7 @@ struct Core {
     trusted: Vec<IpAddr>,
     upgrades: Vec<Box<str>>,
     tunnel_idle: Duration,
+    serves_half_closed: bool,
     on_failure: Option<FailureHook>,
 }
 
@@ -115,6 +116,7 @@ impl ReverseProxy {
             trusted: Vec::new(),
             upgrades: vec!["websocket".into()],
             tunnel_idle: TUNNEL_IDLE,
+            serves_half_closed: false,
             on_failure: None,
         };
         Ok(Self {
@@ -179,6 +181,14 @@ impl ReverseProxy {
         self.build(|core| core.tunnel_idle = idle)
     }
 
+    /// Goes on for clients that have ended their stream, and still wait for their responses. By default they are
+    /// taken to be gone, as nginx takes them: a client that closes its connection looks the same, and the server behind
+    /// would go on for nobody.
+    #[must_use]
+    pub fn serve_half_closed(self) -> Self {
+        self.build(|core| core.serves_half_closed = true)
+    }
+
     /// Has `hook` called with what went wrong behind the proxy, a [`ClientError`](super::super::ClientError) as a
     /// rule, which names the URL; of a response that breaks off in the middle, also a
     /// [`BodyError`](super::super::BodyError). The client reads less, or sees its response break off.
@@ -236,6 +246,9 @@ impl Core {
 impl Handler for ReverseProxy {
     fn handle(&self, request: Request) -> Answer {
         let stream = Rc::clone(request.stream());
+        if !self.core.serves_half_closed {
+            request.end_with_client();
+        }
         match Passing::begin(&self.core, request) {
             Ok(Begun::Passing(passing)) => {
                 let turn = self.core.lanes.enter(&stream, &passing.method);

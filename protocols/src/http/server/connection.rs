@@ -138,6 +138,7 @@ impl ServerConnection {
         work(self, now);
         if self.read_ended && self.rest.is_empty() && !self.handing_over {
             self.closing = true;
+            self.give_up_half_closed(transport);
         }
         if self.site.stopping.get() {
             self.wind_up(transport);
@@ -256,6 +257,7 @@ impl ServerConnection {
             parts.body = self.take_body(transport, head, number, data);
         }
         parts.body_max = usize::try_from(body_max).unwrap_or(usize::MAX);
+        parts.place = (self.id, number);
         parts.stream = Some(Rc::clone(transport.stream()));
         let request = Request::new(parts, Rc::clone(&self.site.recycled));
         let handled = catch_unwind(AssertUnwindSafe(|| self.site.handler.handle(request)));
@@ -663,6 +665,10 @@ impl ServerConnection {
         self.id
     }
 
+    pub(super) fn next_unanswered(&self) -> Option<u64> {
+        self.asked.front().map(|it| it.facts.number)
+    }
+
     /// No response follows any more.
     pub(super) fn forget_requests(&mut self) {
         self.asked.clear();
@@ -743,7 +749,7 @@ impl Protocol for ServerConnection {
     }
 
     fn read_connection_lost(&mut self, transport: &Transport<Self>) {
-        // Who has asked and ended its stream still gets its answers: RFC 9112 §9.6.
+        // Who has asked and ended its stream still gets its answers, as a rule: RFC 9112 §9.6.
         self.read_ended = true;
         self.enter(transport, |this, now| {
             if let Some(writer) = this.incoming.take().and_then(|it| it.writer) {

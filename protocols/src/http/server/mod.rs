@@ -333,6 +333,7 @@ impl SiteCore {
 
     fn connection_over(&self, id: u64) {
         self.connections.borrow_mut().remove(&id);
+        self.recycled.are_over(id);
         if self.connections.borrow().is_empty() {
             // Detach, then call.
             for trigger in self.waiting.take() {

@@ -338,6 +338,28 @@ impl ServerConnection {
         false
     }
 
+    /// The client has ended its stream: if its next response [ends with that](super::super::request::Request::end_with_client),
+    /// so do those that follow, and the connection.
+    pub(super) fn give_up_half_closed(&mut self, transport: &Transport<Self>) {
+        let next = match &self.sending {
+            Some(sending) => Some(sending.facts.number),
+            None => self.next_unanswered(),
+        };
+        let ends = |number| self.site.recycled.ends_with_client((self.id(), number));
+        if self.lost || !next.is_some_and(ends) {
+            return;
+        }
+        self.closing = true;
+        self.lost = true;
+        self.send_out(transport);
+        let Some(sending) = self.sending.take() else {
+            return transport.lose_connection();
+        };
+        // What it has of that response must not be taken for all of it.
+        sending.broken_off(&self.site);
+        transport.abort_connection();
+    }
+
     fn body_has_more(&mut self, transport: &Transport<Self>) {
         self.resume_sending(transport);
     }
@@ -358,6 +380,7 @@ impl ServerConnection {
             let now = transport.reactor().now();
             self.site.log(*draft, transport.peer(), now, &sent);
         }
+        self.site.recycled.is_over((self.id(), facts.number));
         if self.out.len() > OUT_MAX {
             self.send_out(transport);
         }

@@ -1,8 +1,10 @@
 //! Proxies, between clients and servers that are made of a test.
 
 mod bodies;
+mod cached;
 mod examples;
 mod forward;
+mod gone;
 mod programs;
 mod reverse;
 mod simulated;
