@@ -16,10 +16,11 @@
 //!
 //! # Files
 //!
-//! Pure: `passing.rs` (what becomes of a message on its way), `location.rs`, `credentials.rs`, `upstreams.rs`
+//! Pure: `passing.rs` (what becomes of a message on its way), `location.rs`, `cookie_scope.rs`, `credentials.rs`, `upstreams.rs`
 //! (whose turn it is), `lanes.rs` (which pipelined requests go together), `outcome.rs` (what a client is told of an error). `reverse.rs` and `forward.rs` are the
 //! proxies, `tunnels.rs` wires connections on which HTTP is over.
 
+mod cookie_scope;
 pub(super) mod credentials;
 mod forward;
 mod lanes;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::uri::PathAndQuery;
+use http::uri::{Authority, PathAndQuery};
 use http::{Method, StatusCode, Uri, Version};
 use percent_encoding::percent_decode_str;
 use torsade_deferred::{Deferred, Failure, fail, succeed};
@@ -20,6 +20,7 @@ use super::super::fetch::Fetch;
 use super::super::forwarding::{Earlier, ForwardedFor};
 use super::super::request::Request;
 use super::super::response::{Answer, Handler, IntoAnswer, Response};
+use super::cookie_scope::{Mount, rescoped};
 use super::lanes::{Lanes, Turn};
 use super::location::moved;
 use super::outcome::{FailureHook, is_news, is_servers_fault, is_unsent, kind_of, told};
@@ -35,8 +36,9 @@ use super::upstreams::{Upstream, Upstreams};
 /// what comes goes through.
 ///
 /// - **The path** is put below that of the upstream's URL. Below a prefix, [`Routes::nest`](super::super::Routes::nest), it
-///   is what follows that. A `Location` that leads to the upstream is told as the client knows the place;
-///   paths of cookies and links in pages are not looked into.
+///   is what follows that. A `Location` that leads to the upstream is told as the client knows the place, and so
+///   are the paths of cookies; a cookie's `Domain` that is of the upstream and not of the client's host is left out, as the client would
+///   refuse it. [`leave_cookies`](Self::leave_cookies) has them as they come. Links in pages are not looked into.
 /// - **`Host`** is the upstream's, unless [`preserve_host`](Self::preserve_host) says otherwise.
 /// - **The fields** of one hop stay behind (RFC 9110 §7.6.1), `Via` is added, and who asked stands in `Forwarded`
 ///   (RFC 7239) and `X-Forwarded-For`, `-Host` and `-Proto`; what a client wrote there is dropped.
@@ -87,6 +89,7 @@ struct Core {
     lanes: Rc<Lanes>,
     name: Name,
     preserves_host: bool,
+    leaves_cookies: bool,
     trusted: Vec<IpAddr>,
     upgrades: Vec<Box<str>>,
     tunnel_idle: Duration,
@@ -113,6 +116,7 @@ impl ReverseProxy {
             lanes: Rc::default(),
             name: Name::default(),
             preserves_host: false,
+            leaves_cookies: false,
             trusted: Vec::new(),
             upgrades: vec!["websocket".into()],
             tunnel_idle: TUNNEL_IDLE,
@@ -150,6 +154,12 @@ impl ReverseProxy {
     #[must_use]
     pub fn preserve_host(self) -> Self {
         self.build(|core| core.preserves_host = true)
+    }
+
+    /// Passes `Set-Cookie` on as it comes, whatever its `Path` and its `Domain` say.
+    #[must_use]
+    pub fn leave_cookies(self) -> Self {
+        self.build(|core| core.leaves_cookies = true)
     }
 
     /// Believes these proxies in front of this one: what they say in `Forwarded` and `X-Forwarded-For` is kept, and
@@ -282,12 +292,18 @@ struct Passing {
     path: PathAndQuery,
     /// What the client knows the base as.
     above: String,
+    /// The host that the client asked for.
+    host: Option<HeaderValue>,
     /// The protocol that it asks to go on in.
     upgrade: Option<Box<str>>,
     /// The URL that the client asked for, if somebody has to know.
     target: Option<CacheTarget>,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is made for nearly every request, and taken apart at once"
+)]
 enum Begun {
     Passing(Passing),
     /// It was for the proxy itself.
@@ -328,7 +344,7 @@ impl Passing {
         };
         forwarded.write_forwarded(&mut parts.headers, earlier);
         forwarded.write_x_forwarded(&mut parts.headers, earlier);
-        match host.filter(|_| core.preserves_host) {
+        match host.clone().filter(|_| core.preserves_host) {
             Some(host) => parts.headers.insert(header::HOST, host),
             None => parts.headers.remove(header::HOST),
         };
@@ -341,6 +357,7 @@ impl Passing {
             body,
             path,
             above,
+            host,
             upgrade,
             target,
         }))
@@ -359,7 +376,7 @@ impl Passing {
         let spare = has_others.then(|| self.copy()).flatten();
         let busy = upstream.occupy();
         let (reactor, is_head) = (self.reactor.clone(), self.method == Method::HEAD);
-        let above = std::mem::take(&mut self.above);
+        let (above, host) = (std::mem::take(&mut self.above), self.host.take());
         self.send(uri).add_both(move |outcome| {
             drop(busy);
             let failure = match outcome {
@@ -368,6 +385,9 @@ impl Passing {
                     upstream.succeeded();
                     passing::prepare_response(&mut response, is_head, None);
                     tell_place(&mut response, &upstream, &above);
+                    if !core.leaves_cookies {
+                        rescope_cookies(&mut response, &upstream, &above, host.as_ref());
+                    }
                     response
                         .body()
                         .map_failure(move |failure| core.told(failure));
@@ -424,6 +444,7 @@ impl Passing {
             body,
             path: self.path.clone(),
             above: self.above.clone(),
+            host: self.host.clone(),
             upgrade: self.upgrade.clone(),
             target: self.target.clone(),
         })
@@ -503,6 +524,36 @@ fn tell_place(response: &mut Response, upstream: &Upstream, above: &str) {
         let place = place.and_then(|it| moved(it, &upstream.origin, &upstream.base, above));
         if let Some(place) = place.and_then(|place| HeaderValue::from_str(&place).ok()) {
             response.headers_mut().insert(name, place);
+        }
+    }
+}
+
+/// Says of cookies where the client has to send them.
+fn rescope_cookies(
+    response: &mut Response,
+    upstream: &Upstream,
+    above: &str,
+    asked: Option<&HeaderValue>,
+) {
+    let headers = response.headers_mut();
+    if !headers.contains_key(header::SET_COOKIE) {
+        return;
+    }
+    let asked = asked.and_then(|host| host.to_str().ok());
+    let asked = asked.and_then(|host| host.parse::<Authority>().ok());
+    let mount = Mount {
+        base: &upstream.base,
+        above,
+        behind: upstream.origin.host(),
+        asked: asked.as_ref().map(Authority::host),
+    };
+    let header::Entry::Occupied(mut cookies) = headers.entry(header::SET_COOKIE) else {
+        return;
+    };
+    for cookie in cookies.iter_mut() {
+        let told = rescoped(cookie.as_bytes(), &mount);
+        if let Some(told) = told.and_then(|told| HeaderValue::from_bytes(&told).ok()) {
+            *cookie = told;
         }
     }
 }

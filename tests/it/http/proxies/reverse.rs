@@ -174,6 +174,35 @@ fn below_a_prefix_the_path_and_the_places_are_told_as_each_side_knows_them() {
 }
 
 #[test]
+fn cookies_of_the_server_behind_are_those_of_the_place_that_the_client_knows() {
+    let cookies = "Set-Cookie: a=1; Path=/v1/x; HttpOnly\r\nSet-Cookie: b=2; Domain=back; Path=/v1\r\n\
+                   Set-Cookie: c=3\r\nSet-Cookie: d=4; Path=/; Domain=front\r\n";
+    let answer = format!("HTTP/1.1 204 No Content\r\n{cookies}\r\n");
+    let told = |leaves: bool| {
+        let between = Between::within(ClientLimits::default(), |asking| {
+            let proxy = ReverseProxy::new(asking, "http://back/v1").expect("a URL");
+            let proxy = if leaves { proxy.leave_cookies() } else { proxy };
+            let routes = Routes::new().nest("/api", proxy).expect("a pattern");
+            Site::new(routes)
+        });
+        let got = between.exchange("GET /api/ HTTP/1.1\r\nHost: front:8080\r\n\r\n", &answer);
+        let lines = got.lines().filter(|line| line.starts_with("set-cookie: "));
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    assert_eq!(
+        told(false),
+        "set-cookie: a=1; Path=/api/x; HttpOnly\nset-cookie: b=2; Path=/api\n\
+         set-cookie: c=3\nset-cookie: d=4; Path=/; Domain=front\n"
+    );
+    assert_eq!(
+        told(true),
+        cookies
+            .replace("\r\n", "\n")
+            .replace("Set-Cookie", "set-cookie")
+    );
+}
+
+#[test]
 fn nobody_leaves_what_is_to_be_reached_by_going_up() {
     let nested = Between::with(|asking| {
         let proxy = ReverseProxy::new(asking, BACK).expect("a URL");
