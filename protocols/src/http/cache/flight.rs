@@ -15,7 +15,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use torsade_deferred::{Canceller, Failure, Trigger};
 
 use super::super::body::{Body, Source};
@@ -54,6 +54,14 @@ pub(super) struct Flight {
     next_waiter: Cell<u64>,
     canceller: RefCell<Option<Canceller>>,
     stage: RefCell<Stage>,
+}
+
+/// An answer that may be used.
+struct Holding<'a> {
+    stored: &'a Stored,
+    content: &'a Content,
+    /// Fields that are for who asked first, and nobody else.
+    own: &'a [(HeaderName, HeaderValue)],
 }
 
 enum Stage {
@@ -221,7 +229,7 @@ impl Flight {
                 let mut stored = Stored::clone(&prior.stored);
                 let fields = response.headers();
                 match stored.refresh(fields, self.requested_at, now) {
-                    true => self.holds(core, waiters, stored.into(), prior, now),
+                    true => self.holds(core, waiters, stored.into(), prior, fields, now),
                     false => self.ask_anew(core, waiters),
                 }
             }
@@ -310,8 +318,10 @@ impl Flight {
         waiters: Vec<Waiter>,
         stored: Rc<Stored>,
         prior: &Prior,
+        came: &HeaderMap,
         now: SystemTime,
     ) {
+        let own = stored.for_who_asked(came);
         core.count(|counts| counts.validated += 1);
         let key = &self.asked.key;
         if self.may_store.get() {
@@ -328,7 +338,12 @@ impl Flight {
             forwarded_status: Some(StatusCode::NOT_MODIFIED),
             ..CacheStatus::forwarded(self.reason)
         };
-        self.tell(core, waiters, &stored, &content, &status, now);
+        let holding = Holding {
+            stored: &stored,
+            content: &content,
+            own: &own,
+        };
+        self.tell(core, waiters, &holding, &status, now);
     }
 
     /// What is stored is not what the origin means: §4.3.4. It is asked as if there were nothing.
@@ -383,6 +398,7 @@ impl Flight {
             ..CacheStatus::forwarded(self.reason)
         };
         let announced = announced(&response);
+        let own = stored.for_who_asked(response.headers());
         let whole = match response.into_body().source {
             // A copy, for the reasons of `Recording::join`.
             Source::Bytes(content) => Ok(Bytes::copy_from_slice(&content)),
@@ -396,7 +412,12 @@ impl Flight {
                 drop(store);
                 self.is_over();
                 let content = Content::Whole(content);
-                return self.tell(core, waiters, &stored, &content, &status, now);
+                let holding = Holding {
+                    stored: &stored,
+                    content: &content,
+                    own: &own,
+                };
+                return self.tell(core, waiters, &holding, &status, now);
             }
             Err(None) => return self.is_over(),
             Err(Some(source)) => source,
@@ -409,7 +430,12 @@ impl Flight {
             recording: Rc::clone(&recording),
         });
         let content = Content::Coming(Rc::clone(&recording));
-        let answers = self.answers(core, waiters, &stored, &content, &status, now);
+        let holding = Holding {
+            stored: &stored,
+            content: &content,
+            own: &own,
+        };
+        let answers = self.answers(core, waiters, &holding, &status, now);
         // Who got 304, or asked for itself, takes nothing of it.
         self.is_kept_for_itself.set(!recording.is_taken());
         recording.start();
@@ -489,12 +515,11 @@ impl Flight {
         &self,
         core: &Rc<CacheCore>,
         waiters: Vec<Waiter>,
-        stored: &Stored,
-        content: &Content,
+        holding: &Holding<'_>,
         status: &CacheStatus,
         now: SystemTime,
     ) {
-        let answers = self.answers(core, waiters, stored, content, status, now);
+        let answers = self.answers(core, waiters, holding, status, now);
         self.deliver(core, answers);
     }
 
@@ -503,15 +528,19 @@ impl Flight {
         &self,
         core: &CacheCore,
         waiters: Vec<Waiter>,
-        stored: &Stored,
-        content: &Content,
+        holding: &Holding<'_>,
         status: &CacheStatus,
         now: SystemTime,
     ) -> Vec<(Waiter, Option<Response>)> {
+        let (stored, content) = (holding.stored, holding.content);
         let answers = waiters.into_iter().map(|waiter| {
             let parts = self.parts_of(&waiter);
             let Some(asked) = &waiter.asked else {
-                let response = core.respond(stored, content, parts, Told::AsItCame, status);
+                let mut response = core.respond(stored, content, parts, Told::AsItCame, status);
+                let own = holding.own.iter().cloned();
+                for (name, value) in own {
+                    response.headers_mut().append(name, value);
+                }
                 return (waiter, Some(response));
             };
             let headers = &asked.parts.headers;

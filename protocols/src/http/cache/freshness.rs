@@ -11,16 +11,16 @@
 use std::time::{Duration, SystemTime};
 
 use http::header::{
-    AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION,
-    CONTENT_RANGE, DATE, ETAG, EXPIRES, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION,
-    PRAGMA, SET_COOKIE, VARY,
+    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AGE, AUTHORIZATION, CACHE_CONTROL,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, DATE, ETAG, EXPIRES,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, PRAGMA, SET_COOKIE, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 use super::super::conditional::{ETag, Validators};
 use super::super::dates::{date_value, parse_date_value};
 use super::super::forwarding::remove_hop_by_hop;
-use super::super::values::{members, pair};
+use super::super::values::{members, pair, pieces};
 
 /// §4.2.2: how much of the time since its last change an answer is taken as fresh.
 const HEURISTIC_DIVISOR: u32 = 10;
@@ -33,8 +33,9 @@ const SECONDS_MAX: u64 = 1 << 31;
 
 /// What `Cache-Control` says, of a request or of an answer (§5.2).
 ///
-/// What is not known is ignored. A directive that has names of fields with it (`no-cache="set-cookie"`)
-/// is taken as one that has none, which is stricter, and allowed (§5.2.2.4).
+/// What is not known is ignored. `no-cache` and `private` with names of fields (`no-cache="set-cookie"`, §5.2.2.4,
+/// §5.2.2.7) are about those alone, and are not counted here; but as if they had none, which is stricter and
+/// allowed, if one of the names is none, or of a field that a cache goes by itself.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -60,6 +61,8 @@ pub struct CacheControl {
     pub no_transform: bool,
     /// `only-if-cached`
     pub only_if_cached: bool,
+    /// `immutable` (RFC 8246): nobody need ask whether a fresh answer holds. No cache here does, unless its client wants it.
+    pub immutable: bool,
     /// `max-age`. What is no number is zero: §4.2.1 encourages to take such an answer as stale.
     pub max_age: Option<Duration>,
     /// `s-maxage`
@@ -88,8 +91,9 @@ impl CacheControl {
             };
             match &*name.to_ascii_lowercase() {
                 "no-store" => found.no_store = true,
-                "no-cache" => found.no_cache = true,
-                "private" => found.private = true,
+                "no-cache" => found.no_cache |= named(value.as_deref()).is_none(),
+                "private" => found.private |= named(value.as_deref()).is_none(),
+                "immutable" => found.immutable = true,
                 "public" => found.public = true,
                 "must-revalidate" => found.must_revalidate = true,
                 "proxy-revalidate" => found.proxy_revalidate = true,
@@ -116,6 +120,47 @@ impl CacheControl {
         }
         found
     }
+}
+
+/// The fields that a directive names; `None` if it is about all of the answer.
+fn named(value: Option<&str>) -> Option<Vec<HeaderName>> {
+    let names = value?.split(',').map(str::trim);
+    let names = names.map(|name| {
+        HeaderName::try_from(name)
+            .ok()
+            .filter(|name| !is_needed(name))
+    });
+    names.collect()
+}
+
+/// Whether a cache goes by that field, or nobody can do without it.
+fn is_needed(name: &HeaderName) -> bool {
+    let needed = [
+        AGE,
+        CACHE_CONTROL,
+        DATE,
+        ETAG,
+        EXPIRES,
+        LAST_MODIFIED,
+        LOCATION,
+        PRAGMA,
+        VARY,
+    ];
+    needed.contains(name) || name.as_str().starts_with("content-")
+}
+
+/// The fields of an answer that a cache gives to nobody but who asked: `no-cache="..."` and, in a shared
+/// cache, `private="..."`.
+fn withheld(kind: CacheKind, headers: &HeaderMap) -> Vec<HeaderName> {
+    let mut names = Vec::new();
+    for member in members(headers, &CACHE_CONTROL) {
+        let (directive, value) = pair(member);
+        let is_private = directive.eq_ignore_ascii_case("private") && kind == CacheKind::Shared;
+        if is_private || directive.eq_ignore_ascii_case("no-cache") {
+            names.extend(named(value.as_deref()).into_iter().flatten());
+        }
+    }
+    names
 }
 
 /// §1.2.2
@@ -195,6 +240,7 @@ impl Stored {
         } = *exchange;
         let asked = CacheControl::of(request);
         let control = CacheControl::of(response);
+        let withheld = withheld(kind, response);
         let is_understood = is_heuristically_cacheable(exchange.status);
         let no_store = control.no_store && !(control.must_understand && is_understood);
         let is_shared = kind == CacheKind::Shared;
@@ -217,7 +263,10 @@ impl Stored {
             || !is_explicit && !is_understood
             // §7.3: the standard leaves it open; who does not name shared caches does not mean a cookie
             // to go to everybody.
-            || is_shared && response.contains_key(SET_COOKIE) && !is_for_everybody
+            || is_shared
+                && response.contains_key(SET_COOKIE)
+                && !is_for_everybody
+                && !withheld.contains(&SET_COOKIE)
         {
             return None;
         }
@@ -225,6 +274,9 @@ impl Stored {
         let mut headers = response.clone();
         // §3.1
         remove_hop_by_hop(&mut headers);
+        for name in withheld {
+            headers.remove(name);
+        }
         let stored = Self {
             kind,
             status: exchange.status,
@@ -246,10 +298,22 @@ impl Stored {
         self.status
     }
 
-    /// The fields of the answer, without those that were for one hop.
+    /// The fields of the answer, without those that were for one hop, or for who asked alone.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
+    }
+
+    /// Those of the fields that came which are for who asked, and nobody else (§5.2.2.4, §5.2.2.7).
+    pub(super) fn for_who_asked(&self, came: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+        let names = withheld(self.kind, &self.headers).into_iter();
+        let fields = names.flat_map(|name| {
+            let values = came.get_all(&name).iter().cloned();
+            values
+                .map(|value| (name.clone(), value))
+                .collect::<Vec<_>>()
+        });
+        fields.collect()
     }
 
     /// When the answer came, or was last found to hold.
@@ -264,22 +328,27 @@ impl Stored {
         let mut selecting = self.selecting.iter();
         selecting.all(|(name, values)| {
             let asked = request.get_all(name);
-            asked.iter().eq(values)
+            asked.iter().eq(values) || is_same_list(name, asked.iter(), values.iter())
         })
     }
 
     /// Whether both answers are chosen by the same fields with the same values.
     pub(super) fn replaces(&self, other: &Self) -> bool {
-        self.selecting == other.selecting
+        let (these, those) = (self.selecting.iter(), other.selecting.iter());
+        these.len() == those.len()
+            && these.zip(those).all(|((name, values), (theirs, others))| {
+                let is_same = values == others || is_same_list(name, values.iter(), others.iter());
+                name == theirs && is_same
+            })
     }
 
     /// Whether two requests differ in what this answer depends on.
     pub(super) fn tells_apart(&self, one: &HeaderMap, other: &HeaderMap) -> bool {
         let mut selecting = self.selecting.iter();
-        let values = |headers: &HeaderMap, name| headers.get_all(name).iter().cloned().collect();
         selecting.any(|(name, _)| {
-            let (one, other): (Vec<HeaderValue>, Vec<_>) = (values(one, name), values(other, name));
-            one != other
+            let values = |headers: &'_ HeaderMap| headers.get_all(name).iter().cloned().collect();
+            let (one, other): (Vec<HeaderValue>, Vec<_>) = (values(one), values(other));
+            one != other && !is_same_list(name, one.iter(), other.iter())
         })
     }
 
@@ -508,6 +577,9 @@ impl Stored {
                 self.headers.append(name.clone(), value.clone());
             }
         }
+        for name in withheld(self.kind, &self.headers) {
+            self.headers.remove(name);
+        }
         self.control = CacheControl::of(&self.headers);
         self.requested_at = requested_at;
         self.received_at = received_at;
@@ -568,6 +640,33 @@ fn selecting(
             .map(|name| (name.clone(), values(&name)))
             .collect(),
     )
+}
+
+/// §4.1: whether two say the same, where that is a list and it is known that spaces around its members, and how
+/// they are spread over fields, mean nothing.
+fn is_same_list<'a>(
+    name: &HeaderName,
+    one: impl Iterator<Item = &'a HeaderValue>,
+    other: impl Iterator<Item = &'a HeaderValue>,
+) -> bool {
+    if ![ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE].contains(name) {
+        return false;
+    }
+    let members = |value: &'a HeaderValue| {
+        // What is no text is one member, which nothing is like.
+        let text = value.to_str().map_or("\n", |text| text);
+        pieces(text, b',')
+    };
+    let (mut one, mut other) = (one.flat_map(members), other.flat_map(members));
+    // One that is not there says nothing, which is another thing than saying that there is none.
+    let mut is_same = false;
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return is_same,
+            (Some(one), Some(other)) if one == other && one != "\n" => is_same = true,
+            _ => return false,
+        }
+    }
 }
 
 /// Whether an answer to that method ends what is stored for its target (§4.4).
@@ -704,8 +803,23 @@ mod tests {
         }
         let large = of("cache-control: max-age=99999999999999999999999");
         assert_eq!(large.max_age, seconds(SECONDS_MAX));
-        assert!(of("cache-control: no-cache=\"a, b\"").no_cache);
-        assert!(of("cache-control: private=\"set-cookie\"").private);
+        // What is about some of the fields is not about all of them, unless a cache cannot do without one.
+        for (value, is_about_all) in [
+            ("", true),
+            ("=\"a, b\"", false),
+            ("=a", false),
+            ("=\"set-cookie\"", false),
+            ("=\"a b\"", true),
+            ("=\"\"", true),
+            ("=\"a, etag\"", true),
+            ("=\"Content-Encoding\"", true),
+        ] {
+            let of = |name: &str| of(&format!("cache-control: {name}{value}"));
+            let found = (of("no-cache").no_cache, of("private").private);
+            assert_eq!(found, (is_about_all, is_about_all), "{value}");
+        }
+        assert!(of("cache-control: private=\"a\", private").private);
+        assert!(of("cache-control: max-age=9, immutable").immutable);
     }
 
     #[test]

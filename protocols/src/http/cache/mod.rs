@@ -30,6 +30,7 @@
 //! | §4.2.4 | stale ones: `max-stale`; RFC 5861: `stale-while-revalidate`, `stale-if-error`. Never where `must-revalidate`, `no-cache`, or, in a shared cache, `proxy-revalidate` or `s-maxage` forbid it |
 //! | §4.3.2 | the client's `If-None-Match` and `If-Modified-Since` are answered with 304; ranges with parts of what is stored whole |
 //! | §4.4 | what changes a target ends what is stored for it and for `Location` and `Content-Location` of the same origin; what is under way then is not stored. So does a change of which nobody knows whether it was made |
+//! | §5.2.2.4, §5.2.2.7 | fields that `no-cache="..."` and, in a shared cache, `private="..."` name go to who asked, and nobody else |
 //! | §5.2.1 | `no-cache`, `no-store`, `max-age`, `min-fresh`, `max-stale`, `only-if-cached` (504) |
 //! | RFC 9211 | `Cache-Status` says what was done |
 //!

@@ -314,3 +314,82 @@ fn what_only_the_origin_can_answer_goes_past_the_cache() {
     }
     assert_eq!(scene.hit("GET /"), "200 one (hit; ttl=60)");
 }
+
+#[test]
+fn rfc9111_5_2_2_a_field_that_is_for_one_alone_goes_to_nobody_else() {
+    use CacheKind::{Private, Shared};
+    for (kind, control, is_kept) in [
+        (Shared, "private=\"set-cookie\"", false),
+        (Shared, "no-cache=\"x-own, set-cookie\"", false),
+        (Private, "no-cache=\"set-cookie\"", false),
+        (Private, "private=\"set-cookie\"", true),
+    ] {
+        let scene = Scene::of(kind);
+        let first = scene.ask("GET /");
+        let waiting = scene.ask("GET /");
+        let fields = format!("cache-control: max-age=60, {control}\netag: \"1\"");
+        scene.answer(&format!(
+            "200\n{fields}\nset-cookie: a=1\nset-cookie: b=2\n\none"
+        ));
+        let first = success_of(first);
+        let cookies = first.headers().get_all("set-cookie").iter().count();
+        assert_eq!(cookies, 2, "who asked has them: {control}");
+        let cookie = |response| field(&response, "set-cookie");
+        let kept = is_kept.then(|| "a=1".to_owned());
+        assert_eq!(cookie(success_of(waiting)), kept, "{control}");
+        assert_eq!(cookie(success_of(scene.ask("GET /"))), kept, "{control}");
+        // What is said when it is found to hold is for who asked then.
+        let again = scene.ask("GET /\ncache-control: no-cache");
+        scene.answer(&format!("304\n{fields}\nset-cookie: c=3"));
+        let said = success_of(again);
+        assert_eq!(cookie(said).as_deref(), Some("c=3"), "{control}");
+        let kept = is_kept.then(|| "c=3".to_owned());
+        assert_eq!(cookie(success_of(scene.ask("GET /"))), kept, "{control}");
+        assert_eq!(scene.unanswered(), 0);
+    }
+}
+
+#[test]
+fn rfc9111_4_1_lists_that_say_the_same_are_the_same() {
+    let scene = Scene::shared();
+    let varies = "200\ncache-control: max-age=60\nvary: Accept-Encoding, X-Own\nvary: accept";
+    let first = "accept-encoding: gzip, br\naccept: a/b;q=\"1, 2\", c\nx-own: 1, 2";
+    scene.get(&format!("GET /\n{first}"), &format!("{varies}\n\none"));
+    for same in [
+        "accept-encoding: gzip,br\naccept: a/b;q=\"1, 2\" ,c\nx-own: 1, 2",
+        "accept-encoding: gzip\naccept-encoding: br\naccept: a/b;q=\"1, 2\"\naccept: , c\nx-own: 1, 2",
+    ] {
+        assert_eq!(
+            scene.hit(&format!("GET /\n{same}")),
+            "200 one (hit; ttl=60)"
+        );
+    }
+    for other in [
+        // Of which nobody knows that it is a list.
+        "accept-encoding: gzip, br\naccept: a/b;q=\"1, 2\", c\nx-own: 1,2",
+        "accept-encoding: gzip, br\naccept: a/b;q=\"1,2\", c\nx-own: 1, 2",
+        "accept-encoding: br, gzip\naccept: a/b;q=\"1, 2\", c\nx-own: 1, 2",
+        "accept-encoding: gzip\naccept: a/b;q=\"1, 2\", c\nx-own: 1, 2",
+        "accept-encoding: gzip, br, x\naccept: a/b;q=\"1, 2\", c\nx-own: 1, 2",
+        "accept: a/b;q=\"1, 2\", c\nx-own: 1, 2",
+    ] {
+        let got = scene.get(&format!("GET /\n{other}"), &format!("{varies}\n\nother"));
+        assert_eq!(got, "200 other (fwd=vary-miss; stored)", "{other}");
+    }
+    let empty = "200\ncache-control: max-age=60\nvary: accept";
+    scene.get("GET /2", &format!("{empty}\n\none"));
+    let got = scene.get("GET /2\naccept: ", &format!("{empty}\n\nother"));
+    assert_eq!(got, "200 other (fwd=vary-miss; stored)");
+}
+
+#[test]
+fn rfc8246_what_never_changes_is_asked_for_again_only_by_who_insists() {
+    for (request, expected) in [
+        ("", "200 one (hit; ttl=5)"),
+        ("cache-control: max-age=0", "asks whether it holds"),
+        ("cache-control: no-cache", "asks whether it holds"),
+    ] {
+        let answer = "cache-control: max-age=10, immutable\netag: \"1\"";
+        check(CacheKind::Shared, "", answer, 5, request, expected);
+    }
+}

@@ -37,7 +37,7 @@ struct Kind {
     is_slow: bool,
 }
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 12] = [
     kind("max-age=5", 5).sized(300),
     kind("s-maxage=8", 8).sized(20_000).slow(),
     kind("max-age=3, stale-while-revalidate=4", 7).sized(5_000),
@@ -46,6 +46,8 @@ const KINDS: [Kind; 11] = [
     kind("no-store", 0).sized(500).slow(),
     kind("max-age=4", 4).sized(9_000).varying().slow(),
     kind("max-age=6", 6).sized(700).varying(),
+    // Each answer of a server has a field of its user's.
+    kind("max-age=5, private=\"x-user\"", 5).sized(400),
     kind("private, max-age=60", 0).sized(500).personal(),
     // Nothing but who asks says that it is for one alone.
     kind("max-age=60", 0).sized(3_000).personal().slow(),
@@ -141,6 +143,9 @@ fn origin(reactor: &Reactor, history: &History) -> Site {
         };
         let etag = format!("\"{version}-{user}\"");
         let fields = response.headers_mut();
+        if let Some(user) = request.header_text("x-user") {
+            fields.insert("x-user", user.parse().expect("a value"));
+        }
         fields.insert("etag", etag.parse().expect("a value"));
         fields.insert("cache-control", kind.control.parse().expect("a value"));
         if kind.varies {
@@ -308,6 +313,9 @@ impl Asking {
         };
         set("accept", wants.accept);
         set("accept-language", wants.language);
+        if KINDS[page].control.contains("x-user") {
+            set("x-user", &wants.user);
+        }
         if KINDS[page].is_personal {
             set("authorization", &wants.user);
         }
@@ -386,6 +394,9 @@ impl Expected {
             assert_eq!(user, self.wants.user, "page {page} is another's: {said}");
             let is_shared = said.contains("; hit") || said.contains("collapsed");
             assert!(!is_shared, "page {page}: {said}");
+        }
+        if let Some(user) = response.headers().get("x-user") {
+            assert_eq!(*user, *self.wants.user, "another's: {said}");
         }
         self.check_time(world, version, ended, &said);
         let least = self.least;
