@@ -109,6 +109,17 @@ pub(super) fn write_response(
     out.extend_from_slice(b"\r\n");
 }
 
+/// Writes an interim response. It has no body, and says nothing of one: RFC 9110 §8.6, RFC 9112 §6.1.
+pub(super) fn write_interim(out: &mut Vec<u8>, status: StatusCode, headers: &HeaderMap) {
+    write_status_line(out, status);
+    for (name, value) in headers {
+        if !is_framing(name) {
+            write_field(out, name.as_str(), value.as_bytes());
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// As [`write_response`], where there is nothing to decide: 200, a body of this type and length, no field of its
 /// own, on a connection of HTTP/1.1 that lasts.
 pub(super) fn write_usual_response(

@@ -1,7 +1,9 @@
 //! The step from a request to its response: what proxies and caches have in common.
 
+use std::fmt;
 use std::rc::Rc;
 
+use http::{HeaderMap, StatusCode};
 use torsade_deferred::Deferred;
 
 use super::client::{Client, ClientRequest};
@@ -37,6 +39,48 @@ use super::response::Response;
 pub trait Fetch: 'static {
     /// Asks for the response to `request`.
     fn fetch(&self, request: ClientRequest) -> Deferred<Response>;
+
+    /// As [`fetch`](Self::fetch), and tells `hook` of the interim responses that come before it. By default, nobody
+    /// is told.
+    fn fetch_with_interims(
+        &self,
+        request: ClientRequest,
+        hook: &InterimHook,
+    ) -> Deferred<Response> {
+        let _ = hook;
+        self.fetch(request)
+    }
+}
+
+/// Who is told of the interim responses to a request: 103 (Early Hints) and its like, RFC 9110 §15.2. A cheap clone.
+///
+/// Called on the reactor's thread, with the status and the fields, before the response is there: never for 101, which
+/// is a response. May be called more than once, also with 100 (Continue), and with those of each hop of a redirect.
+///
+/// # Reentrancy
+///
+/// May do anything, cancelling the request included.
+#[derive(Clone)]
+pub struct InterimHook(Rc<Tell>);
+
+type Tell = dyn Fn(StatusCode, &HeaderMap);
+
+impl InterimHook {
+    /// One that calls `tell`.
+    pub fn new(tell: impl Fn(StatusCode, &HeaderMap) + 'static) -> Self {
+        Self(Rc::new(tell))
+    }
+
+    /// Tells it.
+    pub fn tell(&self, status: StatusCode, headers: &HeaderMap) {
+        (self.0)(status, headers);
+    }
+}
+
+impl fmt::Debug for InterimHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InterimHook").finish_non_exhaustive()
+    }
 }
 
 impl<F> Fetch for F
@@ -52,11 +96,27 @@ impl Fetch for Rc<dyn Fetch> {
     fn fetch(&self, request: ClientRequest) -> Deferred<Response> {
         (**self).fetch(request)
     }
+
+    fn fetch_with_interims(
+        &self,
+        request: ClientRequest,
+        hook: &InterimHook,
+    ) -> Deferred<Response> {
+        (**self).fetch_with_interims(request, hook)
+    }
 }
 
 /// As [`Client::request`].
 impl Fetch for Client {
     fn fetch(&self, request: ClientRequest) -> Deferred<Response> {
         self.request(request)
+    }
+
+    fn fetch_with_interims(
+        &self,
+        request: ClientRequest,
+        hook: &InterimHook,
+    ) -> Deferred<Response> {
+        self.request_with_interims(request, hook)
     }
 }

@@ -83,7 +83,7 @@ pub use self::client::{
 };
 pub use self::compression::{Compression, compress};
 pub use self::error::{BadMessage, BodyClosed, BodyError, StatusError};
-pub use self::fetch::Fetch;
+pub use self::fetch::{Fetch, InterimHook};
 pub use self::form_data::FormData;
 pub use self::limits::{HEADERS_MAX, MessageLimits, ServerLimits};
 pub use self::log_file::AccessLog;
@@ -94,7 +94,7 @@ pub use self::response::{
     set_cookie,
 };
 pub use self::routes::{Routes, wrap};
-pub use self::server::{Access, Server, ServerConnection, Site, serve};
+pub use self::server::{Access, Interim, NotInterim, Server, ServerConnection, Site, serve};
 pub use self::static_files::StaticFiles;
 pub use self::upgrade::{Upgraded, accept_connect, switch_protocols};
 pub use self::uploads::{FormPiece, FormStream, Upload, UploadLimits, UploadedFile};

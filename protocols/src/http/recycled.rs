@@ -1,15 +1,17 @@
 //! What a site shares with its requests: those that have been answered, and are used again, as their memory
 //! is there already; and which of them end with their client.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
+use std::rc::{Rc, Weak};
 
 use super::request::Parts;
+use super::server::SiteCore;
 
 /// How many wait to be used again; the rest is freed.
 const KEPT_MAX: usize = 64;
 
-/// Memory for requests. One that is larger than most is not kept.
+/// Memory for the requests of a site. One that is larger than most is not kept.
 #[derive(Default)]
 pub(super) struct Recycled {
     #[expect(
@@ -19,12 +21,23 @@ pub(super) struct Recycled {
     kept: RefCell<Vec<Box<Parts>>>,
     /// Those that [end with their client](super::request::Request::end_with_client), until they are over.
     ending: RefCell<BTreeSet<Place>>,
+    /// Whose they are; it may be gone before the last of them.
+    site: OnceCell<Weak<SiteCore>>,
 }
 
 /// Which request of a site: the number of its connection there, and its own on that.
 pub(super) type Place = (u64, u64);
 
 impl Recycled {
+    /// Its requests are those of this site.
+    pub(super) fn is_of(&self, site: &Rc<SiteCore>) {
+        self.site.get_or_init(|| Rc::downgrade(site));
+    }
+
+    pub(super) fn site(&self) -> Weak<SiteCore> {
+        self.site.get().cloned().unwrap_or_default()
+    }
+
     /// An empty one.
     pub(super) fn take(&self) -> Box<Parts> {
         let kept = self.kept.borrow_mut().pop();

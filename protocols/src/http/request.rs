@@ -17,6 +17,7 @@ use super::error::StatusError;
 use super::forms::Form;
 use super::head::RequestHead;
 use super::recycled::{Place, Recycled};
+use super::server::Interim;
 
 /// A request that came, with the connection that it came on.
 ///
@@ -300,6 +301,24 @@ impl Request {
     #[must_use]
     pub fn host_address(&self) -> Address {
         self.stream().socket().host()
+    }
+
+    /// Whether it came through TLS that ends here. Behind a proxy, that is said of the way from there.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if self.stream().find::<crate::tls::TlsStream>().is_some() {
+            return true;
+        }
+        // Without TLS there is nothing to find.
+        false
+    }
+
+    /// What sends interim responses to this request, before its response: hints of what a browser will
+    /// need, for instance.
+    #[must_use]
+    pub fn interim(&self) -> Interim {
+        Interim::new(self.recycled.site(), self.parts().place)
     }
 
     /// The reactor that drives the connection.

@@ -23,7 +23,7 @@ use super::limits::MessageLimits;
 #[derive(Debug)]
 pub(super) enum ResponseEvent<'a> {
     /// An interim response: 100, 103 and the like. Another follows.
-    Interim(StatusCode),
+    Interim(Box<ResponseHead>),
     /// The response, with the framing of its body. That follows; unless the response is a
     /// [switch](ResponseReader::is_handed_on), [`End`](Self::End) comes even if there is none.
     Head(Box<ResponseHead>, Framing),
@@ -250,7 +250,7 @@ impl ResponseReader {
             return Ok(ResponseEvent::Head(Box::new(head), Framing::None));
         }
         if status.is_informational() {
-            return Ok(ResponseEvent::Interim(status));
+            return Ok(ResponseEvent::Interim(Box::new(head)));
         }
         let framing = head.framing(&self.method)?;
         let is_tunnel = self.method == Method::CONNECT && status.is_success();
@@ -307,7 +307,9 @@ mod tests {
                 }
                 match reader.receive(&mut data) {
                     Ok(None) => break,
-                    Ok(Some(ResponseEvent::Interim(status))) => lines.push(format!("({status})")),
+                    Ok(Some(ResponseEvent::Interim(head))) => {
+                        lines.push(format!("({})", head.status))
+                    }
                     Ok(Some(ResponseEvent::Head(head, framing))) => {
                         lines.push(format!("{} {framing:?}", head.status));
                     }

@@ -68,7 +68,7 @@ use torsade_deferred::Deferred;
 use torsade_reactor::{Reactor, WeakReactor};
 
 use super::client::ClientRequest;
-use super::fetch::Fetch;
+use super::fetch::{Fetch, InterimHook};
 use super::response::Response;
 
 pub use self::freshness::CacheKind;
@@ -269,6 +269,16 @@ impl Cached {
 impl Fetch for Cached {
     fn fetch(&self, request: ClientRequest) -> Deferred<Response> {
         self.cache.fetch(request, &self.next)
+    }
+
+    fn fetch_with_interims(
+        &self,
+        request: ClientRequest,
+        hook: &InterimHook,
+    ) -> Deferred<Response> {
+        let (next, hook) = (Rc::clone(&self.next), hook.clone());
+        let told = move |request: ClientRequest| next.fetch_with_interims(request, &hook);
+        self.cache.fetch(request, &(Rc::new(told) as Rc<dyn Fetch>))
     }
 }
 

@@ -9,21 +9,25 @@ use torsade_deferred::{Deferred, Failure};
 
 use super::super::body::{Body, Source};
 use super::super::cache::Cache;
-use super::super::fetch::Fetch;
+use super::super::fetch::{Fetch, InterimHook};
 use super::super::response::Response;
 use super::error::{ClientError, ClientErrorKind};
 use super::exchange::{Content, Exchange, Place};
 use super::url::Url;
 use super::{Client, ClientCore, ClientRequest};
 
-/// What the cache asks with.
-struct Hop(Client);
+/// What the cache asks with, and who is told of what comes before the response.
+struct Hop {
+    client: Client,
+    hook: Option<InterimHook>,
+}
 
 impl Fetch for Hop {
     fn fetch(&self, request: ClientRequest) -> Deferred<Response> {
-        let (client, uri) = (self.0.clone(), request.uri().clone());
+        let (client, uri) = (self.client.clone(), request.uri().clone());
         // Cookies come with what a server says, and never with what is stored.
-        self.0.forward(request).map(move |response| {
+        let asked = self.client.forward_to(request, None, self.hook.clone());
+        asked.map(move |response| {
             if let (Some(jar), Ok(url)) = (&client.core.settings.cookies, Url::new(uri)) {
                 client.core.keep_cookies(jar, &url, response.headers());
             }
@@ -38,7 +42,10 @@ impl Exchange {
         let client = Client {
             core: Rc::clone(self.client()),
         };
-        let next: Rc<dyn Fetch> = Rc::new(Hop(client));
+        let next: Rc<dyn Fetch> = Rc::new(Hop {
+            client,
+            hook: self.interim_hook(),
+        });
         let answering = cache.fetch(self.hop(), &next);
         self.stay(Place::Cached(answering.canceller()));
         let (exchange, leg) = (Rc::clone(self), self.leg());

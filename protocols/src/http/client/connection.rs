@@ -26,6 +26,7 @@ use torsade_reactor::{ConnectionLost, Protocol, Transport};
 
 use super::super::body::{Body, Source};
 use super::super::error::{BadMessage, BodyError};
+use super::super::fetch::InterimHook;
 use super::super::head::{Framing, ResponseHead};
 use super::super::pipe::{self, Demand, Writer};
 use super::super::response::Response;
@@ -98,6 +99,8 @@ impl Incoming {
 /// What others hear when the connection is in order again.
 #[derive(Default)]
 struct News {
+    /// Before the response.
+    interims: Vec<(InterimHook, ResponseHead)>,
     answered: Option<(Rc<Exchange>, Response)>,
     ended: Option<(Writer, HeaderMap)>,
     /// The response is all there.
@@ -179,10 +182,11 @@ impl ClientConnection {
         let mut rest = data;
         loop {
             match self.reader.receive(&mut rest) {
-                Ok(Some(ResponseEvent::Interim(status))) => {
-                    if status == StatusCode::CONTINUE {
+                Ok(Some(ResponseEvent::Interim(head))) => {
+                    if head.status == StatusCode::CONTINUE {
                         self.may_continue(transport);
                     }
+                    self.interim_received(*head);
                 }
                 Ok(Some(ResponseEvent::Head(head, framing))) => {
                     self.head_received(transport, *head, framing, &mut rest);
@@ -204,6 +208,13 @@ impl ClientConnection {
             if self.exchange.is_none() {
                 self.end(transport);
             }
+        }
+    }
+
+    fn interim_received(&mut self, head: ResponseHead) {
+        let exchange = self.exchange.as_ref();
+        if let Some(hook) = exchange.and_then(|(exchange, _)| exchange.interim_hook()) {
+            self.news.interims.push((hook, head));
         }
     }
 
@@ -308,6 +319,7 @@ impl ClientConnection {
     /// Says what is to be said, when everything is in order.
     fn tell(&mut self, transport: &Transport<Self>) {
         let News {
+            interims,
             answered,
             ended,
             complete,
@@ -318,6 +330,7 @@ impl ClientConnection {
         }
         self.leave(transport);
         // Detach, then call.
+        tell_interims(interims);
         if let Some((exchange, response)) = answered {
             exchange.answered(response, None);
         }
@@ -346,7 +359,9 @@ impl ClientConnection {
 
     /// The connection is another protocol's from now on.
     fn hand_over(&mut self, transport: &Transport<Self>, rest: &[u8]) {
-        let News { answered, .. } = mem::take(&mut self.news);
+        let News {
+            interims, answered, ..
+        } = mem::take(&mut self.news);
         let exchange = self.exchange.take();
         let upgraded = Upgraded::new(Rc::clone(transport.stream()), rest.to_vec());
         self.ending = true;
@@ -359,6 +374,7 @@ impl ClientConnection {
         if let Some((exchange, leg)) = exchange {
             exchange.is_over(leg);
         }
+        tell_interims(interims);
         if let Some((exchange, response)) = answered {
             exchange.answered(response, Some(upgraded));
         }
@@ -434,6 +450,7 @@ impl ClientConnection {
         let failure = failure(&exchange);
         drop(sending);
         exchange.is_over(leg);
+        tell_interims(news.interims);
         // The head came in the same chunk as what breaks the rest off.
         if let Some((exchange, response)) = news.answered {
             exchange.answered(response, None);
@@ -515,6 +532,12 @@ impl ClientConnection {
 
     pub(super) fn exchanges(&self) -> u64 {
         self.exchanges
+    }
+}
+
+fn tell_interims(interims: Vec<(InterimHook, ResponseHead)>) {
+    for (hook, head) in interims {
+        hook.tell(head.status, &head.headers);
     }
 }
 

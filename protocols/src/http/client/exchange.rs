@@ -13,6 +13,7 @@ use torsade_reactor::{Address, DelayedCall, FilePart, Transport, WeakTransport};
 
 use super::super::body::{Body, Source};
 use super::super::encode;
+use super::super::fetch::InterimHook;
 use super::super::head::Framing;
 use super::super::pipe::Reader;
 use super::super::response::Response;
@@ -64,6 +65,8 @@ pub(super) struct Draft {
     pub(super) asks_to_switch: bool,
     pub(super) expects_continue: bool,
     pub(super) manner: Manner,
+    /// Who is told of interim responses.
+    pub(super) hook: Option<InterimHook>,
 }
 
 /// How a request goes out, and its response comes back.
@@ -180,6 +183,7 @@ impl Draft {
             asks_to_switch,
             expects_continue,
             manner,
+            hook: None,
         })
     }
 
@@ -393,6 +397,10 @@ impl Exchange {
         self.draft.borrow().asks_to_switch
     }
 
+    pub(super) fn interim_hook(&self) -> Option<InterimHook> {
+        self.draft.borrow().hook.clone()
+    }
+
     /// Whether it wants the server's word before it sends its body.
     pub(super) fn expects_continue(&self) -> bool {
         self.draft.borrow().expects_continue
@@ -412,12 +420,15 @@ impl Exchange {
     pub(super) fn write_head(&self, out: &mut Vec<u8>) -> Content {
         let mut draft = self.draft.borrow_mut();
         let route = self.route.borrow();
-        if route.absolute {
-            let target = draft.url.without_credentials();
-            encode::write_request_line(out, &draft.method, &target);
+        let target = if route.absolute {
+            // RFC 9112 §3.2.4: of one without a path, a proxy makes `*`.
+            draft.url.without_credentials().into()
+        } else if draft.method == Method::OPTIONS && draft.url.is_whole_server() {
+            "*".into()
         } else {
-            encode::write_request_line(out, &draft.method, &draft.url.target());
-        }
+            draft.url.target()
+        };
+        encode::write_request_line(out, &draft.method, &target);
         let framing = draft.content.framing();
         let headers = &draft.headers;
         encode::write_request_fields(out, &draft.method, draft.url.host(), headers, framing);

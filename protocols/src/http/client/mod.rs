@@ -14,6 +14,7 @@ mod proxy;
 mod redirect;
 mod sending;
 mod settings;
+mod to_url;
 mod url;
 mod watch;
 
@@ -34,6 +35,7 @@ use super::body::Body;
 use super::cache::Cache;
 use super::cookie_jar::{CookieJar, CookieOrigin};
 use super::cookies::Cookie;
+use super::fetch::InterimHook;
 use super::response::Response;
 use super::upgrade::Upgraded;
 #[cfg(feature = "tls")]
@@ -42,12 +44,14 @@ use crate::tls;
 pub use self::error::{ClientError, ClientErrorKind, Stage};
 pub use self::proxy::{Proxies, Proxy};
 pub use self::settings::{ClientLimits, Redirects};
+pub use self::to_url::ToUrl;
 pub use self::url::{BadUrl, Origin};
 
 use self::connect::Connector;
 use self::exchange::{Draft, Exchange, Reply};
 pub(in crate::http) use self::exchange::{Guard, Manner};
 use self::pool::Pool;
+use self::to_url::without_credentials;
 use self::url::Url;
 
 /// Asks servers, over connections that it keeps for the next request. A cheap clone.
@@ -385,8 +389,26 @@ impl Client {
         self.ask(Method::POST, url, body.into())
     }
 
+    /// Asks what can be done with what is at a URL; of text that ends with the host, without a slash, with the server
+    /// itself: `OPTIONS *` (RFC 9112 §3.2.4). A [`Uri`] has a slash there always: to ask for the server, its path is
+    /// `*`.
+    ///
+    /// Otherwise as [`get`](Self::get).
+    pub fn options(&self, url: impl ToUrl) -> Deferred<Response> {
+        let is_bare = url.is_bare();
+        let url = url.to_url().map(|uri| match is_bare {
+            true => url::whole_server(uri),
+            false => uri,
+        });
+        self.ask_at(Method::OPTIONS, url, Body::empty())
+    }
+
     fn ask(&self, method: Method, url: impl ToUrl, body: Body) -> Deferred<Response> {
-        match url.to_url() {
+        self.ask_at(method, url.to_url(), body)
+    }
+
+    fn ask_at(&self, method: Method, url: Result<Uri, String>, body: Body) -> Deferred<Response> {
+        match url {
             Ok(uri) => {
                 let mut request = Request::new(body);
                 *request.method_mut() = method;
@@ -406,7 +428,41 @@ impl Client {
     ///
     /// Otherwise as [`get`](Self::get).
     pub fn request<B: Into<Body>>(&self, request: Request<B>) -> Deferred<Response> {
-        self.send(request.map(Into::into), Manner::Asked, Reply::Response)
+        self.send(
+            request.map(Into::into),
+            Manner::Asked,
+            None,
+            Reply::Response,
+        )
+    }
+
+    /// As [`request`](Self::request), and tells `hook` of the interim responses that come before the response. Who
+    /// does not ask for them hears nothing of them.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use torsade_protocols::http::{Body, Client, ClientRequest, InterimHook};
+    /// # fn with(client: &Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let hook = InterimHook::new(|status, headers| println!("{status}: {:?}", headers.get("link")));
+    /// let request = ClientRequest::get("https://example.com/").body(Body::empty())?;
+    /// let response = client.request_with_interims(request, &hook);
+    /// # drop(response);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn request_with_interims<B: Into<Body>>(
+        &self,
+        request: Request<B>,
+        hook: &InterimHook,
+    ) -> Deferred<Response> {
+        let hook = Some(hook.clone());
+        self.send(
+            request.map(Into::into),
+            Manner::Asked,
+            hook,
+            Reply::Response,
+        )
     }
 
     /// Sends a request that asks to go on in another protocol (RFC 9110 §7.8): with `Upgrade` and
@@ -417,7 +473,7 @@ impl Client {
         &self,
         request: Request<B>,
     ) -> Deferred<(Response, Option<Upgraded>)> {
-        self.send(request.map(Into::into), Manner::Asked, Reply::Switch)
+        self.send(request.map(Into::into), Manner::Asked, None, Reply::Switch)
     }
 
     /// Sends a request as it is, and gives the response as it comes, as a proxy does: adds no fields but
@@ -426,8 +482,17 @@ impl Client {
     /// What is for one hop alone is the caller's to leave out:
     /// [`remove_hop_by_hop`](super::forwarding::remove_hop_by_hop). Otherwise as [`request`](Self::request).
     pub fn forward<B: Into<Body>>(&self, request: Request<B>) -> Deferred<Response> {
-        let manner = Manner::PassedOn(None);
-        self.send(request.map(Into::into), manner, Reply::Response)
+        self.forward_to(request.map(Into::into), None, None)
+    }
+
+    /// As [`forward`](Self::forward), and tells `hook` of the interim responses: a proxy passes them on (RFC 9110
+    /// §15.2), with [`Interim::send`](super::Interim::send).
+    pub fn forward_with_interims<B: Into<Body>>(
+        &self,
+        request: Request<B>,
+        hook: &InterimHook,
+    ) -> Deferred<Response> {
+        self.forward_to(request.map(Into::into), None, Some(hook.clone()))
     }
 
     /// As [`forward`](Self::forward), to nobody whom `guard` refuses.
@@ -435,8 +500,9 @@ impl Client {
         &self,
         request: Request<Body>,
         guard: Option<Guard>,
+        hook: Option<InterimHook>,
     ) -> Deferred<Response> {
-        self.send(request, Manner::PassedOn(guard), Reply::Response)
+        self.send(request, Manner::PassedOn(guard), hook, Reply::Response)
     }
 
     /// As [`forward`](Self::forward), of a request that asks to go on in another protocol.
@@ -444,8 +510,9 @@ impl Client {
         &self,
         request: Request<Body>,
         guard: Option<Guard>,
+        hook: Option<InterimHook>,
     ) -> Deferred<(Response, Option<Upgraded>)> {
-        self.send(request, Manner::PassedOn(guard), Reply::Switch)
+        self.send(request, Manner::PassedOn(guard), hook, Reply::Switch)
     }
 
     /// A stream to a host, as it is: no TLS, no pool. Through the client's proxy, if it uses one.
@@ -485,10 +552,12 @@ impl Client {
         &self,
         request: Request<Body>,
         manner: Manner,
+        hook: Option<InterimHook>,
         reply: impl FnOnce(Trigger<T>) -> Reply,
     ) -> Deferred<T> {
         match self.draft(request, manner) {
-            Ok(draft) => {
+            Ok(mut draft) => {
+                draft.hook = hook;
                 let (trigger, deferred) = Deferred::new();
                 Exchange::begin(Rc::clone(&self.core), draft, reply(trigger));
                 deferred
@@ -711,70 +780,7 @@ impl Settings {
     }
 }
 
-/// What can be taken for a URL: text, or a [`Uri`].
-///
-/// Text is taken as browsers take it: the host may be a name of any script (UTS 46), and letters of all kinds
-/// behind it are percent-encoded. A `Uri` has its host in ASCII already.
-///
-/// # Examples
-///
-/// ```
-/// use torsade_protocols::http::ToUrl;
-///
-/// let uri = "https://b\u{fc}cher.example/\u{e4}".to_url().expect("a URL");
-/// assert_eq!(uri, "https://xn--bcher-kva.example/%C3%A4");
-/// ```
-pub trait ToUrl {
-    /// The URL.
-    ///
-    /// # Errors
-    ///
-    /// The text, which is none.
-    fn to_url(self) -> Result<Uri, String>;
-}
-
-impl ToUrl for Uri {
-    fn to_url(self) -> Result<Uri, String> {
-        Ok(self)
-    }
-}
-
-impl ToUrl for &Uri {
-    fn to_url(self) -> Result<Uri, String> {
-        Ok(self.clone())
-    }
-}
-
-impl ToUrl for &str {
-    fn to_url(self) -> Result<Uri, String> {
-        url::parse(self).or(Err(self.to_owned()))
-    }
-}
-
-impl ToUrl for String {
-    fn to_url(self) -> Result<Uri, String> {
-        self.as_str().to_url()
-    }
-}
-
-impl ToUrl for &String {
-    fn to_url(self) -> Result<Uri, String> {
-        self.as_str().to_url()
-    }
-}
-
 fn bad_url(method: Method, url: &str, problem: BadUrl) -> ClientError {
     let kind = ClientErrorKind::BadUrl(problem);
     ClientError::new(method, without_credentials(url), kind)
-}
-
-/// A URL that nobody has understood, or not looked at, to be shown.
-fn without_credentials(url: &str) -> String {
-    let begin = url.find("//").map_or(0, |at| at + 2);
-    let end = url[begin..].find(['/', '?', '#']);
-    let end = end.map_or(url.len(), |at| begin + at);
-    match url[begin..end].rfind('@') {
-        Some(at) => [&url[..begin], &url[begin + at + 1..]].concat(),
-        None => url.to_owned(),
-    }
 }

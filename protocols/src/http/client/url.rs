@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use http::uri::Authority;
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 use torsade_reactor::ascii_host_name;
@@ -161,6 +161,18 @@ impl Url {
         }
     }
 
+    /// Whether its path is [`WHOLE_SERVER`].
+    pub(super) fn is_whole_server(&self) -> bool {
+        let target = self.uri.path_and_query();
+        target.is_some_and(|it| it.as_str() == WHOLE_SERVER)
+    }
+
+    /// Scheme and host, without credentials.
+    pub(super) fn server(&self) -> String {
+        let scheme = if self.is_https { "https" } else { "http" };
+        format!("{scheme}://{}", self.host())
+    }
+
     /// What `Host` says: RFC 9110 §7.2. Neither credentials nor a port that goes without saying.
     pub(super) fn host(&self) -> &str {
         let authority = self.authority();
@@ -175,8 +187,10 @@ impl Url {
     /// Scheme, host, path and query, without credentials: the target in the absolute form (RFC 9112
     /// §3.2.2), and what errors and logs show.
     pub(super) fn without_credentials(&self) -> String {
-        let scheme = if self.is_https { "https" } else { "http" };
-        format!("{scheme}://{}{}", self.host(), self.target())
+        match self.is_whole_server() {
+            true => self.server(),
+            false => format!("{}{}", self.server(), self.target()),
+        }
     }
 
     /// The credentials, as `Authorization` wants them.
@@ -219,6 +233,22 @@ impl Url {
         };
         Self::new(joined.parse::<Uri>().or(Err(BadUrl::Malformed))?)
     }
+}
+
+/// In the place of a path: the server itself, which can be asked for its options (RFC 9112 §3.2.4).
+const WHOLE_SERVER: &str = "*";
+
+/// The server of this URL, for [`WHOLE_SERVER`].
+pub(super) fn whole_server(uri: Uri) -> Uri {
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::from_static(WHOLE_SERVER));
+    Uri::from_parts(parts).unwrap_or(uri)
+}
+
+/// Whether this URL ends with its host and port, without so much as a slash. A [`Uri`] does not know.
+pub(super) fn is_bare(text: &str) -> bool {
+    let behind = text.split_once("://").map_or("", |(_, behind)| behind);
+    !behind.is_empty() && !behind.contains(['/', '?', '#'])
 }
 
 /// A URL that somebody wrote: its host may be a name of any script, and what is behind it may have letters

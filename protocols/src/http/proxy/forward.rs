@@ -149,7 +149,7 @@ impl ForwardProxy {
         let core = Core {
             client: client.clone(),
             fetch: Rc::new(move |request: ClientRequest| {
-                asking.forward_to(request, Some(Rc::clone(&guarded)))
+                asking.forward_to(request, Some(Rc::clone(&guarded)), None)
             }),
             guard,
             allows_local,
@@ -374,7 +374,7 @@ impl Core {
             return self.fetch.fetch(request);
         };
         let (guard, idle) = (Rc::clone(&self.guard), self.tunnel_idle);
-        let asked = self.client.forward_upgrade(request, Some(guard));
+        let asked = self.client.forward_upgrade(request, Some(guard), None);
         asked.add_callback(move |(response, server)| match server {
             Some(server) => switched(response, server, &protocol, idle),
             None => Ok(response),

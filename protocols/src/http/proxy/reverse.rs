@@ -425,7 +425,7 @@ impl Passing {
             return self.core.fetch.fetch(request);
         };
         let idle = self.core.tunnel_idle;
-        let asked = self.core.client.forward_upgrade(request, None);
+        let asked = self.core.client.forward_upgrade(request, None, None);
         asked.add_callback(move |(response, server)| match server {
             Some(server) => switched(response, server, &protocol, idle),
             None => Ok(response),
@@ -453,13 +453,7 @@ impl Passing {
 
 /// Whether the client speaks TLS.
 fn scheme_of(request: &Request) -> &'static str {
-    #[cfg(feature = "tls")]
-    if request.stream().find::<crate::tls::TlsStream>().is_some() {
-        return "https";
-    }
-    // Without TLS there is nothing to find.
-    let _ = request;
-    "http"
+    if request.is_secure() { "https" } else { "http" }
 }
 
 /// RFC 9112 §3.2.2: of a target in the absolute form, its own authority counts.

@@ -23,20 +23,20 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 use torsade_deferred::{Deferred, Failure, Interrupted};
 use torsade_reactor::{ConnectionLost, Limits, Protocol, Transport};
 
 use super::super::body::Body;
-use super::super::error::{BadMessage, BodyError, StatusError};
+use super::super::error::BodyError;
 use super::super::head::{Framing, RequestHead};
 use super::super::pipe::{self, Demand, Writer};
 use super::super::reader::{Event, RequestReader};
 use super::super::request::{Parts, Request};
 use super::super::response::{Answer, Response};
+use super::SiteCore;
 use super::sending::{AccessDraft, Sending};
 use super::watch::Watch;
-use super::{SiteCore, report};
 
 /// A connection to a [`Site`](super::Site).
 pub struct ServerConnection {
@@ -46,9 +46,11 @@ pub struct ServerConnection {
     /// What came and is not looked at yet: requests before it have to be answered first.
     rest: Vec<u8>,
     /// The body that is under way.
-    incoming: Option<Incoming>,
+    pub(super) incoming: Option<Incoming>,
     /// Requests whose responses have not begun, in order.
-    asked: VecDeque<Asked>,
+    pub(super) asked: VecDeque<Asked>,
+    /// One that has to be alone, and waits for those before it.
+    waiting: Option<Box<Parts>>,
     /// The response that is being sent.
     pub(super) sending: Option<Sending>,
     next_number: u64,
@@ -65,7 +67,7 @@ pub struct ServerConnection {
     /// The peer takes less than is written, and the connection says when that changes.
     pub(super) choked: bool,
     /// It did not, when something was handed to the connection last.
-    congested: bool,
+    pub(super) congested: bool,
     /// A call that goes on is scheduled.
     goes_on: bool,
     /// Reading is paused, by us.
@@ -76,19 +78,31 @@ pub struct ServerConnection {
 }
 
 /// A body that is under way.
-struct Incoming {
-    number: u64,
+pub(super) struct Incoming {
+    pub(super) number: u64,
     /// `None` when nobody wants it: the rest is thrown away.
-    writer: Option<Writer>,
+    pub(super) writer: Option<Writer>,
     discarded: u64,
     /// The client waits for our word before it sends it.
     expects_continue: bool,
 }
 
 /// A request that has not been answered, or not in its turn.
-struct Asked {
-    facts: Facts,
-    answer: Option<Result<Response, Failure>>,
+pub(super) struct Asked {
+    pub(super) facts: Facts,
+    pub(super) answer: Option<Result<Response, Failure>>,
+    /// Interim responses that have not been sent: it is not its turn.
+    pub(super) interims: Vec<u8>,
+}
+
+impl Asked {
+    pub(super) fn answered(facts: Facts, answer: Result<Response, Failure>) -> Self {
+        Self {
+            facts,
+            answer: Some(answer),
+            interims: Vec::new(),
+        }
+    }
 }
 
 /// What of a request matters to its response.
@@ -97,6 +111,8 @@ pub(super) struct Facts {
     pub(super) number: u64,
     pub(super) is_head: bool,
     pub(super) is_connect: bool,
+    /// Others may be under way beside it: RFC 9110 §9.2.1.
+    pub(super) is_safe: bool,
     pub(super) is_1_0: bool,
     pub(super) persistent: bool,
     pub(super) access: Option<Box<AccessDraft>>,
@@ -105,6 +121,7 @@ pub(super) struct Facts {
 impl ServerConnection {
     pub(super) fn new(site: Rc<SiteCore>) -> Self {
         let reader = RequestReader::new(&site.limits.message);
+        site.recycled.is_of(&site);
         Self {
             site,
             id: 0,
@@ -112,6 +129,7 @@ impl ServerConnection {
             rest: Vec::new(),
             incoming: None,
             asked: VecDeque::new(),
+            waiting: None,
             sending: None,
             next_number: 0,
             closing: false,
@@ -129,14 +147,19 @@ impl ServerConnection {
     }
 
     /// Does something that may write, and sends what was written.
-    fn enter(&mut self, transport: &Transport<Self>, work: impl FnOnce(&mut Self, Instant)) {
+    pub(super) fn enter(
+        &mut self,
+        transport: &Transport<Self>,
+        work: impl FnOnce(&mut Self, Instant),
+    ) {
         let reactor = transport.reactor();
         let now = reactor.now();
         self.site.calendar.set(&reactor, now);
         self.out = self.site.lend_scratch();
         self.note_congestion(transport);
         work(self, now);
-        if self.read_ended && self.rest.is_empty() && !self.handing_over {
+        if self.read_ended && !self.has_rest() && !self.handing_over {
+            self.end_body();
             self.closing = true;
             self.give_up_half_closed(transport);
         }
@@ -154,7 +177,7 @@ impl ServerConnection {
 
     /// What was written so far has to leave first; nobody else says when it has.
     fn go_on_later(&mut self, transport: &Transport<Self>) {
-        let has_more = !self.rest.is_empty() && self.at_crossing.is_none() && self.has_room();
+        let has_more = self.has_rest() && self.at_crossing.is_none() && self.has_room();
         let is_stuck = has_more || (self.sending.is_some() && transport.is_congested());
         if is_stuck && !self.choked && !self.lost && !self.goes_on {
             self.goes_on = true;
@@ -170,15 +193,37 @@ impl ServerConnection {
         }
     }
 
-    /// Whether another request may be under way.
+    /// Whether there is something that came and was not taken in.
+    fn has_rest(&self) -> bool {
+        !self.rest.is_empty() || self.waiting.is_some()
+    }
+
+    /// Whether another request may be under way. RFC 9112 §9.3.2: beside safe ones, if it is safe itself.
     fn has_room(&self) -> bool {
         let under_way = self.asked.len() + usize::from(self.sending.is_some());
-        under_way < self.site.limits.pipelined
+        under_way == 0
+            || (under_way < self.site.limits.pipelined
+                && self.waiting.is_none()
+                && !self.is_alone())
+    }
+
+    /// Whether a request is under way that has to be alone.
+    fn is_alone(&self) -> bool {
+        // The first one: then it is the only one.
+        let first = match &self.sending {
+            Some(sending) => Some(&sending.facts),
+            None => self.asked.front().map(|it| &it.facts),
+        };
+        first.is_some_and(|it| !it.is_safe)
     }
 
     /// Takes in what came, until it is used up or has to wait.
     fn take_in(&mut self, transport: &Transport<Self>, mut data: &[u8], now: Instant) {
         while self.can_take_more() {
+            if let Some(parts) = self.waiting.take() {
+                self.request_received(transport, parts, &mut data, now);
+                continue;
+            }
             if self.reader.is_in_body() {
                 match self.reader.receive_body(&mut data) {
                     Ok(Some(Event::Data(piece))) => self.body_received(transport, piece),
@@ -196,7 +241,11 @@ impl ServerConnection {
             let mut parts = self.site.recycled.take();
             let came = self.reader.receive_head(&mut data, &mut parts.head);
             if came == Ok(true) {
-                self.request_received(transport, parts, &mut data, now);
+                if self.is_unanswered() && !parts.head.method().is_safe() {
+                    self.waiting = Some(parts);
+                } else {
+                    self.request_received(transport, parts, &mut data, now);
+                }
                 continue;
             }
             self.site.recycled.give_back(parts);
@@ -257,8 +306,8 @@ impl ServerConnection {
             parts.body = self.take_body(transport, head, number, data);
         }
         parts.body_max = usize::try_from(body_max).unwrap_or(usize::MAX);
-        parts.place = (self.id, number);
         parts.stream = Some(Rc::clone(transport.stream()));
+        parts.place = (self.id, number);
         let request = Request::new(parts, Rc::clone(&self.site.recycled));
         let handled = catch_unwind(AssertUnwindSafe(|| self.site.handler.handle(request)));
         let answer = handled.unwrap_or_else(|payload| {
@@ -266,6 +315,13 @@ impl ServerConnection {
         });
         // As it mostly is.
         let is_its_turn = self.asked.is_empty() && self.sending.is_none();
+        let mut interims = Vec::new();
+        if self.site.has_interims() {
+            interims = self.interims_of(&facts);
+            if is_its_turn {
+                self.out.append(&mut interims);
+            }
+        }
         let outcome = match answer {
             Answer::Now(response) if is_its_turn => {
                 return self.begin_response(transport, facts, response);
@@ -282,6 +338,7 @@ impl ServerConnection {
                 self.asked.push_back(Asked {
                     facts,
                     answer: None,
+                    interims,
                 });
                 return self.wait_for(transport, number, deferred);
             }
@@ -289,6 +346,7 @@ impl ServerConnection {
         self.asked.push_back(Asked {
             facts,
             answer: outcome,
+            interims,
         });
     }
 
@@ -340,6 +398,7 @@ impl ServerConnection {
             number,
             is_head: head.method() == Method::HEAD,
             is_connect: head.method() == Method::CONNECT,
+            is_safe: head.method().is_safe(),
             is_1_0: head.is_1_0(),
             persistent: head.is_persistent(),
             access,
@@ -380,7 +439,7 @@ impl ServerConnection {
     fn go_on(&mut self, transport: &Transport<Self>, now: Instant) {
         loop {
             self.send_responses(transport);
-            if self.rest.is_empty() || !self.can_take_more() {
+            if !self.has_rest() || !self.can_take_more() {
                 return;
             }
             let rest = mem::take(&mut self.rest);
@@ -394,6 +453,7 @@ impl ServerConnection {
             if self.sending.is_some() && !self.pump(transport) {
                 return self.offer_continue();
             }
+            self.send_interims();
             let is_answered = self.asked.front().is_some_and(|it| it.answer.is_some());
             if !is_answered || self.lost {
                 return self.offer_continue();
@@ -401,6 +461,7 @@ impl ServerConnection {
             let Some(Asked {
                 facts,
                 answer: Some(outcome),
+                ..
             }) = self.asked.pop_front()
             else {
                 unreachable!("the first one is answered");
@@ -459,20 +520,6 @@ impl ServerConnection {
         }
     }
 
-    /// What is sent for a failure.
-    fn response_to(&self, failure: Failure) -> Response {
-        let timed_out = matches!(failure.downcast_ref(), Some(Interrupted::TimedOut(_)));
-        let status = match StatusError::status_of(&failure) {
-            _ if timed_out && self.site.limits.answer.is_some() => StatusCode::SERVICE_UNAVAILABLE,
-            status => status,
-        };
-        let response = self.site.error_response(status, Some(&failure));
-        if status == StatusCode::INTERNAL_SERVER_ERROR {
-            report(failure);
-        }
-        response
-    }
-
     /// The response comes before the end of its request's body: who holds that may read on; else
     /// the rest is thrown away, or is too much for that, and the connection ends.
     fn drop_unwanted_body(&mut self, facts: &mut Facts) {
@@ -525,6 +572,17 @@ impl ServerConnection {
         }
     }
 
+    /// The client has ended its stream, and nothing of it is left: a body that is under way is cut.
+    fn end_body(&mut self) {
+        if self.has_rest() {
+            return;
+        }
+        if let Some(writer) = self.incoming.take().and_then(|it| it.writer) {
+            let reason = String::from("the client ended its stream");
+            writer.fail(BodyError::ConnectionLost { reason }.into());
+        }
+    }
+
     /// Whoever reads a body has begun to, has made room, or has gone.
     fn body_demanded(&mut self, transport: &Transport<Self>, number: u64, demand: Demand) {
         let incoming = self.incoming.as_mut().filter(|it| it.number == number);
@@ -535,92 +593,6 @@ impl ServerConnection {
             drop(writer);
         }
         self.enter(transport, |this, now| this.go_on(transport, now));
-    }
-
-    /// A request that is refused by its head: the connection cannot go on, as its body is not read.
-    fn refuse_request(&mut self, transport: &Transport<Self>, mut facts: Facts, bad: BadMessage) {
-        facts.persistent = false;
-        self.closing = true;
-        self.incoming = None;
-        self.asked.push_back(Asked {
-            facts,
-            answer: Some(Err(bad.into())),
-        });
-        self.send_responses(transport);
-    }
-
-    /// What came is no request.
-    fn refuse(&mut self, transport: &Transport<Self>, bad: BadMessage) {
-        let facts = Facts {
-            number: self.next_number,
-            is_head: false,
-            is_connect: false,
-            is_1_0: false,
-            persistent: false,
-            access: None,
-        };
-        self.closing = true;
-        if let Some(incoming) = self.incoming.take() {
-            // In the middle of a body: its reader hears of it, and answers with it or not.
-            let number = incoming.number;
-            if let Some(writer) = incoming.writer {
-                writer.fail(BodyError::Malformed(bad).into());
-            }
-            let asked = self.asked.iter_mut().find(|it| it.facts.number == number);
-            match asked {
-                Some(asked) => {
-                    asked.facts.persistent = false;
-                    if asked.answer.is_none() {
-                        asked.answer = Some(Err(bad.into()));
-                    }
-                }
-                // Its response is under way.
-                None => return self.lose_if_done(transport),
-            }
-            return self.send_responses(transport);
-        }
-        self.asked.push_back(Asked {
-            facts,
-            answer: Some(Err(bad.into())),
-        });
-        self.send_responses(transport);
-    }
-
-    /// A client that was too slow with a request, or with its body.
-    pub(super) fn time_out(&mut self, transport: &Transport<Self>, error: BodyError) {
-        self.enter(transport, |this, _| {
-            this.closing = true;
-            let number = this.incoming.as_ref().map(|it| it.number);
-            if let Some(writer) = this.incoming.take().and_then(|it| it.writer) {
-                writer.fail(error.into());
-            }
-            let waiting = this
-                .asked
-                .iter_mut()
-                .find(|it| Some(it.facts.number) == number);
-            let late = Failure::from(StatusError::new(StatusCode::REQUEST_TIMEOUT));
-            match waiting {
-                Some(asked) => {
-                    asked.facts.persistent = false;
-                    asked.answer.get_or_insert(Err(late));
-                }
-                None if number.is_none() => this.asked.push_back(Asked {
-                    facts: Facts {
-                        number: this.next_number,
-                        is_head: false,
-                        is_connect: false,
-                        is_1_0: false,
-                        persistent: false,
-                        access: None,
-                    },
-                    answer: Some(Err(late)),
-                }),
-                // Its response is under way, or sent.
-                None => {}
-            }
-            this.send_responses(transport);
-            this.lose_if_done(transport);
-        });
     }
 
     /// Ends the connection, if there is nothing more to send.
@@ -642,7 +614,7 @@ impl ServerConnection {
     pub(super) fn wind_up(&mut self, transport: &Transport<Self>) {
         let is_idle = self.asked.is_empty()
             && self.sending.is_none()
-            && self.rest.is_empty()
+            && !self.has_rest()
             && !self.reader.is_amid();
         if is_idle {
             self.closing = true;
@@ -672,6 +644,7 @@ impl ServerConnection {
     /// No response follows any more.
     pub(super) fn forget_requests(&mut self) {
         self.asked.clear();
+        self.waiting = None;
         self.rest.clear();
     }
 
@@ -752,10 +725,7 @@ impl Protocol for ServerConnection {
         // Who has asked and ended its stream still gets its answers, as a rule: RFC 9112 §9.6.
         self.read_ended = true;
         self.enter(transport, |this, now| {
-            if let Some(writer) = this.incoming.take().and_then(|it| it.writer) {
-                let reason = String::from("the client ended its stream");
-                writer.fail(BodyError::ConnectionLost { reason }.into());
-            }
+            this.end_body();
             this.go_on(transport, now);
         });
     }

@@ -2,6 +2,8 @@
 
 mod calendar;
 mod connection;
+mod interim;
+mod refusing;
 mod sending;
 mod watch;
 
@@ -16,7 +18,7 @@ use http::{Method, StatusCode, Version};
 use torsade_deferred::{Deferred, Failure, Trigger, fail, succeed};
 use torsade_reactor::{
     Address, Factory, Hook, ListenError, Phase, Port, Reactor, ServerEndpoint, ToTcpAddress,
-    WeakTransport,
+    Transport, WeakTransport,
 };
 
 use super::body::Body;
@@ -25,8 +27,10 @@ use super::recycled::Recycled;
 use super::response::{Handler, Response};
 
 pub use self::connection::ServerConnection;
+pub use self::interim::{Interim, NotInterim};
 
 use self::calendar::Calendar;
+use self::interim::Untaken;
 
 /// Serves HTTP on a TCP address: every request goes to `handler`.
 ///
@@ -89,13 +93,15 @@ pub struct Site {
 }
 
 /// What all connections of a site share.
-pub(super) struct SiteCore {
+pub(in crate::http) struct SiteCore {
     handler: Box<dyn Handler>,
     limits: ServerLimits,
     access_log: Option<AccessLog>,
     error_page: Option<ErrorPage>,
     body_max: Option<BodyMax>,
     recycled: Rc<Recycled>,
+    /// Of the handlers that are on the stack.
+    interims: RefCell<Vec<Untaken>>,
     calendar: Calendar,
     /// Where responses are put together; lent to the connection at hand.
     scratch: RefCell<Vec<u8>>,
@@ -150,6 +156,7 @@ impl Site {
             error_page: None,
             body_max: None,
             recycled: Rc::default(),
+            interims: RefCell::default(),
             calendar: Calendar::default(),
             scratch: RefCell::default(),
             connections: RefCell::default(),
@@ -331,7 +338,12 @@ impl SiteCore {
         id
     }
 
+    fn connection(&self, id: u64) -> Option<Transport<ServerConnection>> {
+        self.connections.borrow().get(&id)?.upgrade()
+    }
+
     fn connection_over(&self, id: u64) {
+        self.forget_interims(id);
         self.connections.borrow_mut().remove(&id);
         self.recycled.are_over(id);
         if self.connections.borrow().is_empty() {

@@ -6,7 +6,7 @@ use torsade::protocols::http::cookie_jar::CookieJar;
 use torsade::protocols::http::{ClientLimits, RedirectedTo};
 
 /// A client with a cache, set up.
-fn net_with(set_up: impl FnOnce(Client) -> Client) -> Net {
+pub(super) fn net_with(set_up: impl FnOnce(Client) -> Client) -> Net {
     let reactor = virtual_time_reactor();
     let dialled = Rc::<Dialled>::default();
     let endpoints = Rc::clone(&dialled);

@@ -4,6 +4,7 @@ mod bodies;
 mod caching;
 mod examples;
 mod forms;
+mod interim;
 mod peers;
 mod pool;
 mod programs;

@@ -2,7 +2,8 @@
 
 use torsade::prelude::*;
 use torsade::protocols::http::{
-    Body, ClientError, ClientRequest, HeaderValue, Method, Request, StatusCode, header,
+    Body, ClientError, ClientRequest, HeaderValue, Method, Proxies, Proxy, Request, StatusCode,
+    Uri, header,
 };
 use torsade::reactor::testing::{for_every_chunking, no_result, success_of, virtual_time_reactor};
 
@@ -401,4 +402,65 @@ fn hosts_and_paths_may_be_of_every_script() {
     assert!(net.asked(0).starts_with("GET /%C3%BC HTTP/1.1\r\n"));
     net.say(0, OK);
     assert_eq!(shown(asked), "200 OK: ok");
+}
+
+#[test]
+fn rfc9112_3_2_4_options_without_a_path_is_about_the_server_itself() {
+    let net = Net::new();
+    for (url, line) in [
+        ("http://here", "OPTIONS * HTTP/1.1\r\nhost: here\r\n\r\n"),
+        (
+            "http://me:secret@here",
+            "OPTIONS * HTTP/1.1\r\nhost: here\r\n",
+        ),
+        ("http://here/", "OPTIONS / HTTP/1.1\r\nhost: here\r\n\r\n"),
+        (
+            "http://here?a",
+            "OPTIONS /?a HTTP/1.1\r\nhost: here\r\n\r\n",
+        ),
+        ("http://here/a", "OPTIONS /a HTTP/1.1\r\nhost: here\r\n\r\n"),
+    ] {
+        let response = net.client.options(url);
+        let asked = net.asked(0);
+        assert!(asked.starts_with(line), "{url}: {asked}");
+        net.say(0, OK);
+        shown(response);
+    }
+    // A `Uri` always has a slash, but may have an asterisk.
+    let uri = Uri::builder().scheme("http").authority("here");
+    let uri = uri.path_and_query("*").build().expect("it is one");
+    for (uri, line) in [
+        (uri, "OPTIONS * HTTP/1.1\r\n"),
+        (
+            "http://here".parse().expect("a URI"),
+            "OPTIONS / HTTP/1.1\r\n",
+        ),
+    ] {
+        let mut asking = request(Method::OPTIONS, "http://here/", ());
+        *asking.uri_mut() = uri;
+        let response = net.client.request(asking);
+        assert!(net.asked(0).starts_with(line));
+        net.say(0, OK);
+        shown(response);
+    }
+    let get = net.client.get("http://here");
+    assert!(net.asked(0).starts_with("GET / HTTP/1.1\r\n"));
+    net.say(0, OK);
+    shown(get);
+}
+
+#[test]
+fn rfc9112_3_2_4_a_proxy_is_asked_for_the_server_itself_by_its_url() {
+    let proxies = Proxies::all(Proxy::new("http://proxy:3128").expect("a proxy"));
+    let net = Net::with(|client| client.proxies(proxies));
+    for (url, line) in [
+        ("http://here", "OPTIONS http://here HTTP/1.1\r\n"),
+        ("http://here/", "OPTIONS http://here/ HTTP/1.1\r\n"),
+    ] {
+        let response = net.client.options(url);
+        let asked = net.asked(0);
+        assert!(asked.starts_with(line), "{url}: {asked}");
+        net.say(0, OK);
+        shown(response);
+    }
 }

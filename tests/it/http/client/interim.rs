@@ -1,0 +1,163 @@
+//! Interim responses, as a client sees them: RFC 9110 §15.2.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use torsade::deferred::Canceller;
+use torsade::prelude::*;
+use torsade::protocols::http::cache::{Cache, CacheKind};
+use torsade::protocols::http::{
+    Body, ClientRequest, Fetch, HeaderMap, InterimHook, Response, StatusCode,
+};
+use torsade::reactor::testing::{for_every_chunking, no_result};
+
+use super::caching::net_with;
+use super::{Net, OK, error, shown};
+
+const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nLink: </b>\r\n\r\n";
+
+type Seen = Rc<RefCell<Vec<String>>>;
+
+/// Who writes down what it is told.
+fn hook() -> (InterimHook, Seen) {
+    let seen = Seen::default();
+    let log = Rc::clone(&seen);
+    let hook = InterimHook::new(move |status: StatusCode, headers: &HeaderMap| {
+        let links = headers.get_all("link").iter();
+        let links: Vec<_> = links.map(|it| it.to_str().expect("it is text")).collect();
+        let line = format!("{} {}", status.as_u16(), links.join(" "));
+        log.borrow_mut().push(line);
+    });
+    (hook, seen)
+}
+
+fn request(url: &str) -> ClientRequest {
+    let request = ClientRequest::get(url).body(Body::empty());
+    request.expect("it is a request")
+}
+
+fn ask(net: &Net, hook: &InterimHook) -> Deferred<Response> {
+    net.client
+        .request_with_interims(request("http://here/"), hook)
+}
+
+#[test]
+fn who_asks_is_told_of_each_before_the_response_in_every_chunking() {
+    let wire = format!("HTTP/1.1 102 Processing\r\n\r\n{HINTS}{HINTS}{OK}");
+    for_every_chunking(wire.as_bytes(), |chunks| {
+        let net = Net::new();
+        let (hook, seen) = hook();
+        let log = Rc::clone(&seen);
+        let response = ask(&net, &hook).map(move |response| {
+            log.borrow_mut().push("response".into());
+            response
+        });
+        for chunk in chunks {
+            net.say(0, chunk);
+        }
+        assert_eq!(shown(response), "200 OK: ok");
+        let expected = ["102 ", "103 </a> </b>", "103 </a> </b>", "response"];
+        assert_eq!(*seen.borrow(), expected);
+    });
+}
+
+#[test]
+fn they_are_told_when_they_come_and_not_with_the_response() {
+    let net = Net::new();
+    let (hook, seen) = hook();
+    let response = ask(&net, &hook);
+    net.say(0, HINTS);
+    assert_eq!(seen.borrow().len(), 1);
+    no_result(&response);
+    net.say(0, OK);
+    shown(response);
+}
+
+#[test]
+fn who_passes_on_is_told_too() {
+    let net = Net::new();
+    let (hook, seen) = hook();
+    let response = net
+        .client
+        .forward_with_interims(request("http://here/"), &hook);
+    net.say(0, format!("{HINTS}{OK}"));
+    shown(response);
+    assert_eq!(*seen.borrow(), ["103 </a> </b>"]);
+}
+
+#[test]
+fn the_word_to_go_on_is_told_and_heeded() {
+    let net = Net::new();
+    let (hook, seen) = hook();
+    let request = ClientRequest::post("http://here/").header("expect", "100-continue");
+    let request = request.body(Body::from("body")).expect("it is a request");
+    let response = net.client.request_with_interims(request, &hook);
+    assert!(net.asked(0).ends_with("\r\n\r\n"));
+    net.say(0, "HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!(net.asked(0), "body");
+    assert_eq!(*seen.borrow(), ["100 "]);
+    net.say(0, OK);
+    shown(response);
+}
+
+#[test]
+fn each_hop_of_a_redirect_is_told() {
+    let net = Net::new();
+    let (hook, seen) = hook();
+    let response = ask(&net, &hook);
+    let moved = "HTTP/1.1 302 Found\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n";
+    net.say(0, format!("{HINTS}{moved}"));
+    net.say(0, format!("{HINTS}{OK}"));
+    shown(response);
+    assert_eq!(seen.borrow().len(), 2);
+}
+
+#[test]
+fn a_cache_lets_them_through() {
+    let net = Net::new();
+    let cache = Cache::new(&net.reactor, CacheKind::Private);
+    let cached = cache.around(net.client.clone());
+    let (hook, seen) = hook();
+    let response = cached.fetch_with_interims(request("http://here/"), &hook);
+    net.say(0, format!("{HINTS}{OK}"));
+    shown(response);
+    assert_eq!(*seen.borrow(), ["103 </a> </b>"]);
+}
+
+#[test]
+fn the_cache_of_a_client_lets_them_through() {
+    let net = net_with(|client| client);
+    let (hook, seen) = hook();
+    let response = ask(&net, &hook);
+    net.say(0, format!("{HINTS}{OK}"));
+    shown(response);
+    assert_eq!(*seen.borrow(), ["103 </a> </b>"]);
+}
+
+#[test]
+fn those_that_come_before_what_breaks_the_rules_are_told() {
+    let net = Net::new();
+    let (hook, seen) = hook();
+    let response = ask(&net, &hook);
+    net.say(0, format!("{HINTS}HTTP/1.1 what\r\n\r\n"));
+    assert_eq!(*seen.borrow(), ["103 </a> </b>"]);
+    assert!(error(response).to_string().contains("bad response"));
+}
+
+#[test]
+fn the_hook_may_cancel_the_request() {
+    let net = Net::new();
+    let place = Rc::new(RefCell::new(None::<Canceller>));
+    let canceller = Rc::clone(&place);
+    let hook = InterimHook::new(move |_, _| {
+        let canceller = canceller.take();
+        canceller.expect("it is told once").cancel();
+    });
+    let response = ask(&net, &hook);
+    place.replace(Some(response.canceller()));
+    net.say(0, HINTS);
+    net.settle();
+    let failure = torsade::reactor::testing::failure_of(response);
+    assert!(failure.check::<Interrupted>(), "{failure}");
+    assert!(!net.is_open(0));
+}
