@@ -192,10 +192,23 @@ impl Body {
         }
     }
 
+    /// Whether it ends where its connection does: its sender said neither how long it is nor where it ends, so that
+    /// nobody can tell whether it came whole (RFC 9112 §8). Only of responses; Twisted's `PotentialDataLoss`.
+    ///
+    /// Through TLS, an end that nobody vouches for is a failure of the body.
+    #[must_use]
+    pub fn ends_with_connection(&self) -> bool {
+        match &self.source {
+            Source::Pipe { reader, .. } => reader.ends_with_connection(),
+            _ => false,
+        }
+    }
+
     /// Reads it all. Fires at once, if it is all there.
     ///
     /// Fails with [`BodyError::TooLong`] when more than `limit` bytes come, without reading on; with
-    /// what became of the connection, if it ends first. Twisted's `readBody`.
+    /// [`BodyError::ConnectionLost`] if the connection ends first, which has what had come. Twisted's `readBody`, and its
+    /// `PartialDownloadError`.
     ///
     /// # Cancellation
     ///
@@ -209,7 +222,7 @@ impl Body {
             return succeed(bytes);
         }
         let kept = Rc::new(RefCell::new(BytesMut::new()));
-        let collected = Rc::clone(&kept);
+        let (collected, cut) = (Rc::clone(&kept), Rc::clone(&kept));
         self.for_each(move |piece| {
             let mut kept = kept.borrow_mut();
             if kept.len() + piece.len() > limit {
@@ -219,6 +232,15 @@ impl Body {
             Ok(())
         })
         .map(move |_trailers| collected.take().freeze())
+        .map_err(move |failure| match failure.downcast_ref() {
+            Some(BodyError::ConnectionLost { reason, .. }) => {
+                Failure::from(BodyError::ConnectionLost {
+                    reason: reason.clone(),
+                    received: cut.take().freeze(),
+                })
+            }
+            _ => failure,
+        })
     }
 
     /// Reads it all, as text.

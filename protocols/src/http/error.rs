@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use torsade_deferred::Failure;
 
@@ -116,6 +117,8 @@ pub enum BodyError {
     ConnectionLost {
         /// Why, in words.
         reason: String,
+        /// What had come, where [`Body::read`](super::Body::read) was to give it all; else nothing.
+        received: Bytes,
     },
     /// It is larger than whoever reads it wants.
     #[error("the body has more than {limit} bytes")]
@@ -155,6 +158,16 @@ pub enum BodyError {
     /// Its text is not UTF-8.
     #[error("the body is not text: {0}")]
     NotText(#[source] std::str::Utf8Error),
+}
+
+impl BodyError {
+    /// The connection ended in the middle of it.
+    pub(super) fn lost(reason: impl Into<String>) -> Self {
+        Self::ConnectionLost {
+            reason: reason.into(),
+            received: Bytes::new(),
+        }
+    }
 }
 
 /// Nobody wants the body any more: the connection is lost, or its reader is gone.

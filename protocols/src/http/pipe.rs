@@ -60,6 +60,8 @@ struct Pipe {
     end: RefCell<Option<Result<HeaderMap, Failure>>>,
     /// The end has been written.
     ended: Cell<bool>,
+    /// Nothing says where the end is but that of a connection.
+    ends_with_connection: Cell<bool>,
     /// The end has been taken, or the reader is gone.
     over: Cell<bool>,
     /// Somebody has begun to read.
@@ -79,6 +81,7 @@ pub(super) fn pipe(mark: usize) -> (Writer, Reader) {
         full: Cell::new(false),
         end: RefCell::new(None),
         ended: Cell::new(false),
+        ends_with_connection: Cell::new(false),
         over: Cell::new(false),
         wanted: Cell::new(false),
         on_data: RefCell::new(None),
@@ -155,6 +158,11 @@ impl Writer {
     /// Whether somebody has begun to read.
     pub(super) fn is_wanted(&self) -> bool {
         self.pipe.wanted.get()
+    }
+
+    /// Nothing will say where the end is but that of a connection.
+    pub(super) fn ends_with_connection(&self) {
+        self.pipe.ends_with_connection.set(true);
     }
 
     /// Ends the body.
@@ -239,6 +247,11 @@ impl Reader {
     /// Whether everything has come, in order: the length is known.
     pub(super) fn is_complete(&self) -> bool {
         matches!(&*self.pipe.end.borrow(), Some(Ok(trailers)) if trailers.is_empty())
+    }
+
+    /// Whether nothing says where the end is but that of a connection.
+    pub(super) fn ends_with_connection(&self) -> bool {
+        self.pipe.ends_with_connection.get()
     }
 
     /// Has `call` called when there is something to read, from inside whatever the writer does.

@@ -63,7 +63,7 @@ fn secured(
 ) -> Deferred<Rc<dyn Stream>> {
     use crate::tls::{TlsClientEndpoint, TlsError, TlsLimits};
 
-    let config = match settings.tls() {
+    let config = match settings.tls(origin) {
         Ok(config) => config,
         Err(kind) => return fail(kind),
     };

@@ -277,6 +277,9 @@ impl ClientConnection {
                 });
             }
         });
+        if framing == Framing::UntilClose {
+            writer.ends_with_connection();
+        }
         self.incoming = Some(Incoming::Wanted(writer));
         let length = match framing {
             Framing::Length(length) => Some(length),
@@ -471,7 +474,7 @@ impl ClientConnection {
             let is_body = self.answered;
             return self.fail_exchange(|exchange| match is_body {
                 false => exchange.failure(ClientErrorKind::ConnectionLost { reason }),
-                true => BodyError::ConnectionLost { reason }.into(),
+                true => BodyError::lost(reason).into(),
             });
         }
         let (sending, was_reused) = (self.sending.take(), self.exchanges > 1);

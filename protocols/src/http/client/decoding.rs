@@ -38,6 +38,9 @@ pub(super) fn decoded(mut response: Response, limit: u64) -> Response {
 
 fn decode(coded: Rc<Reader>, coding: Coding, limit: u64) -> Body {
     let (writer, reader) = pipe::pipe(READY);
+    if coded.ends_with_connection() {
+        writer.ends_with_connection();
+    }
     let decoding = Rc::new(Decoding {
         coded,
         work: RefCell::new(Some(Work {

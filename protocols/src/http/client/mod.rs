@@ -12,6 +12,7 @@ pub(super) mod fuzzed;
 mod pool;
 mod proxy;
 mod redirect;
+mod route;
 mod sending;
 mod settings;
 mod to_url;
@@ -51,6 +52,7 @@ use self::connect::Connector;
 use self::exchange::{Draft, Exchange, Reply};
 pub(in crate::http) use self::exchange::{Guard, Manner};
 use self::pool::Pool;
+use self::route::Route;
 use self::to_url::without_credentials;
 use self::url::Url;
 
@@ -130,55 +132,12 @@ pub(super) struct Settings {
     cookies: Option<RefCell<CookieJar>>,
     #[cfg(feature = "tls")]
     tls: std::cell::OnceCell<tls::ClientConfig>,
+    #[cfg(feature = "tls")]
+    tls_for: Option<TlsPolicy>,
 }
 
-/// Which connections a request can go on.
-#[derive(Clone, Debug)]
-pub(super) struct Route {
-    /// Where it ends; of plain requests through a proxy, the proxy.
-    origin: Origin,
-    /// It is told the whole URL: it is a proxy.
-    absolute: bool,
-    /// The proxy that makes a tunnel to the origin, or that is asked itself.
-    proxy: Option<Proxy>,
-    tunnel: Option<Proxy>,
-}
-
-impl Route {
-    /// What two routes differ in: the rest follows from it.
-    fn key(&self) -> (&Origin, bool) {
-        (&self.origin, self.absolute)
-    }
-
-    /// Whether it leads there without a proxy.
-    fn is_direct(&self) -> bool {
-        self.proxy.is_none() && self.tunnel.is_none()
-    }
-
-    fn proxy_authorization(&self) -> Option<&HeaderValue> {
-        self.proxy.as_ref()?.authorization.as_ref()
-    }
-}
-
-impl PartialEq for Route {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for Route {}
-
-impl PartialOrd for Route {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Route {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key().cmp(&other.key())
-    }
-}
+#[cfg(feature = "tls")]
+type TlsPolicy = Box<dyn Fn(&Origin) -> Option<tls::ClientConfig>>;
 
 /// A request that a client sends: the `http` crate's, with the body of this one.
 ///
@@ -235,6 +194,8 @@ impl Client {
             cookies: None,
             #[cfg(feature = "tls")]
             tls: std::cell::OnceCell::new(),
+            #[cfg(feature = "tls")]
+            tls_for: None,
         };
         let core = ClientCore {
             reactor: reactor.downgrade(),
@@ -339,6 +300,36 @@ impl Client {
     pub fn tls(self, config: &tls::ClientConfig) -> Self {
         let config = config.clone();
         self.build(|settings| settings.tls = config.into())
+    }
+
+    /// How it speaks TLS with this origin: asked each time that one is connected to; `None` is as with all others.
+    /// Twisted's `IPolicyForHTTPS`.
+    ///
+    /// Who makes configurations keeps them, since sessions are resumed with the one that they came from.
+    ///
+    /// # Examples
+    ///
+    /// One host has a certificate of its own making:
+    ///
+    /// ```
+    /// use torsade_protocols::http::{Client, Origin};
+    /// use torsade_protocols::tls;
+    /// use torsade_reactor::Reactor;
+    ///
+    /// # fn with(reactor: &Reactor) -> Result<(), Box<dyn std::error::Error>> {
+    /// let roots = tls::Roots::from_pem_file("inside.pem")?;
+    /// let inside = tls::client_config().roots(roots).build()?;
+    /// let client = Client::new(reactor).tls_for(move |origin: &Origin| {
+    ///     (origin.host() == "inside.example").then(|| inside.clone())
+    /// });
+    /// # drop(client);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_for(self, policy: impl Fn(&Origin) -> Option<tls::ClientConfig> + 'static) -> Self {
+        self.build(|settings| settings.tls_for = Some(Box::new(policy)))
     }
 
     /// What leads to an origin, or to a proxy: TCP to its host and port, by default. TLS is put on top of
@@ -769,8 +760,11 @@ fn cookie_origin<'a>(origin: &'a Origin, url: &'a Url) -> CookieOrigin<'a> {
 
 #[cfg(feature = "tls")]
 impl Settings {
-    /// How TLS is spoken; made when it is first needed, since that reads the platform's roots.
-    fn tls(&self) -> Result<tls::ClientConfig, ClientErrorKind> {
+    /// How TLS is spoken with it; for most made when it is first needed, since that reads the platform's roots.
+    fn tls(&self, origin: &Origin) -> Result<tls::ClientConfig, ClientErrorKind> {
+        if let Some(config) = self.tls_for.as_ref().and_then(|policy| policy(origin)) {
+            return Ok(config);
+        }
         if let Some(config) = self.tls.get() {
             return Ok(config.clone());
         }

@@ -578,8 +578,7 @@ impl ServerConnection {
             return;
         }
         if let Some(writer) = self.incoming.take().and_then(|it| it.writer) {
-            let reason = String::from("the client ended its stream");
-            writer.fail(BodyError::ConnectionLost { reason }.into());
+            writer.fail(BodyError::lost("the client ended its stream").into());
         }
     }
 
@@ -743,8 +742,7 @@ impl Protocol for ServerConnection {
     fn connection_lost(&mut self, reason: ConnectionLost) {
         self.watch.stop();
         if let Some(writer) = self.incoming.take().and_then(|it| it.writer) {
-            let reason = reason.to_string();
-            writer.fail(BodyError::ConnectionLost { reason }.into());
+            writer.fail(BodyError::lost(reason.to_string()).into());
         }
         if let Some(sending) = self.sending.take() {
             sending.broken_off(&self.site);

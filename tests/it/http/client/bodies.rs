@@ -263,3 +263,41 @@ fn a_body_goes_from_one_server_to_another_as_it_comes() {
     net.say(1, OK);
     shown(forwarded);
 }
+
+#[test]
+fn a_body_that_ends_with_its_connection_says_so() {
+    let gzip = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n";
+    for (head, expected) in [
+        ("HTTP/1.1 200 OK\r\n\r\n", true),
+        (gzip, true),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", false),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            false,
+        ),
+        ("HTTP/1.1 204 No Content\r\n\r\n", false),
+    ] {
+        let net = Net::new();
+        let response = net.client.get("http://here/");
+        net.say(0, head);
+        let body = success_of(response).into_body();
+        assert_eq!(body.ends_with_connection(), expected, "{head}");
+    }
+}
+
+#[test]
+fn what_came_of_a_body_that_is_cut_is_in_the_error() {
+    for head in ["Content-Length: 9", "Transfer-Encoding: chunked"] {
+        let net = Net::new();
+        let response = net.client.get("http://here/");
+        net.say(0, format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n2\r\n"));
+        let read = success_of(response).into_body().read(100);
+        net.say(0, "ab");
+        net.stream(0).end_read();
+        let failure = failure_of(read);
+        let Some(BodyError::ConnectionLost { received, .. }) = failure.downcast_ref() else {
+            panic!("it was cut: {failure}");
+        };
+        assert!(received.ends_with(b"ab"), "{received:?}");
+    }
+}

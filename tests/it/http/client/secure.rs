@@ -1,5 +1,6 @@
 //! https: TLS by default, and no way around it that nobody asked for.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use torsade::prelude::*;
@@ -41,6 +42,7 @@ fn client_of(reactor: &Reactor, config: &ClientConfig, server: &ServerConfig) ->
             });
             body
         }
+        "/secure" => Body::from(request.is_secure().to_string()),
         _ => Body::from("safe"),
     });
     let server = server.clone();
@@ -102,4 +104,35 @@ fn a_body_that_is_cut_below_tls_is_not_whole() {
     let read = response.expect("it begins").into_body().read(100);
     let failure = reactor.run_until(read).expect_err("it is cut");
     assert!(failure.check::<BodyError>(), "{failure}");
+}
+
+#[test]
+fn each_host_may_have_its_own_way_of_tls() {
+    let reactor = virtual_time_reactor();
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let (client_of_theirs, asked) = (theirs.client(), Rc::new(RefCell::new(Vec::new())));
+    let log = Rc::clone(&asked);
+    let client = client_of(&reactor, &ours.client(), &theirs.server()).tls_for(move |origin| {
+        log.borrow_mut().push(origin.to_string());
+        (origin.port() == 444).then(|| client_of_theirs.clone())
+    });
+    let text = client.get_text("https://localhost:444/", 100);
+    assert_eq!(reactor.run_until(text).expect("it is trusted"), "safe");
+    let refused = reactor.run_until(client.get_text("https://localhost/", 100));
+    assert!(refused.is_err(), "all others have the usual one");
+    assert_eq!(
+        *asked.borrow(),
+        ["https://localhost:444", "https://localhost"]
+    );
+}
+
+#[test]
+fn a_request_knows_whether_it_came_through_tls() {
+    let (reactor, authority) = (virtual_time_reactor(), Authority::new());
+    let client = client_of(&reactor, &authority.client(), &authority.server());
+    let text = client.get_text("https://localhost/secure", 100);
+    assert_eq!(reactor.run_until(text).expect("it is answered"), "true");
+    let plain = super::client_of(&reactor, |request: Request| request.is_secure().to_string());
+    let text = plain.get_text("http://localhost/secure", 100);
+    assert_eq!(reactor.run_until(text).expect("it is answered"), "false");
 }
