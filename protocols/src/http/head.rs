@@ -176,7 +176,10 @@ impl RequestHead {
             Ok(_) => return Err(too_long(data, limits)),
             Err(error) => {
                 check_unfinished_target(data, limits)?;
-                return Err(judged(error, data, allowed));
+                return match as_1_1(data, VERSION_OF_REQUEST) {
+                    Some(data) => self.judge(&data, limits),
+                    None => Err(judged(error, data, allowed)),
+                };
             }
         };
         let (Some(method), Some(target), Some(minor)) =
@@ -349,7 +352,12 @@ impl ResponseHead {
             Ok(httparse::Status::Complete(length)) if length <= limits.head => length,
             Ok(httparse::Status::Partial) if data.len() <= limits.head => return Ok(None),
             Ok(_) => return Err(BadMessage::HeadTooLong { limit: limits.head }),
-            Err(error) => return Err(judged(error, data, allowed)),
+            Err(error) => {
+                return match as_1_1(data, VERSION_OF_RESPONSE) {
+                    Some(data) => Self::parse(&data, limits),
+                    None => Err(judged(error, data, allowed)),
+                };
+            }
         };
         let (Some(code), Some(minor)) = (parsed.code, parsed.version) else {
             return Err(BadMessage::NotHttp);
@@ -562,11 +570,35 @@ fn judged(error: httparse::Error, data: &[u8], headers: usize) -> BadMessage {
     }
 }
 
-/// Whether the first line ends in a version of HTTP, whichever.
+/// Whether a version of HTTP stands where that of a request does, whichever.
 fn speaks_another_version(data: &[u8]) -> bool {
-    let line = data.split(|byte| *byte == b'\r' || *byte == b'\n').next();
-    let last = line.and_then(|line| line.rsplit(|byte| *byte == b' ').next());
-    last.is_some_and(|version| version.starts_with(b"HTTP/"))
+    let version = word_of_line(data, VERSION_OF_REQUEST);
+    version.is_some_and(|version| data[version].starts_with(b"HTTP/"))
+}
+
+/// Which word of the first line is the version.
+const VERSION_OF_REQUEST: usize = 2;
+const VERSION_OF_RESPONSE: usize = 0;
+
+fn word_of_line(data: &[u8], index: usize) -> Option<Range<usize>> {
+    let line = data.split(|byte| matches!(byte, b'\r' | b'\n')).next()?;
+    let mut begin = 0;
+    for word in line.split(|byte| *byte == b' ').take(index) {
+        begin += word.len() + 1;
+    }
+    let length = line.get(begin..)?.split(|byte| *byte == b' ').next()?.len();
+    Some(begin..begin + length)
+}
+
+/// RFC 9110 §2.5: 1.2 and the like are taken for 1.1, whose major version they share. That message, if it is one.
+fn as_1_1(data: &[u8], index: usize) -> Option<Vec<u8>> {
+    let version = word_of_line(data, index)?;
+    let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] = &data[version.clone()] else {
+        return None;
+    };
+    let mut data = data.to_vec();
+    data[version.end - 1] = b'1';
+    Some(data)
 }
 
 /// The head exceeds its limit: which part of it?
@@ -1024,9 +1056,19 @@ mod tests {
     }
 
     #[test]
+    fn rfc9110_2_5_a_newer_minor_version_is_taken_for_1_1() {
+        for minor in [2, 9] {
+            let wire = format!("GET / HTTP/1.{minor}\r\nHost: a\r\n\r\n");
+            let head = request(&wire).expect("its major version is known");
+            assert!(!head.is_1_0() && head.is_persistent());
+        }
+    }
+
+    #[test]
     fn what_is_no_request_is_refused_by_name() {
         check_refused("GET / HTTP/2.0\r\nHost: a\r\n\r\n", BadMessage::Version);
-        check_refused("GET / HTTP/1.2\r\nHost: a\r\n\r\n", BadMessage::Version);
+        check_refused("GET / HTTP/3\r\nHost: a\r\n\r\n", BadMessage::Version);
+        check_refused("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", BadMessage::NotHttp);
         check_refused("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", BadMessage::Target);
         check_refused("GET /\r\n\r\n", BadMessage::Target);
         check_refused("\x16\x03\x01\x02\r\n\r\n", BadMessage::NotHttp);

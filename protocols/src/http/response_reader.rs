@@ -373,6 +373,20 @@ mod tests {
     }
 
     #[test]
+    fn rfc9110_2_5_a_newer_minor_version_is_taken_for_1_1() {
+        check(
+            &[GET],
+            "HTTP/1.2 200 OK\r\nContent-Length: 1\r\n\r\na",
+            &["200 OK Length(1)", "\"a\""],
+        );
+        check(
+            &[GET],
+            "HTTP/2.0 200 OK\r\n\r\n",
+            &["not a message of HTTP/1 (RFC 9112 §2)"],
+        );
+    }
+
+    #[test]
     fn interim_responses_come_before_the_one_that_counts() {
         check(
             &[GET],

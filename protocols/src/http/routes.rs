@@ -250,6 +250,10 @@ impl Handler for Table {
             Lookup::NotFound => {
                 return match &self.fallback {
                     Some(handler) => handler.handle(request),
+                    // RFC 9110 §9.3.7: what the server can do is no path's business; it is there.
+                    None if request.method() == Method::OPTIONS && request.path() == "*" => {
+                        Answer::Now(StatusCode::NO_CONTENT.into_response())
+                    }
                     None => Answer::Failed(StatusError::not_found().into()),
                 };
             }

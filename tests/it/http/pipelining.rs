@@ -188,3 +188,20 @@ fn a_request_that_waits_for_the_word_gets_it_when_it_begins() {
     asked.answer("b");
     assert_eq!(asked.client.answers(), text("ok"));
 }
+
+#[test]
+fn a_request_that_ends_with_its_client_takes_those_with_it_that_wait() {
+    let begun = Rc::new(RefCell::new(Vec::new()));
+    let list = Rc::clone(&begun);
+    let client = Client::asking(move |request: Request| {
+        request.end_with_client();
+        let (trigger, deferred) = Deferred::<&'static str>::new();
+        list.borrow_mut().push(trigger);
+        deferred
+    });
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n".repeat(2));
+    client.stream.end_read();
+    client.turn();
+    assert!(client.is_closed());
+    assert_eq!(begun.borrow().len(), 1, "the second never began");
+}

@@ -241,3 +241,13 @@ fn a_layer_may_wait_before_it_goes_on_and_may_refuse() -> Result<(), BadRoute> {
     assert!(answers.contains("who are you?"), "{answers}");
     Ok(())
 }
+
+#[test]
+fn rfc9110_9_3_7_options_of_the_server_itself_are_answered_without_a_route() -> Result<(), BadRoute>
+{
+    let routes = Routes::new().get("/", says("home"))?;
+    let client = Client::asking(routes);
+    client.send("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.answers(), "HTTP/1.1 204 No Content\r\n\r\n");
+    Ok(())
+}

@@ -158,9 +158,11 @@ impl ServerConnection {
         self.out = self.site.lend_scratch();
         self.note_congestion(transport);
         work(self, now);
-        if self.read_ended && !self.has_rest() && !self.handing_over {
-            self.end_body();
-            self.closing = true;
+        if self.read_ended && !self.handing_over {
+            if !self.has_rest() {
+                self.end_body();
+                self.closing = true;
+            }
             self.give_up_half_closed(transport);
         }
         if self.site.stopping.get() {
