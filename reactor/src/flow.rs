@@ -25,8 +25,10 @@ pub struct Limits {
     /// callback writes may be larger, if the peer then takes it, and memory that nobody takes
     /// is not held for ever. (Parts of files do not count: they are not in memory.)
     pub unsent_max: usize,
-    /// How long a connection that is being lost may take to send the rest, and one beyond the cap
-    /// to get below it: 30 s. Then it is aborted.
+    /// How long a connection that is being lost may stand still before the rest is sent, and how long
+    /// one beyond the cap may take to get below it: 30 s. Then it is aborted. A peer that takes the
+    /// rest slowly is not cut off as long as it takes something; one that stops is after this time,
+    /// or an eighth more at most.
     pub flush: Duration,
     /// How long the system keeps a closed connection whose last bytes the peer has not
     /// acknowledged, so that they arrive even if the peer still sends: 5 s.

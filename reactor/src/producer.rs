@@ -1,9 +1,11 @@
 //! Producers: who writes much, and is told when to write.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::mem;
 use std::time::Duration;
+
+use torsade_deferred::Trigger;
 
 use crate::error::ConnectionLost;
 use crate::panics;
@@ -64,7 +66,13 @@ impl<T> fmt::Debug for AlreadyProducing<T> {
 #[derive(Default)]
 pub(crate) struct Production {
     registered: RefCell<Option<Box<Registered>>>,
+    /// Who waits until the writer may go on.
+    drains: Cell<Option<Box<Drains>>>,
 }
+
+/// In a box: hardly any connection ever has one.
+#[derive(Default)]
+struct Drains(Vec<Trigger<()>>);
 
 struct Registered {
     /// Taken out while it is called.
@@ -101,6 +109,16 @@ impl Production {
             }
             None => false,
         }
+    }
+
+    pub(crate) fn wait_to_drain(&self, trigger: Trigger<()>) {
+        let mut drains = self.drains.take().unwrap_or_default();
+        drains.0.push(trigger);
+        self.drains.set(Some(drains));
+    }
+
+    pub(crate) fn take_drains(&self) -> Vec<Trigger<()>> {
+        self.drains.take().unwrap_or_default().0
     }
 
     /// The end.
@@ -223,6 +241,7 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
             None => {}
         }
         self.call(tell);
+        self.end_drains();
     }
 
     pub(crate) fn takes_writes(&self) -> bool {

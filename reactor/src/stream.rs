@@ -59,6 +59,22 @@ pub trait Stream: Any {
         Ok(data.len())
     }
 
+    /// Takes what has come and was not delivered into the caller's own memory, as much as there is and
+    /// fits, and says how much that was: nothing at the end of the peer's stream, which the receiver
+    /// hears of all the same. Goes together with paused reading, or with no receiver: what is
+    /// delivered is not there to be taken.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing has come;
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if the connection is being lost;
+    /// [`Unsupported`](io::ErrorKind::Unsupported) by a layer that changes the bytes on their way,
+    /// as TLS does; else what the system says, and the connection is lost for that.
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let _ = buffer;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Sends a part of a file, after what was written before and before what is written
     /// after, without reading it into memory; it counts as unsent until it is sent.
     ///

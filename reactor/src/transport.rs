@@ -8,10 +8,10 @@ use std::ops::Deref;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
 
-use torsade_deferred::{Canceller, ChainError, Deferred, Failure, Interrupted};
+use torsade_deferred::{Canceller, ChainError, Deferred, Failure, Interrupted, succeed};
 
 use crate::address::Address;
-use crate::error::ConnectionLost;
+use crate::error::{ConnectionLost, NotFlushed};
 use crate::flow::Limits;
 use crate::panics;
 use crate::producer::Production;
@@ -128,6 +128,38 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         Ok(taken)
     }
 
+    /// Takes what has come and was not delivered into the caller's own memory, as much as there is and
+    /// fits, and says how much that was: nothing at the end of the peer's stream, of which
+    /// [`read_connection_lost`](Protocol::read_connection_lost) tells all the same, when reading goes on.
+    ///
+    /// For who [pauses reading](Transport::pause_reading) and comes for the bytes when it wants them:
+    /// while reading goes on, `data_received` has got everything.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing has come;
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if the connection is being lost;
+    /// [`Unsupported`](io::ErrorKind::Unsupported) over a layer that changes the bytes on their way,
+    /// as TLS does; else what the system says, and the connection is lost for that.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io;
+    /// use torsade_reactor::{Protocol, Transport};
+    ///
+    /// /// What a game takes once a frame, into memory that it keeps.
+    /// fn inputs<P: Protocol>(transport: &Transport<P>, place: &mut [u8]) -> io::Result<usize> {
+    ///     match transport.try_read(place) {
+    ///         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+    ///         outcome => outcome,
+    ///     }
+    /// }
+    /// ```
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.seat.stream.try_read(buffer)
+    }
+
     /// Sends several pieces in a row, as one [`write`](Transport::write) of all of them would:
     /// they leave together. Twisted's `writeSequence`.
     pub fn write_sequence(&self, pieces: impl IntoIterator<Item = impl AsRef<[u8]>>) {
@@ -139,7 +171,7 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     /// Closes the connection in order: sends what was written, then closes.
     ///
     /// Delivers nothing more but `connection_lost`, with [`ConnectionLost::Done`], and
-    /// that not before this returns. If the peer does not take the rest within
+    /// that not before this returns. If the peer takes nothing of the rest for
     /// [`Limits::flush`], the connection is aborted. All that begins when a producer that is
     /// [registered](Transport::register_producer) has unregistered.
     pub fn lose_connection(&self) {
@@ -149,6 +181,7 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     fn lose(&self, reason: ConnectionLost) {
         if let Err(reason) = self.seat.production.lose_later(reason) {
             self.seat.stream.lose_connection(reason);
+            self.flush_drains();
         }
     }
 
@@ -222,6 +255,72 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     #[must_use]
     pub fn flush(&self) -> Deferred<()> {
         self.seat.stream.flush()
+    }
+
+    /// Fires when the writer may go on: at once, if no more than [`Limits::unsent_high`] is unsent, else
+    /// when that has sunk to [`Limits::unsent_low`], as
+    /// [`write_resumed`](Protocol::write_resumed) tells the protocol. For who writes in a loop, in a task
+    /// above all: `transport.write(piece); transport.drain().await?`. asyncio's `drain`.
+    ///
+    /// On a connection that is being lost it fires when everything is with the system, as
+    /// [`flush`](Transport::flush) does. Fails with [`NotFlushed`](crate::NotFlushed) if the
+    /// connection is lost first.
+    ///
+    /// # Cancellation
+    ///
+    /// Cancels the waiting alone.
+    #[must_use]
+    pub fn drain(&self) -> Deferred<()> {
+        if !self.is_connected() {
+            return self.flush();
+        }
+        if !self.is_held_up() {
+            return succeed(());
+        }
+        let (trigger, deferred) = Deferred::new();
+        self.seat.production.wait_to_drain(trigger);
+        self.look_at_drains();
+        deferred
+    }
+
+    fn is_held_up(&self) -> bool {
+        self.is_choked() || self.is_congested()
+    }
+
+    /// Who is held up is told of it when the callback at hand has returned, if it still is then: who is
+    /// not told is to be looked after.
+    fn look_at_drains(&self) {
+        if self.is_choked() {
+            return;
+        }
+        let transport = self.clone();
+        self.reactor().call_soon(move || {
+            if transport.is_connected() && transport.is_held_up() {
+                transport.look_at_drains();
+            } else {
+                transport.end_drains();
+            }
+        });
+    }
+
+    /// Whoever waits may go on.
+    pub(crate) fn end_drains(&self) {
+        // Detach, then call.
+        for trigger in self.seat.production.take_drains() {
+            trigger.callback(());
+        }
+    }
+
+    /// The connection is being lost: whoever waits now waits until all is sent.
+    fn flush_drains(&self) {
+        for trigger in self.seat.production.take_drains() {
+            if self.unsent() > 0 {
+                self.flush().chain_into(trigger);
+            } else {
+                // Nobody is called from in here.
+                self.reactor().call_soon(move || trigger.callback(()));
+            }
+        }
     }
 
     /// This connection's limits.
@@ -382,6 +481,9 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         let waiting = self.seat.waiting.take();
         let _ = panics::catch(|| drop(waiting));
         self.seat.cancel_ties();
+        for trigger in self.seat.production.take_drains() {
+            trigger.errback(NotFlushed);
+        }
     }
 
     /// Where somebody asked for what the loop is about to do, for the report of a panic.

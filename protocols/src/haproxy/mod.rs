@@ -350,6 +350,17 @@ impl Stream for ProxiedStream {
         self.below.write(data);
     }
 
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut rest = self.rest.borrow_mut();
+        if rest.is_empty() {
+            return self.below.try_read(buffer);
+        }
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        rest.drain(..count);
+        Ok(count)
+    }
+
     fn write_file(&self, part: FilePart) -> Result<(), FilePart> {
         self.below.write_file(part)
     }

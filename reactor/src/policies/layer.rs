@@ -6,6 +6,7 @@
 //! `connection_lost` finds the place free.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::{Rc, Weak};
 
 use torsade_deferred::Deferred;
@@ -178,6 +179,15 @@ impl<P: Policy> Stream for PolicyStream<P> {
         self.policy.written(data.len());
     }
 
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.reading_held.get() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = self.below.try_read(buffer)?;
+        self.policy.received(count);
+        Ok(count)
+    }
+
     fn write_file(&self, part: FilePart) -> Result<(), FilePart> {
         if !self.policy.takes_files() {
             return Err(part);
@@ -189,10 +199,13 @@ impl<P: Policy> Stream for PolicyStream<P> {
     }
 
     fn lose_connection(&self, reason: ConnectionLost) {
+        // It has its place until it is lost, whoever holds it.
+        self.take_below();
         self.below.lose_connection(reason);
     }
 
     fn abort_connection(&self, reason: ConnectionLost) {
+        self.take_below();
         self.below.abort_connection(reason);
     }
 

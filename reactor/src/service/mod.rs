@@ -178,7 +178,7 @@ impl<P: Protocol> ClientService<P> {
 
     /// Stops: gives up the attempt or the wait, loses the connection in order. Fires when it
     /// is really gone, which a peer that does not read can put off until
-    /// [`Limits::flush`](crate::Limits::flush); at once, if there is nothing. Every caller has
+    /// [`Limits::flush`](crate::Limits::flush) has passed; at once, if there is nothing. Every caller has
     /// a Deferred of its own.
     ///
     /// Those who wait for a connection fail with

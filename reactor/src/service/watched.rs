@@ -1,6 +1,7 @@
 //! A stream that tells when it is gone.
 
 use std::cell::Cell;
+use std::io;
 use std::rc::Rc;
 
 use torsade_deferred::Deferred;
@@ -31,6 +32,10 @@ impl Watched {
 impl Stream for Watched {
     fn write(&self, data: &[u8]) {
         self.below.write(data);
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.below.try_read(buffer)
     }
 
     fn write_file(&self, part: FilePart) -> Result<(), FilePart> {

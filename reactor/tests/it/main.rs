@@ -25,6 +25,7 @@ mod last_words;
 mod layers;
 mod memory;
 mod names;
+mod now_or_later;
 mod options;
 mod ordering;
 mod panic_policy;

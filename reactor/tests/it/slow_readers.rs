@@ -191,3 +191,73 @@ fn each_time_that_the_cap_is_exceeded_has_its_own_limit() {
     pair.pump.run().expect("it comes to rest");
     assert!(!server.is_connected(), "{:?}", log.lines());
 }
+
+/// Takes what has come every twenty seconds, `times` times, and then nothing any more.
+fn sip(transport: Transport<End>, times: usize) {
+    const PAUSE: Duration = Duration::from_secs(20);
+    if times == 0 {
+        return transport.pause_reading();
+    }
+    let reactor = transport.reactor();
+    drop(reactor.call_later(PAUSE, move || {
+        transport.resume_reading();
+        // What there is room for is delivered in the next turn; then it is full again.
+        let reactor = transport.reactor();
+        reactor.call_soon(move || {
+            let reactor = transport.reactor();
+            reactor.call_soon(move || {
+                transport.pause_reading();
+                sip(transport, times - 1);
+            });
+        });
+    }));
+}
+
+/// Sends more than there is room for, and closes, to somebody who sips it: the log, what arrived
+/// and how long that took.
+fn leave_a_sipper(times: usize) -> (Vec<String>, usize, Duration) {
+    const ROOM: usize = 1000;
+    const ALL: usize = 10 * ROOM;
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let MemoryPair {
+        client,
+        server,
+        pump,
+        ..
+    } = memory_pair(&reactor);
+    pump.set_capacity(ROOM);
+    let writer = Transport::connect(End::new("writer", &log), server);
+    let end = End::new("reader", &Log::default());
+    let received = Rc::clone(&end.received);
+    let reader = Transport::connect(end, client);
+    reader.pause_reading();
+    let begun = reactor.now();
+    writer.write(vec![b'x'; ALL]);
+    writer.lose_connection();
+    sip(reader.clone(), times);
+    while log.lines().len() < 2 {
+        reactor.turn(None).expect("the loop can turn");
+    }
+    let taken = received.borrow().len();
+    (log.lines(), taken, reactor.now() - begun)
+}
+
+#[test]
+fn who_takes_the_rest_slowly_gets_all_of_it() {
+    let (lines, _, lasted) = leave_a_sipper(100);
+    assert_eq!(lines, ["writer made", "writer lost: Done"]);
+    // Else this shows nothing.
+    assert!(lasted > 2 * Limits::default().flush, "{lasted:?}");
+}
+
+#[test]
+fn who_stops_taking_the_rest_is_left_when_the_limit_has_passed_since() {
+    let (lines, taken, lasted) = leave_a_sipper(3);
+    let reason =
+        "writer lost: TimedOut { waiting_for: \"sending the rest before closing\", limit: 30s }";
+    assert_eq!(lines, ["writer made", reason]);
+    assert!(taken > 0);
+    let still = lasted - 3 * Duration::from_secs(20);
+    let limit = Limits::default().flush;
+    assert!(still >= limit && still <= limit + limit / 8, "{still:?}");
+}

@@ -228,6 +228,35 @@ fn a_peer_that_reads_nothing_cannot_hold_up_the_end() {
 }
 
 #[test]
+fn a_peer_that_takes_the_rest_slowly_gets_all_of_it() {
+    let talk = talk(Speaker::default(), Speaker::default());
+    // A record at a time.
+    talk.pump.set_capacity(16 << 10);
+    talk.server.pause_reading();
+    talk.client.write(vec![b'x'; 1 << 20]);
+    talk.client.lose_connection();
+    let begin = talk.reactor.now();
+    for _ in 0..1000 {
+        if talk.at_client.reason.borrow().is_some() {
+            break;
+        }
+        let wait = sleep(&talk.reactor, Duration::from_secs(20));
+        talk.reactor.run_until(wait).expect("time passes");
+        talk.server.resume_reading();
+        for _ in 0..2 {
+            talk.reactor.turn(Some(Duration::ZERO)).expect("it turns");
+        }
+        talk.server.pause_reading();
+    }
+    talk.at_client.is_lost_with("Done");
+    let lasted = talk.reactor.now() - begin;
+    assert!(lasted > Duration::from_secs(100), "{lasted:?}");
+    talk.server.resume_reading();
+    talk.run();
+    assert_eq!(talk.at_server.data.borrow().len(), 1 << 20);
+}
+
+#[test]
 fn something_that_is_no_tls_gets_an_alert_and_a_typed_end() {
     let plain = plain(&Authority::new().server());
     plain.client.write("GET / HTTP/1.1\r\n\r\n");

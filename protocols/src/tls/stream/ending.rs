@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use torsade_reactor::{ConnectionLost, Limits, Stream};
+use torsade_reactor::{ConnectionLost, Limits, Standstill, Stream};
 
 use super::{Ending, Stage, TlsStream};
 use crate::tls::error::TlsError;
@@ -49,7 +49,8 @@ impl TlsStream {
             unsent_low: usize::MAX,
             ..self.below.limits()
         });
-        self.set_timer(self.below.limits().flush, Self::flush_timed_out);
+        let standstill = Standstill::begin(&*self.below, self.below.limits().flush);
+        self.look_at_the_flush_in(standstill.first_look(), standstill);
         let weak = self.this.clone();
         let sent = move |()| {
             if let Some(this) = weak
@@ -89,7 +90,7 @@ impl TlsStream {
         self.below.lose_connection(ConnectionLost::Done);
     }
 
-    pub(super) fn set_timer(&self, limit: Duration, call: fn(&Self)) {
+    pub(super) fn set_timer(&self, limit: Duration, call: impl FnOnce(&Self) + 'static) {
         let weak = self.this.clone();
         let timer = self.socket().reactor().call_later(limit, move || {
             if let Some(this) = weak.upgrade() {
@@ -114,8 +115,12 @@ impl TlsStream {
         self.time_out("the TLS handshake", limit);
     }
 
-    fn flush_timed_out(&self) {
-        self.time_out("sending the rest before closing", self.below.limits().flush);
+    /// Aborts when nothing of the rest has been taken for too long.
+    fn look_at_the_flush_in(&self, delay: Duration, standstill: Standstill) {
+        self.set_timer(delay, move |this| match standstill.look(&*this.below) {
+            Some(delay) => this.look_at_the_flush_in(delay, standstill),
+            None => this.time_out("sending the rest before closing", standstill.limit()),
+        });
     }
 
     fn time_out(&self, waiting_for: &'static str, limit: Duration) {

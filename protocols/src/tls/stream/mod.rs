@@ -562,6 +562,10 @@ impl Stream for TlsStream {
         if self.ending.get() != Ending::Lost {
             self.ending.set(Ending::Over);
             self.cancel_timer();
+            if self.held.get() == Held::Weakly {
+                // Whoever waits for the handshake is told why.
+                self.take_below(Held::Firmly);
+            }
             self.below.abort_connection(reason);
         }
     }

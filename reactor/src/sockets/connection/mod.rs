@@ -25,6 +25,7 @@
 //! wait in their files.
 
 mod attachments;
+mod receiving;
 mod sending;
 mod socket;
 mod unseated;
@@ -88,7 +89,7 @@ enum Ending {
 #[derive(Default)]
 struct Rarities {
     limits: Limits,
-    /// Ends a flush before the end that takes too long.
+    /// Ends a flush before the end that stands still for too long.
     flush_limit: Option<DelayedCall>,
     /// Ends a connection of which more than the cap stays unsent.
     excess_limit: Option<DelayedCall>,
@@ -339,38 +340,6 @@ impl Connection {
         }
         self.core.buffers.return_from_reading(buffer);
         if self.flags.readable.get() && self.is_reading() {
-            self.mark_again();
-        }
-    }
-
-    /// Throws away what the peer sends while the rest is being sent to it: one that reads
-    /// only when it has written everything would otherwise wait for us, and we for it.
-    #[cold]
-    #[inline(never)]
-    fn discard(&self) {
-        if !self.flags.readable.get() || self.flags.read_ended.get() {
-            return;
-        }
-        let mut buffer = self.core.buffers.take_for_reading();
-        for _ in 0..READS_PER_TURN {
-            let received = match self.socket.borrow().as_ref() {
-                Some(socket) => socket.receive(&mut buffer),
-                None => break,
-            };
-            match received {
-                Ok(Received { count: 0, .. }) => self.flags.read_ended.set(true),
-                Ok(_) => continue,
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => self.flags.readable.set(false),
-                    io::ErrorKind::Interrupted => continue,
-                    _ => self.doom(ConnectionLost::Io(error)),
-                },
-            }
-            break;
-        }
-        self.core.buffers.return_from_reading(buffer);
-        let goes_on = self.flags.readable.get() && !self.flags.read_ended.get();
-        if goes_on && self.ending.get() == Ending::Closing {
             self.mark_again();
         }
     }
@@ -641,6 +610,10 @@ impl Stream for Connection {
 
     fn try_write(&self, data: &[u8]) -> io::Result<usize> {
         self.try_send(data)
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.try_receive(buffer)
     }
 
     fn write_file(&self, part: FilePart) -> Result<(), FilePart> {

@@ -3,12 +3,14 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::driver::StreamSocket;
 use crate::error::ConnectionLost;
 use crate::flow::Outgoing;
 use crate::sockets::connection::attachments::Next;
 use crate::sockets::connection::{Connection, Ending, Rarities};
+use crate::standstill::Standstill;
 use crate::stream::Stream;
 
 /// Calls that send from files, for one connection in one turn: the system reads from a
@@ -218,22 +220,34 @@ impl Connection {
         }
     }
 
-    /// The system has not taken everything yet: it has a while.
+    /// The system has not taken everything yet: it may stand still for a while.
     pub(super) fn limit_the_flush(self: &Rc<Self>) {
-        let mut rarities = self.rarities.borrow_mut();
-        let rarities = rarities.get_or_insert_default();
-        if rarities.flush_limit.is_none() {
-            let (weak, flush) = (Rc::downgrade(self), rarities.limits.flush);
-            rarities.flush_limit = Some(self.core.call_later(flush, move || {
-                if let Some(connection) = weak.upgrade() {
-                    let waiting_for = "sending the rest before closing";
-                    connection.doom(ConnectionLost::TimedOut {
-                        waiting_for,
-                        limit: flush,
-                    });
-                }
-            }));
+        let rarities = self.rarities.borrow();
+        let is_limited = rarities.as_ref().is_some_and(|it| it.flush_limit.is_some());
+        drop(rarities);
+        if !is_limited {
+            let standstill = Standstill::begin(&**self, self.limits().flush);
+            let first = standstill.first_look();
+            self.look_at_the_flush_in(first, standstill);
         }
+    }
+
+    fn look_at_the_flush_in(self: &Rc<Self>, delay: Duration, standstill: Standstill) {
+        let weak = Rc::downgrade(self);
+        let look = self.core.call_later(delay, move || {
+            let Some(connection) = weak.upgrade() else {
+                return;
+            };
+            match standstill.look(&*connection) {
+                Some(delay) => connection.look_at_the_flush_in(delay, standstill),
+                None => connection.doom(ConnectionLost::TimedOut {
+                    waiting_for: "sending the rest before closing",
+                    limit: standstill.limit(),
+                }),
+            }
+        });
+        let mut rarities = self.rarities.borrow_mut();
+        rarities.get_or_insert_default().flush_limit = Some(look);
     }
 
     /// Tells the writer, and the reading side, when too much is unsent, and when it is

@@ -30,6 +30,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("systemd.rs", "values: they reach no reactor"),
     ("timers/", "private"),
     ("calls.rs", "private"),
+    ("standstill.rs", "values: they reach no reactor"),
     ("stream.rs", "what a Transport calls"),
     (
         "testing/",

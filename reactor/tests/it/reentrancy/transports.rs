@@ -63,6 +63,17 @@ pub(super) const ROWS: &[Row] = &[
         ["\"now or never\"", "Err(NotConnected)", "\"now or never\""],
     ),
     row(
+        "Transport::try_read",
+        Act::Transport(|_, transport| {
+            let taken = transport.try_read(&mut [0]).map_err(|error| error.kind());
+            match taken {
+                Ok(_) | Err(ErrorKind::WouldBlock) => say("now or never"),
+                other => say(other),
+            }
+        }),
+        ["\"now or never\"", "Err(NotConnected)", "\"now or never\""],
+    ),
+    row(
         "Transport::session_number",
         Act::Transport(|_, transport| say(transport.session_number() > 0)),
         ["true", "true", "true"],
@@ -267,6 +278,14 @@ pub(super) const ROWS: &[Row] = &[
         Act::Transport(|_, transport| {
             let flushed = transport.flush();
             looked(quiet(flushed))
+        }),
+        ["looked", "looked", "looked"],
+    ),
+    row(
+        "Transport::drain",
+        Act::Transport(|_, transport| {
+            let drained = transport.drain();
+            looked(quiet(drained))
         }),
         ["looked", "looked", "looked"],
     ),
