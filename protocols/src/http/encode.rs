@@ -99,6 +99,10 @@ pub(super) fn write_response(
     if !is_bare {
         write_framing(out, facts.framing);
     }
+    if status == StatusCode::UPGRADE_REQUIRED && headers.contains_key(header::UPGRADE) {
+        // RFC 9110 §7.8: `Upgrade` is of this hop, and has to be named as such.
+        out.extend_from_slice(b"connection: upgrade\r\n");
+    }
     match (facts.persistent, facts.to_1_0) {
         _ if is_upgrade => {}
         (false, _) => out.extend_from_slice(b"connection: close\r\n"),

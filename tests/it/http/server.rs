@@ -291,7 +291,11 @@ fn who_did_not_ask_to_switch_is_not_switched() {
         })
     });
     client.get("/");
-    assert!(client.answers().starts_with("HTTP/1.1 426 "));
+    let answers = client.answers();
+    assert!(answers.starts_with("HTTP/1.1 426 "), "{answers}");
+    // RFC 9110 §15.5.22 and §7.8.
+    assert!(answers.contains("\r\nupgrade: shout\r\n"), "{answers}");
+    assert!(answers.contains("\r\nconnection: upgrade\r\n"), "{answers}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::mem;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, UPGRADE};
 use http::{Method, StatusCode, Version};
 use torsade_deferred::Failure;
 use torsade_reactor::{Address, Transport};
@@ -404,7 +404,12 @@ impl ServerConnection {
         if !self.is_at_crossing(facts.number) || (is_switch && facts.is_connect) {
             // Nobody asked for it.
             drop(then);
-            let response = self.site.error_response(StatusCode::UPGRADE_REQUIRED, None);
+            let mut response = self.site.error_response(StatusCode::UPGRADE_REQUIRED, None);
+            // RFC 9110 §15.5.22: with what could have been asked for.
+            if let Some(protocol) = headers.get(UPGRADE) {
+                let fields = response.headers_mut();
+                fields.insert(UPGRADE, protocol.clone());
+            }
             return self.start_sending(transport, facts, response);
         }
         let response_facts = ResponseFacts {
