@@ -415,6 +415,14 @@ impl Reactor {
         self.core().system_time()
     }
 
+    /// A number for what is to differ from one process to the next, or must not be guessed: jitter,
+    /// keys. On the system it comes from the system's randomness, another one at each call; in a
+    /// simulation from its seed; where there is nothing but virtual time, it is always the same.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.core().driver().seed()
+    }
+
     /// Has `call` called in the next turn, after the calls that were asked for before.
     ///
     /// # Reentrancy

@@ -288,6 +288,11 @@ pub(super) const ROWS: &[Row] = &[
         ["looked", "", "looked"],
     ),
     row(
+        "Reactor::seed",
+        Act::Reactor(|_, reactor| looked(reactor.seed())),
+        ["looked", "", "looked"],
+    ),
+    row(
         "Reactor::call_soon",
         Act::Reactor(|world, reactor| say(reactor.call_soon(world.comes()).is_active())),
         ["true; silent", "", "true; called"],
