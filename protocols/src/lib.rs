@@ -16,3 +16,5 @@ pub mod lines;
 mod threshold;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "websocket")]
+pub mod websocket;

@@ -17,3 +17,4 @@ mod simulated;
 mod syscalls;
 mod tls;
 mod tour;
+mod websocket;

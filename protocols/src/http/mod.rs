@@ -74,6 +74,11 @@ pub use ::http::{
 };
 pub use bytes::Bytes;
 
+#[cfg(feature = "websocket")]
+pub(crate) use self::client::base64;
+#[cfg(feature = "websocket")]
+pub(crate) use self::values::is_token;
+
 pub use self::basic_auth::{BasicUser, basic_auth, same_secret};
 pub use self::body::{Body, BodySender};
 pub use self::cache::{Cache, Cached};

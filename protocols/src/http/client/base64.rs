@@ -1,9 +1,9 @@
-//! Base64 (RFC 4648 §4), for `Basic` credentials.
+//! Base64 (RFC 4648 §4), for `Basic` credentials and WebSocket's keys.
 
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Appends `bytes`, encoded.
-pub(super) fn base64(bytes: &[u8], text: &mut String) {
+pub(crate) fn base64(bytes: &[u8], text: &mut String) {
     for group in bytes.chunks(3) {
         let byte = |at: usize| u32::from(group.get(at).copied().unwrap_or(0));
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);

@@ -48,6 +48,8 @@ pub use self::settings::{ClientLimits, Redirects};
 pub use self::to_url::ToUrl;
 pub use self::url::{BadUrl, Origin};
 
+#[cfg(feature = "websocket")]
+pub(crate) use self::base64::base64;
 use self::connect::Connector;
 use self::exchange::{Draft, Exchange, Reply};
 pub(in crate::http) use self::exchange::{Guard, Manner};

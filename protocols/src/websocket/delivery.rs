@@ -1,0 +1,301 @@
+//! Brings what comes to the protocol, one event at a time.
+//!
+//! # Order
+//!
+//! Before each event the loop asks anew whether there is to be another: the protocol may have paused, or closed.
+//! What is not delivered is kept, and [`GoOn::go_on`] starts with that.
+//!
+//! # Design
+//!
+//! As that of lines: the loop is the only place that delivers, and it never runs inside itself or inside a method
+//! of the stream.
+
+use std::rc::{Rc, Weak};
+
+use torsade_reactor::{ConnectionLost, Receiver, Transport, Visited};
+
+use super::codes::CloseCode;
+use super::frames::{Event, Role};
+use super::protocol::{Closed, Message, WebSocketProtocol, WebSocketTransport};
+use super::settings::WebSocketLimits;
+use super::stream::{Stage, WebSocketStream};
+use crate::http::Upgraded;
+
+/// Goes on with what is kept.
+pub(super) trait GoOn {
+    fn go_on(self: Rc<Self>);
+}
+
+struct Delivery<P: WebSocketProtocol> {
+    transport: WebSocketTransport<P>,
+}
+
+/// Seats a protocol on a connection that has switched.
+pub(super) fn seat<P: WebSocketProtocol>(
+    upgraded: Upgraded,
+    role: Role,
+    limits: WebSocketLimits,
+    subprotocol: Option<String>,
+    protocol: P,
+) -> WebSocketTransport<P> {
+    let (below, mut unused) = upgraded.into_parts();
+    let stream = WebSocketStream::over(Rc::clone(&below), role, limits, subprotocol);
+    let delivery = Rc::new(Delivery {
+        transport: Transport::over(protocol, Rc::clone(&stream)),
+    });
+    let weak = Rc::downgrade(&delivery);
+    stream.set_delivery(weak as Weak<dyn GoOn>);
+    stream.start_timers();
+    let transport = delivery.transport.clone();
+    below.set_receiver(Rc::clone(&delivery) as Rc<dyn Receiver>);
+    transport.call(P::opened);
+    if !unused.is_empty() {
+        delivery.take_in(&mut unused);
+    }
+    transport
+}
+
+impl<P: WebSocketProtocol> Delivery<P> {
+    fn stream(&self) -> &Rc<WebSocketStream> {
+        self.transport.stream()
+    }
+
+    fn take_in(&self, data: &mut [u8]) {
+        let stream = self.stream();
+        stream.set_heard();
+        if stream.is_kept_empty() && stream.is_flowing() && !stream.is_delivering() {
+            let used = self.deliver(data);
+            stream.keep(&data[used..]);
+        } else {
+            stream.keep(data);
+        }
+        self.deliver_kept();
+    }
+
+    fn deliver_kept(&self) {
+        let stream = self.stream();
+        if stream.is_delivering() {
+            return;
+        }
+        while stream.is_flowing() && !stream.is_kept_empty() {
+            let mut kept = stream.take_kept();
+            let used = self.deliver(&mut kept);
+            stream.put_back(kept, used);
+        }
+        if !stream.is_flowing() {
+            return;
+        }
+        stream.resume_below();
+        if stream.take_read_ended() {
+            stream.end_came();
+        }
+    }
+
+    /// Delivers `data`, as much as is wanted, and says how much that was.
+    fn deliver(&self, data: &mut [u8]) -> usize {
+        let stream = self.stream();
+        let length = data.len();
+        let mut rest = data;
+        stream.set_delivering(true);
+        while !rest.is_empty() && stream.is_flowing() {
+            if stream.stage() != Stage::Open {
+                look_for_close(stream, &mut rest);
+                continue;
+            }
+            if let Some(successor) = stream.successor() {
+                let event = stream.decoder.borrow_mut().next(&mut rest);
+                match event {
+                    Some(Event::Text(text)) => successor.data_received(text.as_bytes()),
+                    Some(Event::Binary(bytes)) => successor.data_received(&bytes),
+                    Some(event) => control(stream, event),
+                    None => {}
+                }
+                stream.set_messaged();
+                continue;
+            }
+            let visited = self.transport.visit(|protocol, transport| {
+                deliver_next(protocol, transport, &mut rest);
+            });
+            match visited {
+                Visited::Made => stream.look_for_congestion(),
+                // It has left, or it panicked: nobody wants the rest.
+                Visited::Over => rest = &mut [],
+                // It is busy, in a method that this data came from inside of.
+                Visited::Busy(_) => {
+                    stream.set_delivering(false);
+                    stream.schedule();
+                    break;
+                }
+            }
+        }
+        stream.set_delivering(false);
+        if stream.is_held_up() {
+            // What is unsent may be sent as soon as this callback returns; if it is not, the stream below says so,
+            // and says when.
+            stream.schedule();
+        }
+        length - rest.len()
+    }
+}
+
+/// Delivers the first event of `rest`.
+fn deliver_next<P: WebSocketProtocol>(
+    protocol: &mut P,
+    transport: &WebSocketTransport<P>,
+    rest: &mut &mut [u8],
+) {
+    let stream: &WebSocketStream = transport.stream();
+    // Detach, then call: the event borrows the bytes, not the decoder.
+    let event = stream.decoder.borrow_mut().next(rest);
+    match event {
+        Some(Event::Text(text)) => {
+            stream.set_messaged();
+            protocol.message_received(transport, Message::Text(&text));
+        }
+        Some(Event::Binary(bytes)) => {
+            stream.set_messaged();
+            protocol.message_received(transport, Message::Binary(&bytes));
+        }
+        Some(Event::Ping(payload)) => {
+            stream.answer_ping(&payload);
+            protocol.ping_received(transport, &payload);
+        }
+        Some(Event::Pong(payload)) => {
+            stream.pong_came(&payload);
+            protocol.pong_received(transport, &payload);
+        }
+        Some(event) => control(stream, event),
+        None => {}
+    }
+}
+
+/// What a control frame does by itself.
+fn control(stream: &WebSocketStream, event: Event<'_>) {
+    match event {
+        Event::Ping(payload) => stream.answer_ping(&payload),
+        Event::Pong(payload) => stream.pong_came(&payload),
+        Event::Close(code, reason) => stream.close_came(code, reason),
+        Event::Violated(violation) => stream.fail(violation),
+        Event::Text(_) | Event::Binary(_) => {}
+    }
+}
+
+/// Nobody is given anything any more: only the peer's Close counts.
+fn look_for_close(stream: &WebSocketStream, rest: &mut &mut [u8]) {
+    if stream.stage() == Stage::Leaving {
+        *rest = &mut [];
+        return;
+    }
+    let event = stream.decoder.borrow_mut().next(rest);
+    if let Some(event @ (Event::Close(..) | Event::Violated(_))) = event {
+        control(stream, event);
+    }
+}
+
+impl<P: WebSocketProtocol> GoOn for Delivery<P> {
+    fn go_on(self: Rc<Self>) {
+        let stream = self.stream();
+        stream.set_scheduled(false);
+        stream.look_for_congestion();
+        self.tell_successor_of_marks();
+        self.deliver_kept();
+    }
+}
+
+impl<P: WebSocketProtocol> Delivery<P> {
+    /// Tells whoever has taken over to pause, or to go on, if it does not know.
+    fn tell_successor_of_marks(&self) {
+        let stream = self.stream();
+        let Some(successor) = stream.successor() else {
+            return;
+        };
+        match stream.take_untold_choke() {
+            Some(true) => successor.write_paused(),
+            Some(false) => successor.write_resumed(),
+            None => {}
+        }
+    }
+}
+
+impl<P: WebSocketProtocol> Receiver for Delivery<P> {
+    fn data_received(self: Rc<Self>, data: &[u8]) {
+        self.take_in(&mut data.to_vec());
+    }
+
+    fn data_received_mut(self: Rc<Self>, data: &mut [u8]) {
+        self.take_in(data);
+    }
+
+    fn read_connection_lost(self: Rc<Self>) {
+        self.stream().set_read_ended();
+        self.deliver_kept();
+    }
+
+    fn write_paused(self: Rc<Self>) {
+        self.stream().set_choked(true);
+        if self.stream().stage() != Stage::Open {
+            return;
+        }
+        match self.stream().successor() {
+            Some(_) => self.tell_successor_of_marks(),
+            None => self.transport.write_paused(P::write_paused),
+        }
+    }
+
+    fn write_resumed(self: Rc<Self>) {
+        self.stream().set_choked(false);
+        if self.stream().stage() == Stage::Open {
+            match self.stream().successor() {
+                Some(_) => self.tell_successor_of_marks(),
+                None => self.transport.write_resumed(P::write_resumed),
+            }
+        }
+        self.stream().look_for_congestion();
+        self.deliver_kept();
+    }
+
+    fn about_to_be_lost(self: Rc<Self>) {
+        match self.stream().successor() {
+            Some(successor) => successor.about_to_be_lost(),
+            None => self.transport.call(P::about_to_be_lost),
+        }
+        self.stream().say_goodbye();
+    }
+
+    fn vanish(self: Rc<Self>) {
+        // No end has come, and none will: nobody is called any more.
+        self.stream().end();
+        if let Some(successor) = self.stream().take_successor() {
+            successor.vanish();
+        }
+        self.transport.leave(|_| {});
+    }
+
+    fn connection_lost(self: Rc<Self>, lost: ConnectionLost) {
+        let stream = Rc::clone(self.stream());
+        // What is kept came before the end, and the peer's Close may be in it.
+        if stream.stage() == Stage::Closing {
+            self.deliver_kept();
+        }
+        let said = stream.end();
+        let successor = stream.take_successor();
+        let (told, lost) = match &successor {
+            // The reason goes to the one who spoke last.
+            Some(_) => (Some(lost), ConnectionLost::Done),
+            None => (None, lost),
+        };
+        if let (Some(successor), Some(lost)) = (successor, told) {
+            successor.connection_lost(lost);
+        }
+        let is_clean = said.is_some();
+        let (code, reason) = said.unwrap_or((CloseCode::ABNORMAL, String::new()));
+        let closed = Closed {
+            code,
+            reason,
+            is_clean,
+            lost,
+        };
+        self.transport.leave(|protocol| protocol.closed(closed));
+        stream.fail_pings();
+    }
+}
