@@ -9,6 +9,7 @@ use torsade::protocols::http::{
     NotInterim, Request, StatusCode, header, serve,
 };
 
+use super::programs::{Background, curl, run};
 use super::{Client, text};
 
 fn hints() -> HeaderMap {
@@ -207,4 +208,46 @@ fn a_client_tells_who_asks_of_the_hints_of_a_server() -> Result<(), Failure> {
         [(StatusCode::EARLY_HINTS, hints()[header::LINK].clone())]
     );
     Ok(())
+}
+
+/// What comes before the answer, for a program.
+fn hinting() -> Background {
+    Background::listening(|reactor| {
+        let asked = |request: Request| {
+            send(&request.interim());
+            "x"
+        };
+        serve(reactor, "127.0.0.1:0", asked).expect("there is a port")
+    })
+}
+
+#[test]
+fn curl_shows_the_hints_and_takes_none_in_1_0() {
+    let server = hinting();
+    let Some(shown) = curl(&server, "/", &["--include", "--http1.1"]) else {
+        return;
+    };
+    assert!(shown.starts_with(HINTS), "{shown}");
+    assert!(shown.contains("\r\n\r\nHTTP/1.1 200 OK\r\n"), "{shown}");
+    let shown = curl(&server, "/", &["--include", "--http1.0"]);
+    let shown = shown.expect("it was there before");
+    assert!(shown.starts_with("HTTP/1.1 200 OK\r\n"), "{shown}");
+}
+
+const NODE: &str = r"
+const request = require('http').get('http://' + process.argv[1] + '/', response => {
+  response.resume();
+  response.on('end', () => console.log(response.statusCode));
+});
+request.on('information', it => console.log(it.statusCode + ' ' + it.headers.link));
+";
+
+#[test]
+fn node_is_told_of_the_hints() {
+    let server = hinting();
+    let Some(output) = run("node", &["-e", NODE, &server.address]) else {
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(text, "103 </a.css>; rel=preload\n200\n", "{output:?}");
 }

@@ -22,6 +22,19 @@ fn a_request_is_answered() {
 }
 
 #[test]
+fn a_request_knows_who_asks_and_by_which_way() {
+    let client = Client::asking(|request: Request| {
+        let (peer, host) = (request.peer(), request.host_address());
+        format!("{peer} at {host}, secure: {}", request.is_secure())
+    });
+    let socket = torsade::reactor::Stream::socket(&*client.stream);
+    let (peer, host) = (socket.peer(), socket.host());
+    client.get("/");
+    let expected = format!("{peer} at {host}, secure: false");
+    assert_eq!(client.answers(), text(&expected));
+}
+
+#[test]
 fn the_response_has_a_date() {
     let client = Client::asking(|_: Request| "x");
     client.get("/");
@@ -338,4 +351,53 @@ impl Refusal for StatusCode {
         *response.status_mut() = self;
         response
     }
+}
+
+#[test]
+fn an_interim_status_is_no_answer() {
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let log = Rc::clone(&seen);
+    let hook = torsade::deferred::unhandled::set_hook(move |report| {
+        log.borrow_mut().push(report.message());
+    });
+    for status in [
+        StatusCode::CONTINUE,
+        StatusCode::SWITCHING_PROTOCOLS,
+        StatusCode::EARLY_HINTS,
+    ] {
+        let client = Client::asking(move |_: Request| (status, "more"));
+        client.get("/");
+        let answers = client.answers();
+        assert!(answers.starts_with("HTTP/1.1 500 "), "{answers}");
+        assert!(!client.is_closed());
+    }
+    assert_eq!(seen.take().len(), 3);
+    drop(hook);
+}
+
+#[test]
+fn rfc9110_9_3_6_only_who_makes_a_tunnel_says_that_there_is_one() {
+    let connect = "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n";
+    let client = Client::asking(|_: Request| "hello");
+    client.send(connect);
+    let answers = client.answers();
+    assert!(answers.starts_with("HTTP/1.1 501 "), "{answers}");
+    let client = Client::asking(|_: Request| (StatusCode::CREATED, "hello"));
+    client.send(connect);
+    let answers = client.answers();
+    assert!(answers.starts_with("HTTP/1.1 501 "), "{answers}");
+    client.get("/");
+    let answers = client.answers();
+    assert!(
+        answers.starts_with("HTTP/1.1 201 "),
+        "HTTP goes on: {answers}"
+    );
+}
+
+#[test]
+fn rfc9110_15_3_6_a_response_that_resets_has_no_content() {
+    let client = Client::asking(|_: Request| (StatusCode::RESET_CONTENT, "not sent"));
+    client.get("/");
+    let expected = "HTTP/1.1 205 Reset Content\r\ncontent-length: 0\r\n\r\n";
+    assert_eq!(client.answers(), expected);
 }

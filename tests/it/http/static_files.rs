@@ -485,3 +485,30 @@ fn a_file_that_we_may_not_read_is_forbidden() {
     let expected = if may_read { "200 OK" } else { "403 Forbidden" };
     assert_eq!(status(&client, "GET /letters.txt"), expected);
 }
+
+#[test]
+fn a_path_may_leave_out_an_extension_that_is_ignored() {
+    let folder = folder();
+    put(&folder, "about.html", "<p>about");
+    put(&folder, "about.txt", "about");
+    put(&folder, "letters.html", "<p>letters");
+    put(&folder, "letters", "no extension");
+    put(&folder, "deep.html/x", "of a folder");
+    put(&folder, ".hidden.html", "secret");
+    let client = Client::asking(files(&folder).ignore_extensions(["html", "txt"]));
+    let page = |target: &str| {
+        let (status, fields, body) = ask(&client, &format!("GET {target}"), &[]);
+        let is_html = fields
+            .iter()
+            .any(|it| it.starts_with("content-type: text/html"));
+        (status, is_html, body)
+    };
+    let ok = |is_html, body: &str| ("200 OK".to_owned(), is_html, body.to_owned());
+    assert_eq!(page("/about"), ok(true, "<p>about"));
+    assert_eq!(page("/about.txt"), ok(false, "about"));
+    assert_eq!(page("/letters"), ok(false, "no extension"));
+    assert_eq!(page("/sub").0, "301 Moved Permanently");
+    for absent in ["/deep", "/about/", "/.hidden", "/nothing"] {
+        assert_eq!(page(absent).0, "404 Not Found", "{absent}");
+    }
+}

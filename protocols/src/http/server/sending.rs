@@ -130,7 +130,7 @@ impl ServerConnection {
         let (Source::Bytes(bytes), Some(media_type)) = (&body.source, body.media_type) else {
             return false;
         };
-        let is_usual = facts.persistent && !facts.is_1_0 && !facts.is_head;
+        let is_usual = facts.persistent && !facts.is_1_0 && !facts.is_head && !facts.is_connect;
         if !is_usual || bytes.len() > COPIED_MAX {
             return false;
         }
@@ -158,7 +158,16 @@ impl ServerConnection {
             }
             source => source,
         };
+        if let Some(status) = instead_of(response.status(), &facts) {
+            let response = self.site.error_response(status, None);
+            return self.start_sending(transport, facts, response);
+        }
         let (status, headers) = (response.status(), response.headers());
+        // RFC 9110 §15.3.6: 205 has no content, and says so.
+        let source = match status {
+            StatusCode::RESET_CONTENT => Source::Empty,
+            _ => source,
+        };
         let is_body_sent = !facts.is_head && !encode::is_bodiless(status);
         let mut framing = framing_of(&source, facts.is_1_0);
         if framing == Framing::None && facts.is_head && headers.contains_key(CONTENT_LENGTH) {
@@ -449,6 +458,19 @@ impl ServerConnection {
         transport.write(bytes);
         self.note_congestion(transport);
     }
+}
+
+/// What is sent in place of a status that would have the client take what follows for something else.
+fn instead_of(status: StatusCode, facts: &Facts) -> Option<StatusCode> {
+    if status.is_informational() {
+        // RFC 9110 §15.2: it would wait for another one.
+        let problem = format!("{status} is no answer: another response would have to follow");
+        report(Failure::message(problem));
+        return Some(StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    // RFC 9110 §9.3.6: it would take that for a tunnel.
+    let is_tunnel = facts.is_connect && status.is_success();
+    is_tunnel.then_some(StatusCode::NOT_IMPLEMENTED)
 }
 
 /// How a body is framed: RFC 9112 §6.

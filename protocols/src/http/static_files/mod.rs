@@ -127,6 +127,14 @@ impl StaticFiles {
         self.shelved(|shelf| shelf.index = names)
     }
 
+    /// What a path may leave out at the end of a name: with `["html"]`, `/about` is `about.html`, if there is no
+    /// `about`. The first one that is there. Twisted's `ignoreExt`.
+    #[must_use]
+    pub fn ignore_extensions<I: IntoIterator<Item: Into<String>>>(self, extensions: I) -> Self {
+        let extensions = extensions.into_iter().map(Into::into).collect();
+        self.shelved(|shelf| shelf.extensions = extensions)
+    }
+
     /// Shows what is in a folder without an index, with 10,000 names at most. Otherwise that is 404.
     #[must_use]
     pub fn listing(self) -> Self {

@@ -18,6 +18,8 @@ use super::open_files::Opened;
 pub(super) struct Shelf {
     pub(super) root: RootFolder,
     pub(super) index: Vec<String>,
+    /// What paths may leave out at the end of a name.
+    pub(super) extensions: Vec<String>,
     pub(super) listing: bool,
     pub(super) precompressed: bool,
 }
@@ -70,6 +72,7 @@ impl Shelf {
         Self {
             root,
             index: vec!["index.html".to_owned()],
+            extensions: Vec::new(),
             listing: false,
             precompressed: false,
         }
@@ -88,7 +91,7 @@ impl Shelf {
         let outcome = if is_folder {
             self.find_in_folder(&relative, takes_gzip, &open)
         } else {
-            self.find_file(&relative, takes_gzip, &open)
+            self.find_named(&relative, takes_gzip, &open)
         };
         match outcome.map_err(|error| (error.kind(), error)) {
             Ok(found) => Ok(found),
@@ -118,6 +121,33 @@ impl Shelf {
         }
         let entries = self.root.list(relative, LISTING_MAX)?;
         Ok(Found::Listing(entries))
+    }
+
+    /// A file of this name, or of this name and one of the extensions.
+    fn find_named<F>(
+        &self,
+        relative: &Path,
+        takes_gzip: bool,
+        open: &impl Fn(&Path) -> io::Result<(F, Metadata)>,
+    ) -> io::Result<Found<F>> {
+        let outcome = self.find_file(relative, takes_gzip, open);
+        let (Err(error), Some(name)) = (&outcome, relative.file_name().and_then(|it| it.to_str()))
+        else {
+            return outcome;
+        };
+        if !is_absence(error.kind()) {
+            return outcome;
+        }
+        for extension in &self.extensions {
+            let longer = relative.with_file_name(format!("{name}.{extension}"));
+            match self.find_file(&longer, takes_gzip, open) {
+                // A folder of that name is not what is meant.
+                Ok(Found::Folder) => {}
+                Err(error) if is_absence(error.kind()) => {}
+                found => return found,
+            }
+        }
+        outcome
     }
 
     fn find_file<F>(
