@@ -64,7 +64,9 @@ fn matrix(columns: &[&Outcome]) -> String {
     text += "\n|---|";
     text += &"---|".repeat(columns.len() + usize::from(with_memory));
     text += "\n";
-    let mut notes: Vec<String> = Vec::new();
+    let rounds = all().map(|it| it.costs.len()).max().unwrap_or_default();
+    let mut absences: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut seldom: Vec<&str> = Vec::new();
     let ours = &columns[0].contenders[0].title;
     for contender in &columns[0].contenders {
         text += &format!("| {} |", contender.title);
@@ -82,8 +84,13 @@ fn matrix(columns: &[&Outcome]) -> String {
             memory = memory.max(it.memory);
             text += &format!(" {} |", cell(column, it, it.title == *ours));
             if let Some(why) = it.absence() {
-                let note = format!("{}, {}: {why}", it.title, column.column);
-                notes.push(note);
+                let note = format!("{}: {why}", it.title);
+                match absences.iter_mut().find(|(known, _)| *known == note) {
+                    Some((_, in_columns)) => in_columns.push(&column.column),
+                    None => absences.push((note, vec![&column.column])),
+                }
+            } else if it.costs.len() < rounds && !seldom.contains(&&*it.title) {
+                seldom.push(&it.title);
             }
         }
         if let Some(kib) = memory {
@@ -99,14 +106,27 @@ fn matrix(columns: &[&Outcome]) -> String {
     } else {
         "The".to_owned()
     };
-    let rounds = if all().any(|it| it.costs.len() > 1) {
+    let of_rounds = if rounds > 1 {
         "median of the rounds, and ours to it within a round (in the middle half of them)"
     } else {
         "value of one run, and ours to it"
     };
-    let _ = writeln!(text, "{unit} {rounds}.\n");
+    let _ = writeln!(text, "{unit} {of_rounds}.\n");
+    let mut notes: Vec<String> = Vec::new();
+    for (note, in_columns) in absences {
+        notes.push(match in_columns.len() == columns.len() {
+            true => note,
+            false => format!("{note} ({})", in_columns.join("; ")),
+        });
+    }
+    if !seldom.is_empty() {
+        notes.push(format!(
+            "In the first five rounds alone: {}",
+            seldom.join(", ")
+        ));
+    }
     if !notes.is_empty() {
-        let _ = writeln!(text, "{}.\n", notes.join("; "));
+        let _ = writeln!(text, "{}.\n", notes.join(". "));
     }
     text
 }

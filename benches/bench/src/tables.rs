@@ -12,7 +12,7 @@ pub struct Table {
     pub groups: &'static [(&'static str, &'static str)],
 }
 
-pub const TABLES: [Table; 18] = [
+pub const TABLES: [Table; 20] = [
     Table {
         name: "echo",
         heading: "Echo over TCP",
@@ -134,6 +134,15 @@ pub const TABLES: [Table; 18] = [
         groups: &[("http", "")],
     },
     Table {
+        name: "http-wrk",
+        heading: "The same server under wrk",
+        says: "Somebody else's load: `wrk`, one thread, a second each; it says how many responses came, and an error of its \
+               fails the run. It looks at no byte of them: before it comes our own load asks each server a thousand times in \
+               the same shape, and does.",
+        program: Some(("http-bench", &["wrk"])),
+        groups: &[("http-wrk", "")],
+    },
+    Table {
         name: "http-client",
         heading: "The HTTP client",
         says: "A hundred requests at a time over connections that are kept; both in one process, hence no memory.",
@@ -156,6 +165,15 @@ pub const TABLES: [Table; 18] = [
                without, as it comes. The load looks at every byte of every response but the date's.",
         program: Some(("bench-reverse-proxy", &[])),
         groups: &[("reverse-proxy", "")],
+    },
+    Table {
+        name: "simulation",
+        heading: "A simulated network",
+        says: "An echo of 64 B between two hosts, by a seed, in virtual time: what a message costs where the connection stands, \
+               and what a short simulation costs, its making included. Beside it the same program on the system's loopback, \
+               both ends in one reactor, and the same in turmoil, on tokio.",
+        program: Some(("bench-simulation", &[])),
+        groups: &[("simulation", "")],
     },
     Table {
         name: "startup",

@@ -57,13 +57,14 @@ fn tables(rounds: usize) -> Result<()> {
         rows.push(Row::new("promises on Node", || {
             measured(&mut script(Command::new("node"), "node_chain.mjs", text))
         }));
-        rows.push(Row::new("Twisted on CPython", || {
+        let twisted = Row::new("Twisted on CPython", || {
             if links > 10_000 {
                 // It takes each callback from the front of a list.
                 return Err(Missing::new("it is quadratic: minutes").into());
             }
             measured(&mut script(python("twisted")?, "twisted_chain.py", text))
-        }));
+        });
+        rows.push(twisted.seldom(true));
         let column = match links {
             1_000_000 => "a million links".to_owned(),
             links if links >= 1_000 => format!("{},000 links", links / 1000),

@@ -4,10 +4,13 @@
 //! that lives as long as the table, answers a fixed number of requests of this process, which looks at
 //! every byte of every response but the date's. What is measured is what the kernel says that the
 //! server ran meanwhile (proc(5), `schedstat`, of all its threads).
+//!
+//! `http-bench wrk [ROUNDS]`: the same with `wrk` as the load, for a second each.
 
 mod load;
 mod peers;
 mod servers;
+mod wrk;
 
 use std::env;
 use std::process::ExitCode;
@@ -46,16 +49,21 @@ const FILES: &[&str] = &[
 ];
 const NO_NGINX: &[&str] = &["torsade", "hyper", "actix-web", "may_minihttp", "Node"];
 
-fn shapes() -> Vec<Shape> {
-    let get = |path: &str, body: &[u8], connections, depth, messages| Load {
+fn get(path: &str, body: &[u8], connections: usize, depth: usize, messages: usize) -> Load {
+    Load {
         request: format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").into_bytes(),
         body: body.to_vec(),
         connections,
         depth,
         messages,
-    };
-    let hello =
-        |connections, depth, messages| get("/", b"Hello, world!", connections, depth, messages);
+    }
+}
+
+fn hello(connections: usize, depth: usize, messages: usize) -> Load {
+    get("/", b"Hello, world!", connections, depth, messages)
+}
+
+fn shapes() -> Vec<Shape> {
     let mut post =
         b"POST /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1024\r\n\r\n".to_vec();
     post.extend_from_slice(&[b'e'; 1024]);
@@ -97,6 +105,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["serve", name] => servers::serve(name),
+        ["wrk"] => wrk::measure(ROUNDS),
+        ["wrk", rounds] => rounds.parse().map_err(Into::into).and_then(wrk::measure),
         [] => measure(ROUNDS, ""),
         [rounds] => rounds
             .parse()
@@ -106,7 +116,7 @@ fn main() -> ExitCode {
             .parse()
             .map_err(Into::into)
             .and_then(|rounds| measure(rounds, title)),
-        _ => Err("usage: http-bench [ROUNDS [TABLE]]".into()),
+        _ => Err("usage: http-bench [ROUNDS [TABLE]] | wrk [ROUNDS]".into()),
     };
     bench_rounds::exit_code(outcome)
 }

@@ -117,12 +117,126 @@ static void turn(uv_loop_t *loop, size_t count) {
   report((cpu_time() - before) / (double)count);
 }
 
+// Calls from other threads: a queue behind a lock, and uv_async_send for each, as libuv's guide has it.
+struct call {
+  void (*function)(struct call *);
+  struct call *next;
+  size_t number;
+  uint64_t posted;
+};
+
+static uv_async_t waking;
+static uv_mutex_t lock;
+static struct call *first, **last = &first;
+
+static void post(struct call *call) {
+  call->next = NULL;
+  uv_mutex_lock(&lock);
+  *last = call;
+  last = &call->next;
+  uv_mutex_unlock(&lock);
+  demand(uv_async_send(&waking) == 0, "it wakes");
+}
+
+static void on_waking(uv_async_t *async) {
+  uv_mutex_lock(&lock);
+  struct call *call = first;
+  first = NULL;
+  last = &first;
+  uv_mutex_unlock(&lock);
+  while (call) {
+    struct call *next = call->next;
+    call->function(call);
+    free(call);
+    call = next;
+  }
+  if (made == until) uv_stop(async->loop);
+}
+
+static void take(struct call *call) {
+  demand(call->number < until, "it brings what it was posted with");
+  made++;
+}
+
+static void post_numbers(void *argument) {
+  size_t each = *(size_t *)argument;
+  for (size_t number = 0; number < each; number++) {
+    struct call *call = malloc(sizeof *call);
+    call->function = take;
+    call->number = number;
+    post(call);
+  }
+}
+
+static void from_threads(uv_loop_t *loop, size_t count) {
+  size_t each = 1000000 / count;
+  uv_thread_t threads[16];
+  demand(count <= 16, "there are few threads");
+  until = each * count;
+  double before = cpu_time();
+  for (size_t i = 0; i < count; i++) uv_thread_create(&threads[i], post_numbers, &each);
+  uv_run(loop, UV_RUN_DEFAULT);
+  for (size_t i = 0; i < count; i++) uv_thread_join(&threads[i]);
+  demand(made == until, "each is called once");
+  report((cpu_time() - before) / (double)until);
+}
+
+#define POSTS 2000
+static uint64_t took[POSTS];
+static size_t heard;
+
+static void hear(struct call *call) {
+  took[made++] = uv_hrtime() - call->posted;
+  __atomic_store_n(&heard, made, __ATOMIC_RELEASE);
+}
+
+static void post_times(void *argument) {
+  (void)argument;
+  for (size_t posted = 0; posted < POSTS; posted++) {
+    while (__atomic_load_n(&heard, __ATOMIC_ACQUIRE) < posted) {}
+    uint64_t when = uv_hrtime() + 50000;
+    while (uv_hrtime() < when) {}
+    struct call *call = malloc(sizeof *call);
+    call->function = hear;
+    call->posted = uv_hrtime();
+    post(call);
+  }
+}
+
+static int earlier(const void *a, const void *b) {
+  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+  return (x > y) - (x < y);
+}
+
+static void on_idle(uv_idle_t *idle) { (void)idle; }
+
+static void latency(uv_loop_t *loop, int awake) {
+  uv_idle_t idle;
+  uv_thread_t thread;
+  uv_idle_init(loop, &idle);
+  if (awake) uv_idle_start(&idle, on_idle);
+  until = POSTS;
+  uv_thread_create(&thread, post_times, NULL);
+  uv_run(loop, UV_RUN_DEFAULT);
+  uv_thread_join(&thread);
+  size_t cold = POSTS / 10;
+  qsort(took + cold, POSTS - cold, sizeof *took, earlier);
+  report((double)took[cold + (POSTS - cold) / 2]);
+}
+
 int main(int argc, char **argv) {
   demand(argc == 3, "usage: libuv TABLE SIZE");
   uv_loop_t *loop = uv_default_loop();
   const char *table = argv[1];
   size_t size = strtoull(argv[2], NULL, 10);
-  if (!strcmp(table, "timers_cancel")) {
+  uv_mutex_init(&lock);
+  if (!strcmp(table, "call_from_thread")) {
+    uv_async_init(loop, &waking, on_waking);
+    from_threads(loop, size);
+  } else if (!strcmp(table, "latency")) {
+    uv_async_init(loop, &waking, on_waking);
+    latency(loop, size == 1);
+  } else if (!strcmp(table, "timers_cancel")) {
     cancel(loop, size, 1);
   } else if (!strcmp(table, "timers_replace")) {
     cancel(loop, size, 0);

@@ -86,10 +86,61 @@ func fires(count int) {
 	report(before, count)
 }
 
+// A thousand goroutines, and the others' turn until all have run.
+func soon(units int) {
+	made := 0
+	call := func() { made++ }
+	batch := func() {
+		until := made + 1000
+		for i := 0; i < 1000; i++ {
+			go call()
+		}
+		for made < until {
+			runtime.Gosched()
+		}
+	}
+	batch()
+	before := ran()
+	for i := 0; i < units/1000; i++ {
+		batch()
+	}
+	demand(made == units+1000, "each is called once")
+	report(before, units)
+}
+
+// Functions through a channel, from goroutines that have a processor each.
+func fromThreads(count int) {
+	runtime.GOMAXPROCS(count + 1)
+	each := 1_000_000 / count
+	made := 0
+	calls := make(chan func(), 1024)
+	before := ran()
+	for i := 0; i < count; i++ {
+		go func() {
+			for number := 0; number < each; number++ {
+				number := number
+				calls <- func() {
+					demand(number < each, "it brings what it was posted with")
+					made++
+				}
+			}
+		}()
+	}
+	for i := 0; i < each*count; i++ {
+		(<-calls)()
+	}
+	demand(made == each*count, "each is called once")
+	report(before, each*count)
+}
+
 func main() {
 	runtime.GOMAXPROCS(1)
 	size, _ := strconv.Atoi(os.Args[2])
 	switch os.Args[1] {
+	case "call_soon":
+		soon(1_000_000)
+	case "call_from_thread":
+		fromThreads(size)
 	case "timers_cancel":
 		cancels(size, true)
 	case "timers_replace":

@@ -1,6 +1,7 @@
 // What bench-loop does with Torsade, with Node: `loop.mjs TABLE SIZE` prints the CPU time of a unit in
 // nanoseconds and the peak memory in KiB. Counts its callbacks, and checks that none came early.
 import fs from "node:fs";
+import { Worker } from "node:worker_threads";
 
 const [table, text] = process.argv.slice(2);
 const size = Number(text);
@@ -75,8 +76,33 @@ function fires(count) {
   }
 }
 
+// Messages of workers.
+function fromThreads(count, units = 200_000) {
+  const each = units / count;
+  const text = `const { parentPort, workerData } = require("node:worker_threads");
+    parentPort.once("message", () => { for (let i = 0; i < workerData; i++) parentPort.postMessage(i); });`;
+  let ready = 0, before;
+  const workers = Array.from({ length: count }, () => new Worker(text, { eval: true, workerData: each }));
+  for (const worker of workers) {
+    worker.on("message", number => {
+      demand(number < each, "it brings what it was posted with");
+      if (++made === units) {
+        report(before, units);
+        process.exit(0);
+      }
+    });
+    // To start them is no part of it.
+    worker.on("online", () => {
+      if (++ready < count) return;
+      before = process.cpuUsage();
+      for (const each of workers) each.postMessage("begin");
+    });
+  }
+}
+
 if (table === "call_soon") soon(1_000_000);
 else if (table === "timers_cancel") cancels(size, true);
 else if (table === "timers_replace") cancels(size, false);
 else if (table === "timers_fire") fires(size);
+else if (table === "call_from_thread") fromThreads(size);
 else demand(false, "there is no such table");

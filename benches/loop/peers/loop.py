@@ -2,7 +2,9 @@
 time of a unit in nanoseconds and the peak memory in KiB. Counts its callbacks, and checks that none came early.
 """
 
+import os
 import re
+import socket
 import sys
 import threading
 import time
@@ -45,6 +47,26 @@ if who == "twisted":
 
     def first(function):
         reactor.callWhenRunning(function)
+
+    def add_reader(descriptor, function):
+        from twisted.internet.interfaces import IReadDescriptor
+        from zope.interface import implementer
+
+        @implementer(IReadDescriptor)
+        class Descriptor:
+            def fileno(self):
+                return descriptor
+
+            def logPrefix(self):
+                return "bench"
+
+            def doRead(self):
+                function()
+
+            def connectionLost(self, reason):
+                pass
+
+        reactor.addReader(Descriptor())
 else:
     import asyncio
 
@@ -63,11 +85,16 @@ else:
     def first(function):
         loop.call_soon(function)
 
+    add_reader = loop.add_reader
+
 
 def report(before, units):
-    took = time.process_time_ns() - before
+    report_cost((time.process_time_ns() - before) / units)
+
+
+def report_cost(cost):
     peak = re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]
-    print(took / units, peak)
+    print(cost, peak, flush=True)
 
 
 def soon(units, batch=1000):
@@ -165,6 +192,69 @@ def threads(count, units=100_000):
     report(before, each * count)
 
 
+def latency(awake, posts=1000):
+    """By the wall clock, from the post to the call. Who posts sleeps between two posts: it would hold the
+    interpreter's lock."""
+    took = []
+
+    def taken(posted):
+        took.append(time.perf_counter_ns() - posted)
+        heard.set()
+        if len(took) == posts:
+            stop()
+
+    def post():
+        for _ in range(posts):
+            time.sleep(50e-6)
+            heard.clear()
+            from_thread(taken, time.perf_counter_ns())
+            heard.wait()
+
+    def again():
+        call_soon(again)
+
+    def begin():
+        if awake:
+            again()
+        thread.start()
+
+    heard, thread = threading.Event(), threading.Thread(target=post)
+    first(begin)
+    run()
+    thread.join()
+    warm = sorted(took[posts // 10 :])
+    report_cost(warm[len(warm) // 2])
+
+
+def turns(answers, units=20_000):
+    """One descriptor that is always ready; or a socket, from which the callback reads what it sent itself."""
+    before = 0
+    if answers:
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        far.send(bytes(64))
+        ready = near.fileno()
+    else:
+        ready = os.eventfd(1, os.EFD_NONBLOCK)
+
+    def on_ready():
+        nonlocal before
+        if answers:
+            message = near.recv(64)
+            if len(message) != 64:
+                fail("all of it comes")
+            far.send(message)
+        call()
+        if made == units:
+            before = time.process_time_ns()
+        elif made == 2 * units:
+            report(before, units)
+            stop()
+
+    first(lambda: add_reader(ready, on_ready))
+    run()
+
+
 if table == "call_soon":
     soon(100_000)
 elif table == "timers_cancel":
@@ -175,5 +265,11 @@ elif table == "timers_fire":
     fires(size)
 elif table == "call_from_thread":
     threads(size)
+elif table == "latency":
+    latency(size == 1)
+elif table == "turn":
+    turns(False)
+elif table == "turn_answered":
+    turns(True)
 else:
     fail("there is no such table")

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::task::{LocalSet, spawn_local, yield_now};
 use torsade::prelude::Reactor;
 
-use crate::{NS_OF_CPU, Table, made, measure, report};
+use crate::{NS_OF_CPU, Table, made, measure, missing, on_may, on_mio, on_monoio, on_smol, report};
 
 /// A callback that captures nothing, a thousand a turn.
 pub const EMPTY: Table = Table {
@@ -29,6 +29,14 @@ pub const EMPTY: Table = Table {
         ("bare", "bare: a VecDeque of boxed calls", |count| {
             bare(count, || made)
         }),
+        ("smol", "smol: a task of a ready future", |count| {
+            on_smol::calls(count, || async { made() });
+        }),
+        ("monoio", "monoio: a task of a ready future", |count| {
+            on_monoio::calls(count, || async { made() });
+        }),
+        ("may", "may: a coroutine", on_may::calls),
+        ("mio", "mio", |_| missing(on_mio::NO_CALL)),
     ],
     unit: NS_OF_CPU,
 };
@@ -49,10 +57,7 @@ pub const CAPTURING: Table = Table {
         }),
         ("tokio", "tokio: spawn_local of a ready future", |count| {
             let captured = captured();
-            with_tokio(count, move || {
-                let call = capturing(captured.clone());
-                async move { call() }
-            });
+            with_tokio(count, move || ready(captured.clone()));
         }),
         ("calloop", "calloop: insert_idle", |count| {
             let captured = captured();
@@ -62,11 +67,23 @@ pub const CAPTURING: Table = Table {
             let captured = captured();
             bare(count, move || capturing(captured.clone()));
         }),
+        ("smol", "smol: a task of a ready future", |count| {
+            let captured = captured();
+            on_smol::calls(count, move || ready(captured.clone()));
+        }),
+        ("monoio", "monoio: a task of a ready future", |count| {
+            let captured = captured();
+            on_monoio::calls(count, move || ready(captured.clone()));
+        }),
+        ("may", "may: a coroutine", |_| {
+            missing("its coroutines move from thread to thread: no `Rc`");
+        }),
+        ("mio", "mio", |_| missing(on_mio::NO_CALL)),
     ],
     unit: NS_OF_CPU,
 };
 
-const BATCH: usize = 1000;
+pub const BATCH: usize = 1000;
 
 fn captured() -> Captured {
     (Rc::new(()), 1)
@@ -77,6 +94,11 @@ fn capturing(captured: Captured) -> impl FnOnce() + 'static {
         black_box(&captured);
         made();
     }
+}
+
+fn ready(captured: Captured) -> impl Future<Output = ()> + 'static {
+    let call = capturing(captured);
+    async move { call() }
 }
 
 fn ours<F: FnOnce() + 'static>(count: usize, mut call: impl FnMut() -> F) {
@@ -96,28 +118,28 @@ fn with_tokio<F: Future<Output = ()> + 'static>(count: usize, mut call: impl FnM
         .enable_all()
         .build()
         .expect("a descriptor is left");
-    LocalSet::new().block_on(&runtime, async {
-        let mut cost = 0.0;
-        for round in 0..2 {
-            // The last task of a batch says that it is done: tasks run in order.
-            let batches = if round == 0 { 1 } else { count / BATCH };
-            let before = bench_rounds::cpu_time();
-            let made_before = crate::MADE.get();
-            for _ in 0..batches {
-                let until = crate::MADE.get() + BATCH;
-                for _ in 0..BATCH {
-                    drop(spawn_local(call()));
-                }
-                while crate::MADE.get() < until {
-                    yield_now().await;
-                }
+    let batches = batches(count, || drop(spawn_local(call())), yield_now);
+    LocalSet::new().block_on(&runtime, batches);
+}
+
+/// A thousand tasks, and the others' turn until all have run; first once, then as often as is measured.
+pub async fn batches(count: usize, mut spawn: impl FnMut(), pause: impl AsyncFn()) {
+    let mut cost = 0.0;
+    for batches in [1, count / BATCH] {
+        let before = bench_rounds::cpu_time();
+        let made_before = crate::MADE.get();
+        for _ in 0..batches {
+            let until = crate::MADE.get() + BATCH;
+            (0..BATCH).for_each(|_| spawn());
+            while crate::MADE.get() < until {
+                pause().await;
             }
-            assert_eq!(crate::MADE.get() - made_before, batches * BATCH);
-            let took = bench_rounds::cpu_time() - before;
-            cost = took.as_nanos() as f64 / (batches * BATCH) as f64;
         }
-        report(cost);
-    });
+        assert_eq!(crate::MADE.get() - made_before, batches * BATCH);
+        let took = bench_rounds::cpu_time() - before;
+        cost = took.as_nanos() as f64 / (batches * BATCH) as f64;
+    }
+    report(cost);
 }
 
 fn with_calloop<F: FnOnce() + 'static>(count: usize, mut call: impl FnMut() -> F) {

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
 use torsade::prelude::Reactor;
 
-use crate::{NS_OF_CPU, Table, made, measure, report};
+use crate::{NS_OF_CPU, Table, made, measure, missing, on_may, on_mio, on_monoio, on_smol, report};
 
 /// Calls from threads into the loop, each with a number.
 pub const CALLS: Table = Table {
@@ -27,12 +27,28 @@ pub const CALLS: Table = Table {
             tokio_numbers,
         ),
         ("calloop", "calloop: channel of boxed calls", calloop),
+        (
+            "smol",
+            "smol: unbounded channel of boxed calls, local task",
+            on_smol::from_threads,
+        ),
+        (
+            "may",
+            "may: mpsc of boxed calls, coroutine",
+            on_may::from_threads,
+        ),
+        (
+            "mio",
+            "mio: std's mpsc of boxed calls, Waker",
+            on_mio::from_threads,
+        ),
+        ("monoio", "monoio", |_| missing(on_monoio::NO_THREADS)),
     ],
     unit: NS_OF_CPU,
 };
 
 /// Calls in all, whatever the number of threads.
-const CALLS_MADE: usize = 1_000_000;
+pub const CALLS_MADE: usize = 1_000_000;
 
 /// What a call brings, so that one is not like the other.
 fn take(number: usize) {
@@ -40,8 +56,18 @@ fn take(number: usize) {
     made();
 }
 
+/// How many calls come from so many threads.
+pub fn calls_of(threads: usize) -> usize {
+    CALLS_MADE / threads * threads
+}
+
+/// A call with a number.
+pub fn boxed(number: usize) -> Boxed {
+    Box::new(move || take(number))
+}
+
 /// Runs a thread's part on so many of them while `listen` hears them.
-fn threads<P: Fn(usize) + Send + 'static>(
+pub fn threads<P: Fn(usize) + Send + 'static>(
     threads: usize,
     poster: impl Fn() -> P,
     listen: impl FnOnce(),
@@ -63,7 +89,7 @@ fn threads<P: Fn(usize) + Send + 'static>(
 
 fn ours(count: usize) {
     let reactor = Reactor::new().expect("a descriptor is left");
-    let until = CALLS_MADE / count * count;
+    let until = calls_of(count);
     threads(
         count,
         || {
@@ -78,14 +104,10 @@ fn ours(count: usize) {
     );
 }
 
-type Boxed = Box<dyn FnOnce() + Send>;
+pub type Boxed = Box<dyn FnOnce() + Send>;
 
 fn tokio_calls(count: usize) {
-    with_tokio(
-        count,
-        |number| -> Boxed { Box::new(move || take(number)) },
-        |call| call(),
-    );
+    with_tokio(count, boxed, |call| call());
 }
 
 fn tokio_numbers(count: usize) {
@@ -98,7 +120,7 @@ fn with_tokio<T: Send + 'static>(count: usize, make: fn(usize) -> T, hear: fn(T)
         .build()
         .expect("a descriptor is left");
     let (sender, mut receiver) = mpsc::unbounded_channel();
-    let until = CALLS_MADE / count * count;
+    let until = calls_of(count);
     threads(
         count,
         || {
@@ -129,14 +151,13 @@ fn calloop(count: usize) {
             }
         })
         .expect("it is inserted");
-    let until = CALLS_MADE / count * count;
+    let until = calls_of(count);
     threads(
         count,
         || {
             let sender = sender.clone();
             move |number| {
-                let call: Boxed = Box::new(move || take(number));
-                assert!(sender.send(call).is_ok(), "somebody listens");
+                assert!(sender.send(boxed(number)).is_ok(), "somebody listens");
             }
         },
         || {

@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local, yield_now};
 use torsade::prelude::Reactor;
 
-use crate::{Table, report};
+use crate::from_threads::Boxed;
+use crate::{Table, missing, on_may, on_mio, on_monoio, on_smol, report};
 
 /// The median of a process's posts.
 pub const CALLS: Table = Table {
@@ -28,6 +29,22 @@ pub const CALLS: Table = Table {
             tokio_calls,
         ),
         ("calloop", "calloop: channel of boxed calls", calloop),
+        (
+            "smol",
+            "smol: unbounded channel of boxed calls, local task",
+            on_smol::latency,
+        ),
+        (
+            "may",
+            "may: mpsc of boxed calls, coroutine",
+            on_may::latency,
+        ),
+        (
+            "mio",
+            "mio: std's mpsc of boxed calls, Waker",
+            on_mio::latency,
+        ),
+        ("monoio", "monoio", |_| missing(on_monoio::NO_THREADS)),
     ],
     unit: "ns of the wall clock from post to call",
 };
@@ -37,7 +54,7 @@ pub const ASLEEP: usize = 0;
 pub const AWAKE: usize = 1;
 
 /// How many are posted, each when the one before was made.
-const POSTS: usize = 2_000;
+pub const POSTS: usize = 2_000;
 
 #[expect(
     clippy::disallowed_methods,
@@ -49,12 +66,12 @@ fn now() -> Instant {
 
 /// What was measured, on the loop's side.
 #[derive(Clone, Default)]
-struct Heard {
+pub struct Heard {
     took: Rc<RefCell<Vec<Duration>>>,
 }
 
 impl Heard {
-    fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.took.borrow().len()
     }
 
@@ -65,7 +82,7 @@ impl Heard {
     }
 
     /// The median, without those that found everything cold.
-    fn report(&self) {
+    pub fn report(&self) {
         let mut took = self.took.borrow_mut().split_off(POSTS / 10);
         took.sort();
         report(took[took.len() / 2].as_nanos() as f64);
@@ -74,7 +91,7 @@ impl Heard {
 
 /// Posts from a thread, each when the one before was made; and a little later, so that a loop
 /// that has nothing to do sleeps.
-fn poster(
+pub fn poster(
     made: &Arc<AtomicUsize>,
     mut post: impl FnMut(Instant) + Send + 'static,
 ) -> thread::JoinHandle<()> {
@@ -97,7 +114,7 @@ thread_local! {
     static HEARD: Heard = Heard::default();
 }
 
-fn heard() -> Heard {
+pub fn heard() -> Heard {
     HEARD.with(Clone::clone)
 }
 
@@ -125,9 +142,7 @@ fn again(reactor: &Reactor) {
     reactor.call_soon(move || again(&own));
 }
 
-type Boxed = Box<dyn FnOnce() + Send>;
-
-fn boxed(posted: Instant, count: &Arc<AtomicUsize>) -> Boxed {
+pub fn boxed(posted: Instant, count: &Arc<AtomicUsize>) -> Boxed {
     let count = Arc::clone(count);
     Box::new(move || heard().one(posted, &count))
 }

@@ -12,13 +12,17 @@
 mod call_soon;
 mod from_threads;
 mod latency;
+mod on_may;
+mod on_mio;
+mod on_monoio;
+mod on_smol;
 mod peers;
 mod timers;
 mod turn;
 
 use std::cell::Cell;
 use std::env;
-use std::process::{Command, ExitCode};
+use std::process::{self, Command, ExitCode};
 
 use bench_rounds::{Missing, Result, Row, cpu_time, measured, own_peak_memory};
 
@@ -100,6 +104,12 @@ fn report(cost: f64) {
     println!("{cost} {}", own_peak_memory());
 }
 
+/// Ends a process that was to be a contender: why it cannot be one.
+fn missing(why: &str) -> ! {
+    eprintln!("missing: {why}");
+    process::exit(1);
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -151,11 +161,12 @@ fn tables(group: &str, rounds: usize) -> Result<()> {
                 }));
             }
             for (peer, program) in peers {
-                if peer.tables.contains(&chosen.name) {
-                    rows.push(Row::new(peer.title, move || {
+                if peer.is_in(chosen.name) {
+                    let row = Row::new(peer.title, move || {
                         let program = program.as_ref().map_err(Missing::new)?;
                         measured(&mut peer.command(program, chosen.name, *size)?)
-                    }));
+                    });
+                    rows.push(row.seldom(peer.is_slow));
                 }
             }
             chosen.of(*size).run(rounds, &mut rows)?;

@@ -2,8 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::pin;
-use std::process;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio_util::time::DelayQueue;
 use torsade::prelude::Reactor;
 
-use crate::{NS_OF_CPU, Table, made, measure, report};
+use crate::{NS_OF_CPU, Table, made, measure, missing, on_may, on_monoio, on_smol, report};
 
 /// Put in and cancelled at once, with so many pending.
 pub const INSERT_AND_CANCEL: Table = Table {
@@ -30,6 +29,14 @@ pub const INSERT_AND_CANCEL: Table = Table {
         ("calloop", "calloop: Timer, removed", |pending| {
             calloop_cancels(pending, true)
         }),
+        ("smol", "smol: Timer, polled and dropped", |pending| {
+            on_smol::cancels(pending, true)
+        }),
+        ("monoio", "monoio: sleep, polled and dropped", |pending| {
+            on_monoio::cancels(pending, true)
+        }),
+        ("may", "may", |_| missing(on_may::NO_TIMER)),
+        ("mio", "mio", |_| missing(crate::on_mio::NO_TIMER)),
     ],
     unit: NS_OF_CPU,
 };
@@ -50,6 +57,14 @@ pub const REPLACE: Table = Table {
         ("calloop", "calloop: Timer, removed", |pending| {
             calloop_cancels(pending, false)
         }),
+        ("smol", "smol: Timer, polled and dropped", |pending| {
+            on_smol::cancels(pending, false)
+        }),
+        ("monoio", "monoio: sleep, polled and dropped", |pending| {
+            on_monoio::cancels(pending, false)
+        }),
+        ("may", "may", |_| missing(on_may::NO_TIMER)),
+        ("mio", "mio", |_| missing(crate::on_mio::NO_TIMER)),
     ],
     unit: NS_OF_CPU,
 };
@@ -73,21 +88,25 @@ pub const INSERT_AND_FIRE: Table = Table {
         ("tokio", "tokio: a task that sleeps", tokio_fires),
         ("tokio-queue", "tokio-util: DelayQueue", tokio_queue_fires),
         ("calloop", "calloop: Timer", calloop_fires),
+        ("smol", "smol: a task that sleeps", on_smol::fires),
+        ("monoio", "monoio: a task that sleeps", on_monoio::fires),
+        ("may", "may: a coroutine that sleeps", on_may::fires),
+        ("mio", "mio", |_| missing(crate::on_mio::NO_TIMER)),
     ],
     unit: NS_OF_CPU,
 };
 
 /// How many are put in and taken out.
-const CANCELLED: usize = 1_000_000;
+pub const CANCELLED: usize = 1_000_000;
 
 /// The same for calloop, which looks through all that are pending for the one to remove.
 const CANCELLED_SLOWLY: usize = 2_000;
 
 /// Timeouts of a server: half a minute to a minute, like those of nobody else.
-struct Delays(u64);
+pub struct Delays(u64);
 
 impl Delays {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self(1)
     }
 
@@ -105,7 +124,7 @@ impl Delays {
     }
 
     /// Of one of so many: within a tenth of a second, or a second.
-    fn short(&mut self, count: usize) -> Duration {
+    pub fn short(&mut self, count: usize) -> Duration {
         let window = if count < 1_000_000 {
             100_000
         } else {
@@ -119,18 +138,18 @@ impl Delays {
     clippy::disallowed_methods,
     reason = "this measures; nothing is virtual here"
 )]
-fn now() -> Instant {
+pub fn now() -> Instant {
     Instant::now()
 }
 
 /// A callback that has a deadline, and is not early.
-fn check(deadline: Instant) {
+pub fn check(deadline: Instant) {
     assert!(now() >= deadline, "a timer came early");
     made();
 }
 
 /// `put` makes a timer, `take` takes it out again. `at_once`: the same one; else the oldest.
-fn cancels<T>(
+pub fn cancels<T>(
     (pending, count): (usize, usize),
     at_once: bool,
     mut put: impl FnMut(Duration) -> T,
@@ -180,11 +199,7 @@ fn tokio_cancels(pending: usize, at_once: bool) {
             at_once,
             |delay| {
                 let mut sleep = Box::pin(tokio::time::sleep(delay));
-                // A timer is registered when it is polled.
-                let polled = sleep
-                    .as_mut()
-                    .poll(&mut Context::from_waker(noop_waker_ref()));
-                assert!(polled.is_pending());
+                register(sleep.as_mut());
                 sleep
             },
             drop,
@@ -192,11 +207,16 @@ fn tokio_cancels(pending: usize, at_once: bool) {
     });
 }
 
+/// A timer that is a future is registered when it is polled.
+pub fn register(sleep: Pin<&mut impl Future>) {
+    let polled = sleep.poll(&mut Context::from_waker(noop_waker_ref()));
+    assert!(polled.is_pending());
+}
+
 /// Calloop looks through all timers for the one to remove, and for each that fires.
 fn calloop_bears(timers: usize) {
     if timers > 1_000 {
-        eprintln!("missing: it looks through all timers for each: minutes");
-        process::exit(1);
+        missing("it looks through all timers for each: minutes");
     }
 }
 
@@ -253,18 +273,27 @@ fn tokio_fires(count: usize) {
             let (sender, mut receiver) = tokio::sync::mpsc::channel::<()>(1);
             for _ in 0..count {
                 let deadline = now() + delays.short(count);
-                let sender = sender.clone();
-                drop(spawn_local(async move {
-                    tokio::time::sleep_until(deadline.into()).await;
-                    check(deadline);
-                    if crate::MADE.get() == until {
-                        sender.try_send(()).expect("there is room for one");
-                    }
-                }));
+                let sleep = tokio::time::sleep_until(deadline.into());
+                drop(spawn_local(sleeper(sleep, deadline, until, sender.clone())));
             }
             receiver.recv().await.expect("the last one says so");
         });
     }));
+}
+
+/// A task that sleeps, and is not early; the last of them says that it was. (The channel belongs to no
+/// runtime: all tasks that sleep have it.)
+pub async fn sleeper(
+    sleep: impl Future,
+    deadline: Instant,
+    until: usize,
+    sender: tokio::sync::mpsc::Sender<()>,
+) {
+    sleep.await;
+    check(deadline);
+    if crate::MADE.get() == until {
+        sender.try_send(()).expect("there is room for one");
+    }
 }
 
 fn tokio_queue_fires(count: usize) {

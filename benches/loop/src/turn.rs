@@ -14,7 +14,7 @@ use rustix::net::{
 use tokio::io::unix::AsyncFd;
 use torsade::prelude::Reactor;
 
-use crate::{NS_OF_CPU, Table, made, measure, report};
+use crate::{NS_OF_CPU, Table, made, measure, missing, on_may, on_mio, on_monoio, on_smol, report};
 
 /// One descriptor that is always ready, watched as a level.
 pub const READY: Table = Table {
@@ -26,6 +26,11 @@ pub const READY: Table = Table {
         ("ours", "torsade: add_reader", ours),
         ("bare", "bare: epoll_wait and a boxed callback", bare),
         ("calloop", "calloop: Generic", calloop),
+        ("smol", "smol: Async", on_smol::turns),
+        ("tokio", "tokio: AsyncFd", |_| missing(EDGES)),
+        ("mio", "mio: SourceFd", |_| missing(EDGES)),
+        ("monoio", "monoio", |_| missing(on_monoio::NO_WATCH)),
+        ("may", "may", |_| missing(on_may::NO_WATCH)),
     ],
     unit: NS_OF_CPU,
 };
@@ -45,16 +50,27 @@ pub const ANSWERED: Table = Table {
         ),
         ("tokio", "tokio: AsyncFd", tokio_answers),
         ("calloop", "calloop: Generic", calloop_answers),
+        ("smol", "smol: Async", on_smol::answers),
+        ("mio", "mio: SourceFd", on_mio::answers),
+        (
+            "monoio",
+            "monoio: UnixStream, read and write",
+            on_monoio::answers,
+        ),
+        ("may", "may", |_| missing(on_may::NO_WATCH)),
     ],
     unit: NS_OF_CPU,
 };
 
-fn always_ready() -> OwnedFd {
+/// Of those that are told by edges.
+const EDGES: &str = "it tells edges: what is always ready is told once";
+
+pub fn always_ready() -> OwnedFd {
     eventfd(1, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).expect("a descriptor is left")
 }
 
 /// A socket that is ready, and the other end of it.
-fn pair() -> (OwnedFd, OwnedFd) {
+pub fn pair() -> (OwnedFd, OwnedFd) {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let (near, far) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
         .expect("two descriptors are left");
@@ -63,7 +79,7 @@ fn pair() -> (OwnedFd, OwnedFd) {
 }
 
 /// Takes what came, and has as much come again.
-fn answer(near: &OwnedFd, far: &OwnedFd) -> bool {
+pub fn answer(near: &OwnedFd, far: &OwnedFd) -> bool {
     let mut buffer = [0; 64];
     let Ok((count, _)) = recv(near, &mut buffer, RecvFlags::empty()) else {
         return false;
