@@ -54,7 +54,7 @@ static void on_timer(uv_timer_t *timer) {
 }
 
 static void cancel(uv_loop_t *loop, size_t pending, int at_once) {
-  const size_t cancelled = 1000000;
+  const size_t cancelled = 500000;
   uv_timer_t *timers = calloc(pending + 1, sizeof *timers);
   for (size_t i = 0; i <= pending; i++) {
     uv_timer_init(loop, &timers[i]);

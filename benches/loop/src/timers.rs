@@ -97,7 +97,7 @@ pub const INSERT_AND_FIRE: Table = Table {
 };
 
 /// How many are put in and taken out.
-pub const CANCELLED: usize = 1_000_000;
+pub const CANCELLED: usize = 500_000;
 
 /// The same for calloop, which looks through all that are pending for the one to remove.
 const CANCELLED_SLOWLY: usize = 2_000;
