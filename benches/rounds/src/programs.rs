@@ -3,7 +3,12 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Cost, Missing, Result};
 
@@ -82,17 +87,36 @@ pub fn python(module: &str) -> Result<Command> {
     Ok(Command::new("python3"))
 }
 
+/// Nothing that is measured takes a tenth of this: one that hangs is not to hold up the others.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Runs a contender that measures itself: it prints what a unit cost, and its peak memory in
 /// KiB if it knows.
 ///
 /// # Errors
 ///
-/// What it says on standard error if it fails; [`Missing`] if it says that it is `missing: ...`.
+/// What it says on standard error if it fails, or that it has not come to an end in two minutes; [`Missing`] if
+/// it says that it is `missing: ...`.
 pub fn measured(command: &mut Command) -> Result<Cost> {
     let name = command.get_program().to_owned();
-    let output = command
-        .output()
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .map_err(|error| Missing(format!("{}: {error}", name.display())))?;
+    let process = Pid::from_child(&child);
+    let (ended, end) = mpsc::channel::<()>();
+    let watching = thread::spawn(move || {
+        let hangs = end.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout);
+        // It fails only for a process that has ended.
+        hangs && kill_process(process, Signal::KILL).is_ok()
+    });
+    let output = child.wait_with_output()?;
+    drop(ended);
+    if watching.join().unwrap_or_default() {
+        return Err(format!("it did not end in {PATIENCE:?}").into());
+    }
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.trim();
