@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, RevokedCertParams, date_time_ymd,
 };
+use torsade::protocols::tls::rustls::pki_types::CertificateRevocationListDer;
 use torsade::protocols::tls::{self, ClientConfig, Identity, Roots, ServerConfig, ServerName};
 
 /// Signs certificates.
@@ -76,6 +77,30 @@ impl Authority {
             chain: certificate.pem(),
             key: key.serialize_pem(),
         }
+    }
+
+    /// One whose serial number is this, so that it can be revoked.
+    pub fn sign_numbered(&self, name: &str, number: u64) -> Signed {
+        self.sign_with(name, |params| params.serial_number = Some(number.into()))
+    }
+
+    /// A list that has one entry.
+    pub fn revoke(&self, number: u64) -> CertificateRevocationListDer<'static> {
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2001, 1, 1),
+            next_update: date_time_ymd(3001, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: vec![RevokedCertParams {
+                serial_number: number.into(),
+                revocation_time: date_time_ymd(2001, 1, 1),
+                reason_code: None,
+                invalidity_date: None,
+            }],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = params.signed_by(&self.issuer).expect("it is signed");
+        list.into()
     }
 
     pub fn sign_expired(&self, name: &str) -> Signed {

@@ -446,13 +446,13 @@ fn openssl_s_client_starts_tls_in_the_middle_of_smtp() {
 }
 
 /// OpenSSL's own server, which sends every line back reversed.
-struct Foreign {
+pub(super) struct Foreign {
     child: Child,
     port: u16,
 }
 
 impl Foreign {
-    fn start(files: &Files, signed: &Signed, more: &[&str]) -> Option<Self> {
+    pub(super) fn start(files: &Files, signed: &Signed, more: &[&str]) -> Option<Self> {
         let chain = files.write("chain.pem", &signed.chain);
         let key = files.write("key.pem", &signed.key);
         let mut openssl = tool("openssl")?;
@@ -482,7 +482,7 @@ impl Foreign {
     }
 
     /// What our client sees there.
-    fn visit(&self, config: &tls::ClientConfig, input: &'static str) -> (Seen, String) {
+    pub(super) fn visit(&self, config: &tls::ClientConfig, input: &'static str) -> (Seen, String) {
         let reactor = Reactor::new().expect("a reactor");
         let speaker = Speaker::default().on_data(move |transport, data| {
             if data.ends_with(b"\n") && !input.is_empty() {

@@ -11,6 +11,7 @@ mod interop;
 mod interop_more;
 mod limits;
 mod orders;
+mod refusals;
 mod speaker;
 mod starttls;
 mod stopping;
