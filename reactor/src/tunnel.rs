@@ -5,10 +5,11 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use torsade_deferred::{Deferred, Failure, Trigger};
+use torsade_deferred::{Canceller, Deferred, Failure, Trigger};
 
 use crate::delayed_call::DelayedCall;
 use crate::error::ConnectionLost;
+use crate::standstill::Standstill;
 use crate::stream::{Receiver, Stream};
 
 /// How much a [`tunnel`] carried.
@@ -198,12 +199,45 @@ impl Mouth {
         let far = Rc::clone(&self.passage.streams[1 - self.near]);
         far.pause_reading();
         let flushed = far.flush();
-        let flushed = flushed.add_timeout(far.limits().flush, &far.socket().reactor());
+        let still = Rc::new(Still {
+            stream: Rc::clone(&far),
+            waiting: flushed.canceller(),
+            standstill: Standstill::begin(&*far, far.limits().flush),
+            timer: RefCell::default(),
+        });
+        still.look_in(still.standstill.first_look());
         // Dropped: whether all of it could be sent or not, it ends here.
         drop(flushed.add_both(move |_| {
+            if let Some(timer) = still.timer.take() {
+                timer.cancel();
+            }
             far.abort_connection(ConnectionLost::Aborted);
             Ok::<_, Failure>(())
         }));
+    }
+}
+
+/// Gives up waiting for a stream that stands still.
+struct Still {
+    stream: Rc<dyn Stream>,
+    waiting: Canceller,
+    standstill: Standstill,
+    timer: RefCell<Option<DelayedCall>>,
+}
+
+impl Still {
+    fn look_in(self: &Rc<Self>, delay: Duration) {
+        let weak = Rc::downgrade(self);
+        let look = move || {
+            if let Some(still) = weak.upgrade() {
+                match still.standstill.look(&*still.stream) {
+                    Some(delay) => still.look_in(delay),
+                    None => still.waiting.cancel(),
+                }
+            }
+        };
+        let timer = self.stream.socket().reactor().call_later(delay, look);
+        self.timer.replace(Some(timer));
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs;
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{self, Write};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -490,4 +490,64 @@ fn a_failure_to_listen_arose_in_this_crate_and_not_in_the_standard_library() {
         "{:?}",
         failure.origin()
     );
+}
+
+/// The number of an interface, as Linux tells it.
+fn interface_number(name: &str) -> u32 {
+    let path = format!("/sys/class/net/{name}/ifindex");
+    let text = fs::read_to_string(path).expect("Linux has it");
+    text.trim().parse().expect("it is a number")
+}
+
+/// An address of this machine that is good on one link alone, and the link's name.
+fn link_local() -> Option<(Ipv6Addr, String)> {
+    const LINK: &str = "20";
+    // Address, interface, length of the prefix, scope, flags, name.
+    let table = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    table.lines().find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let address = u128::from_str_radix(fields.first()?, 16).ok()?;
+        (fields.get(3) == Some(&LINK)).then(|| (address.into(), (*fields[5]).to_owned()))
+    })
+}
+
+#[test]
+fn who_listens_and_connects_on_one_link_sees_the_link_on_both_sides() {
+    let Some((ip, link)) = link_local() else {
+        // Past the capture of the test's output.
+        let _ = writeln!(
+            io::stderr(),
+            "SKIPPED: no interface has a link-local address"
+        );
+        return;
+    };
+    let (reactor, log) = (reactor(), Log::default());
+    let place = Rc::new(RefCell::new(None));
+    let (slot, to_log) = (Rc::clone(&place), log.clone());
+    let endpoint = TcpServerEndpoint::new(format!("[{ip}%{link}]:0"));
+    let listening = reactor.listen(&endpoint, move |_: &Address| {
+        let slot = Rc::clone(&slot);
+        End::new("server", &to_log).on_made(move |transport| {
+            slot.replace(Some(transport.clone()));
+        })
+    });
+    let port = reactor.run_until(listening).expect("it is our own");
+    let number = port.address().port().expect("TCP has one");
+    // By the interface's name and by its number; bound to the same link.
+    let index = interface_number(&link);
+    for host in [format!("{ip}%{link}"), format!("{ip}%{index}")] {
+        let endpoint = TcpClientEndpoint::new(format!("[{host}]:{number}"))
+            .local_address(SocketAddrV6::new(ip, 0, 0, index));
+        let connecting = reactor.connect(&endpoint, |_| End::new("client", &Log::default()));
+        let client = reactor.run_until(connecting).expect("it listens");
+        run_while(&reactor, || place.borrow().is_none());
+        let server = place.take().expect("it was made above");
+        for address in [client.peer(), client.host(), server.peer(), server.host()] {
+            let Address::Tcp(SocketAddr::V6(address)) = address else {
+                panic!("{address} is none of IPv6");
+            };
+            assert_eq!((*address.ip(), address.scope_id()), (ip, index));
+        }
+        client.abort_connection();
+    }
 }

@@ -167,6 +167,42 @@ fn who_takes_nothing_of_what_was_cut_off_is_aborted_when_the_time_for_it_is_over
 }
 
 #[test]
+fn who_takes_slowly_what_was_cut_off_is_not_hurried() {
+    let wired = forwarded(|end| end);
+    wired.back.pump.set_capacity(1000);
+    wired.server.pause_reading();
+    wired.client.write([b'x'; 10_000]);
+    wired.run();
+    wired.client.abort_connection();
+    let reactor = wired.client.reactor();
+    let is_lost = || {
+        wired
+            .log
+            .lines()
+            .iter()
+            .any(|it| it.starts_with("server lost"))
+    };
+    let begun = reactor.now();
+    for _ in 0..100 {
+        if is_lost() {
+            break;
+        }
+        let waited = reactor.run_until(sleep(&reactor, 20 * SECOND));
+        waited.expect("time passes");
+        wired.server.resume_reading();
+        for _ in 0..2 {
+            reactor.turn(Some(Duration::ZERO)).expect("it turns");
+        }
+        wired.server.pause_reading();
+    }
+    assert!(is_lost());
+    // But for what the system has when the reset comes: it fills the wire once.
+    assert!(wired.at_server.borrow().len() >= 10_000 - 1000);
+    // Else this shows nothing.
+    assert!(reactor.now() - begun > 2 * Limits::default().flush);
+}
+
+#[test]
 fn whichever_side_is_deaf_the_tunnel_holds_no_more_than_the_mark_and_a_read() {
     const VOLUME: usize = 4 << 20;
     for server_is_deaf in [false, true] {
