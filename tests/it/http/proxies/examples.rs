@@ -77,8 +77,11 @@ fn the_reverse_proxy_takes_turns_with_its_servers_and_logs() {
     let (between, paper) = (simulation.host("between"), Paper::default());
     let written = paper.clone();
     between.start(move |reactor| {
-        let upstreams = ["http://one".to_owned(), "http://two/below".to_owned()];
-        let proxy = reverse_proxy::proxy(&Client::new(reactor), &upstreams).expect("URLs");
+        let options = reverse_proxy::Options {
+            upstreams: vec!["http://one".to_owned(), "http://two/below".to_owned()],
+            ..Default::default()
+        };
+        let proxy = options.proxy(reactor).expect("URLs");
         let site = reverse_proxy::site(proxy, AccessLog::to(reactor, written.clone()));
         drop(site.listen(reactor, ":80").expect("the port is free"));
     });
@@ -90,7 +93,8 @@ fn the_reverse_proxy_takes_turns_with_its_servers_and_logs() {
     let lines = paper.lines();
     assert_eq!(lines.len(), 3);
     assert!(lines[0].contains("\"GET /a HTTP/1.1\" 200 5"), "{lines:?}");
-    assert!(reverse_proxy::proxy(&client, &[]).is_err(), "there is none");
+    let nobody = reverse_proxy::Options::default();
+    assert!(nobody.proxy(&reactor).is_err(), "there is none");
 }
 
 #[test]
@@ -142,12 +146,11 @@ fn the_forward_proxy_wants_a_password_and_logs() {
     );
 }
 
-#[test]
-fn the_forward_proxy_keeps_what_may_be_kept() {
-    let simulation = Simulation::new(3);
+/// A host whose pages last for a minute; how often it was asked.
+fn start_lasting(simulation: &Simulation, name: &str) -> Rc<Cell<u32>> {
     let asked = Rc::new(Cell::new(0));
     let counts = Rc::clone(&asked);
-    simulation.host("far").start(move |reactor| {
+    simulation.host(name).start(move |reactor| {
         let counts = Rc::clone(&counts);
         let server = http::serve(reactor, ":80", move |request: Request| {
             counts.set(counts.get() + 1);
@@ -158,6 +161,13 @@ fn the_forward_proxy_keeps_what_may_be_kept() {
         });
         drop(server.expect("the port is free"));
     });
+    asked
+}
+
+#[test]
+fn the_forward_proxy_keeps_what_may_be_kept() {
+    let simulation = Simulation::new(3);
+    let asked = start_lasting(&simulation, "far");
     simulation.host("between").start(|reactor| {
         let options = forward_proxy::Options {
             cache: Some(8),
@@ -179,4 +189,26 @@ fn the_forward_proxy_keeps_what_may_be_kept() {
     simulation.run_for(SECOND * 61);
     assert_eq!(ask(&client, &reactor, "http://far/a").as_deref(), Ok("/a"));
     assert_eq!(asked.get(), 2);
+}
+
+#[test]
+fn the_reverse_proxy_keeps_what_may_be_kept() {
+    let simulation = Simulation::new(4);
+    let asked = start_lasting(&simulation, "one");
+    simulation.host("between").start(|reactor| {
+        let options = reverse_proxy::Options {
+            upstreams: vec!["http://one".to_owned()],
+            cache: Some(8),
+            ..Default::default()
+        };
+        let proxy = options.proxy(reactor).expect("a URL");
+        drop(http::serve(reactor, ":80", proxy).expect("the port is free"));
+    });
+    let reactor = simulation.host("client").reactor();
+    let client = Client::new(&reactor);
+    for _ in 0..5 {
+        let page = ask(&client, &reactor, "http://between/a");
+        assert_eq!(page.as_deref(), Ok("/a"));
+    }
+    assert_eq!(asked.get(), 1);
 }

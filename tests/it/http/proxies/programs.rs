@@ -305,15 +305,22 @@ fn nginx_in_front_of_the_reverse_proxy_and_behind_it_changes_nothing() {
 #[test]
 fn the_examples_take_their_arguments() {
     let arguments = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let of = |text| reverse_proxy::arguments(arguments(text).into_iter());
-    assert_eq!(
-        of("http://a http://b :80"),
-        (arguments("http://a http://b"), ":80".into())
-    );
-    assert_eq!(
-        of("http://a"),
-        (arguments("http://a"), reverse_proxy::ADDRESS.into())
-    );
+    let of = |text| reverse_proxy::Options::parse(arguments(text).into_iter());
+    let expected = reverse_proxy::Options {
+        upstreams: arguments("http://a http://b"),
+        address: ":80".into(),
+        cache: Some(64),
+    };
+    let options = of("http://a --cache 64 http://b :80").expect("it is right");
+    assert_eq!(options, expected);
+    let expected = reverse_proxy::Options {
+        upstreams: arguments("http://a"),
+        ..Default::default()
+    };
+    assert_eq!(of("http://a").expect("it is right"), expected);
+    for wrong in ["http://a --cache", "http://a --cache x"] {
+        assert!(of(wrong).is_err(), "{wrong}");
+    }
     let of = |text| forward_proxy::Options::parse(arguments(text).into_iter());
     let options =
         of("--user ali:a:b :3128 --port 8443 --port 22 --local --cache 64").expect("it is right");
