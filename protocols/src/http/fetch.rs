@@ -7,7 +7,9 @@ use http::{HeaderMap, StatusCode};
 use torsade_deferred::Deferred;
 
 use super::client::{Client, ClientRequest};
+use super::forwarding::remove_hop_by_hop;
 use super::response::Response;
+use super::server::Interim;
 
 /// Gets the response to a request: a [`Client`], a closure, or a layer around another one, such as a
 /// cache.
@@ -61,19 +63,38 @@ pub trait Fetch: 'static {
 ///
 /// May do anything, cancelling the request included.
 #[derive(Clone)]
-pub struct InterimHook(Rc<Tell>);
+pub struct InterimHook(Told);
 
 type Tell = dyn Fn(StatusCode, &HeaderMap);
+
+#[derive(Clone)]
+enum Told {
+    Call(Rc<Tell>),
+    PassOn(Interim),
+}
 
 impl InterimHook {
     /// One that calls `tell`.
     pub fn new(tell: impl Fn(StatusCode, &HeaderMap) + 'static) -> Self {
-        Self(Rc::new(tell))
+        Self(Told::Call(Rc::new(tell)))
+    }
+
+    /// One that passes them on to a client: without what was for the hop from the server.
+    pub(super) fn passing_on(client: Interim) -> Self {
+        Self(Told::PassOn(client))
     }
 
     /// Tells it.
     pub fn tell(&self, status: StatusCode, headers: &HeaderMap) {
-        (self.0)(status, headers);
+        match &self.0 {
+            Told::Call(tell) => tell(status, headers),
+            Told::PassOn(client) => {
+                let mut headers = headers.clone();
+                remove_hop_by_hop(&mut headers);
+                // It fails for what is no interim response, and none of those is told here.
+                let _ = client.send(status, &headers);
+            }
+        }
     }
 }
 

@@ -122,7 +122,7 @@ impl Flight {
             let under_way = flights.entry(self.asked.key.clone()).or_default();
             under_way.push(Rc::clone(self));
         }
-        let going = self.asked.next.fetch(self.question());
+        let going = self.asked.send(self.question());
         self.canceller.replace(Some(going.canceller()));
         let (core, flight) = (Rc::clone(core), Rc::clone(self));
         drop(going.add_both(move |outcome| flight.arrived(&core, outcome)));
@@ -357,6 +357,7 @@ impl Flight {
             parts: self.asked.parts.clone(),
             key: self.asked.key.clone(),
             next: Rc::clone(&self.asked.next),
+            hook: self.asked.hook.clone(),
         };
         let flight = Rc::new(Self {
             core: Rc::downgrade(core),

@@ -12,6 +12,7 @@ use torsade_deferred::{Deferred, Failure, Trigger, succeed};
 
 use super::super::body::Body;
 use super::super::client::ClientRequest;
+use super::super::fetch::InterimHook;
 use super::super::response::Response;
 use super::answer::{Content, Told, answer};
 use super::flight::{Flight, Prior};
@@ -37,6 +38,26 @@ pub(super) struct Asked {
     pub(super) parts: Parts,
     pub(super) key: CacheKey,
     pub(super) next: Rc<dyn Fetch>,
+    /// Hears of interim responses.
+    pub(super) hook: Option<InterimHook>,
+}
+
+impl Asked {
+    /// Sends that in its place.
+    pub(super) fn send(&self, request: ClientRequest) -> Deferred<Response> {
+        send(&self.next, request, self.hook.as_ref())
+    }
+}
+
+fn send(
+    next: &Rc<dyn Fetch>,
+    request: ClientRequest,
+    hook: Option<&InterimHook>,
+) -> Deferred<Response> {
+    match hook {
+        Some(hook) => next.fetch_with_interims(request, hook),
+        None => next.fetch(request),
+    }
 }
 
 impl CacheCore {
@@ -44,15 +65,16 @@ impl CacheCore {
         self: &Rc<Self>,
         request: ClientRequest,
         next: &Rc<dyn Fetch>,
+        hook: Option<&InterimHook>,
     ) -> Deferred<Response> {
         let Some(now) = self.now() else {
-            return next.fetch(request);
+            return send(next, request, hook);
         };
         let (target, host) = target_of(&request);
         let key = CacheKey::new(target, host);
         let has_body = !request.body().is_empty();
         if let Some(reason) = plan::goes_past(request.method(), request.headers(), has_body) {
-            return self.go_past(key, request, next, reason);
+            return self.go_past(key, request, (next, hook), reason);
         }
         let found = self.look_up(&key, request.headers(), now);
         let (parts, _) = request.into_parts();
@@ -60,6 +82,7 @@ impl CacheCore {
             parts,
             key,
             next: Rc::clone(next),
+            hook: hook.cloned(),
         };
         if let Found::Answer(..) | Found::Unavailable = found {
             let response = self.answer_now(&asked, &found, now);
@@ -168,6 +191,8 @@ impl CacheCore {
             parts,
             key: asked.key.clone(),
             next: Rc::clone(&asked.next),
+            // Who asked has its answer.
+            hook: None,
         };
         Flight::begin(self, asked, Some(prior), Forwarded::Stale, None, true);
     }
@@ -205,10 +230,16 @@ impl CacheCore {
             unreachable!("it has been answered");
         };
         self.count(|counts| counts.forwarded += 1);
-        let Asked { parts, key, next } = asked;
+        let Asked {
+            parts,
+            key,
+            next,
+            hook,
+        } = asked;
         let (core, headers) = (Rc::clone(self), parts.headers.clone());
         let requested_at = self.now();
-        let sent = next.fetch(Request::from_parts(parts, Body::empty()));
+        let request = Request::from_parts(parts, Body::empty());
+        let sent = send(&next, request, hook.as_ref());
         sent.map(move |mut response| {
             let times = requested_at.zip(core.now());
             if let (StatusCode::OK, Some((requested_at, now))) = (response.status(), times) {
@@ -227,7 +258,7 @@ impl CacheCore {
         self: &Rc<Self>,
         key: CacheKey,
         request: ClientRequest,
-        next: &Rc<dyn Fetch>,
+        (next, hook): (&Rc<dyn Fetch>, Option<&InterimHook>),
         reason: Forwarded,
     ) -> Deferred<Response> {
         self.count(|counts| counts.forwarded += 1);
@@ -235,7 +266,7 @@ impl CacheCore {
         let (target, host) = target_of(&request);
         let (target, host) = (target.clone(), host.map(str::to_owned));
         let core = Rc::clone(self);
-        let sent = next.fetch(request);
+        let sent = send(next, request, hook);
         sent.add_both(move |outcome: Result<Response, Failure>| {
             let mut response = match outcome {
                 Ok(response) => response,

@@ -36,7 +36,8 @@
 //!
 //! # Order
 //!
-//! Who waits for the same answer gets it in the order of asking. A body goes to who takes it while it comes.
+//! Who waits for the same answer gets it in the order of asking. Interim responses (RFC 9110 §15.2) are for who asked
+//! first; they are not kept. A body goes to who takes it while it comes.
 //!
 //! # Not here
 //!
@@ -203,7 +204,7 @@ impl Cache {
     ///
     /// Fires when the head of the response is there, at once if it is stored. Fails as `next` does.
     pub fn fetch(&self, request: ClientRequest, next: &Rc<dyn Fetch>) -> Deferred<Response> {
-        self.core.fetch(request, next)
+        self.core.fetch(request, next, None)
     }
 
     /// The same as one value: a fetch with this cache before it. As a proxy's layer:
@@ -276,9 +277,7 @@ impl Fetch for Cached {
         request: ClientRequest,
         hook: &InterimHook,
     ) -> Deferred<Response> {
-        let (next, hook) = (Rc::clone(&self.next), hook.clone());
-        let told = move |request: ClientRequest| next.fetch_with_interims(request, &hook);
-        self.cache.fetch(request, &(Rc::new(told) as Rc<dyn Fetch>))
+        self.cache.core.fetch(request, &self.next, Some(hook))
     }
 }
 

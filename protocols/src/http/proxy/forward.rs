@@ -14,14 +14,14 @@ use torsade_reactor::{Address, Carried};
 
 use super::super::client::{Client, ClientRequest, Guard};
 use super::super::error::StatusError;
-use super::super::fetch::Fetch;
+use super::super::fetch::{Fetch, InterimHook};
 use super::super::request::Request;
 use super::super::response::{Answer, Handler, IntoAnswer, Response};
 use super::super::upgrade::{Upgraded, accept_connect};
 use super::credentials;
 use super::lanes::Lanes;
 use super::outcome::{FailureHook, is_news, told};
-use super::passing::{self, Name};
+use super::passing::{self, Asking, Name};
 use super::tunnels::{Places, join, switched};
 
 /// Passes the requests of clients on to whatever servers they name, and makes tunnels for them.
@@ -145,12 +145,13 @@ impl ForwardProxy {
         let local = Rc::clone(&allows_local);
         let guard: Guard =
             Rc::new(move |address| local.get() || !address.ip().is_some_and(is_local));
-        let (asking, guarded) = (client.clone(), Rc::clone(&guard));
+        let asking = Asking {
+            client: client.clone(),
+            guard: Some(Rc::clone(&guard)),
+        };
         let core = Core {
             client: client.clone(),
-            fetch: Rc::new(move |request: ClientRequest| {
-                asking.forward_to(request, Some(Rc::clone(&guarded)), None)
-            }),
+            fetch: Rc::new(asking),
             guard,
             allows_local,
             ports: Box::new(|port| matches!(port, 80 | 443 | 1024..)),
@@ -342,6 +343,7 @@ impl Core {
         let protocol = passing::wanted_upgrade(&request, &self.upgrades).map(str::to_owned);
         let is_head = request.method() == Method::HEAD;
         let stream = Rc::clone(request.stream());
+        let hook = InterimHook::passing_on(request.interim());
         let (mut parts, body) = request.into_http().into_parts();
         if let Some(answer) = passing::answer_here(&mut parts) {
             return Ok(succeed(answer));
@@ -353,28 +355,36 @@ impl Core {
         let core = Rc::clone(self);
         let turn = self.lanes.enter(&stream, request.method());
         Ok(turn.add_callback(move |turn| {
-            core.fetch(request, protocol).add_both(move |outcome| {
-                drop(turn);
-                match outcome {
-                    Ok(mut response) => {
-                        passing::prepare_response(&mut response, is_head, Some(&core.name));
-                        response
-                            .body()
-                            .map_failure(move |failure| core.told(failure));
-                        Ok(response)
+            core.fetch(request, protocol, hook)
+                .add_both(move |outcome| {
+                    drop(turn);
+                    match outcome {
+                        Ok(mut response) => {
+                            passing::prepare_response(&mut response, is_head, Some(&core.name));
+                            response
+                                .body()
+                                .map_failure(move |failure| core.told(failure));
+                            Ok(response)
+                        }
+                        Err(failure) => Err(core.told(failure)),
                     }
-                    Err(failure) => Err(core.told(failure)),
-                }
-            })
+                })
         }))
     }
 
-    fn fetch(&self, request: ClientRequest, protocol: Option<String>) -> Deferred<Response> {
+    fn fetch(
+        &self,
+        request: ClientRequest,
+        protocol: Option<String>,
+        hook: InterimHook,
+    ) -> Deferred<Response> {
         let Some(protocol) = protocol else {
-            return self.fetch.fetch(request);
+            return self.fetch.fetch_with_interims(request, &hook);
         };
         let (guard, idle) = (Rc::clone(&self.guard), self.tunnel_idle);
-        let asked = self.client.forward_upgrade(request, Some(guard), None);
+        let asked = self
+            .client
+            .forward_upgrade(request, Some(guard), Some(hook));
         asked.add_callback(move |(response, server)| match server {
             Some(server) => switched(response, server, &protocol, idle),
             None => Ok(response),

@@ -10,12 +10,15 @@ use http::request::Parts;
 use http::{Method, StatusCode, Version};
 
 use super::super::body::Body;
+use super::super::client::{Client, ClientRequest, Guard};
 use super::super::error::StatusError;
+use super::super::fetch::{Fetch, InterimHook};
 use super::super::forwarding::{
     append_via, count_in_via, decrement_max_forwards, remove_hop_by_hop,
 };
 use super::super::response::{IntoResponse, Response};
 use super::super::values::members;
+use torsade_deferred::Deferred;
 
 /// What a proxy is called that was given no name, and how often such a one may have seen a message: several
 /// of them in a row are no loop.
@@ -24,6 +27,28 @@ const USUAL_PASSES_MAX: usize = 3;
 
 /// What a program may be told by a request beside its target, and is no client's to say: `HTTP_PROXY` of CGI.
 const PROXY: HeaderName = HeaderName::from_static("proxy");
+
+/// The step that asks a server, as it is without layers around it.
+pub(super) struct Asking {
+    pub(super) client: Client,
+    /// Refuses who may not be reached.
+    pub(super) guard: Option<Guard>,
+}
+
+impl Fetch for Asking {
+    fn fetch(&self, request: ClientRequest) -> Deferred<Response> {
+        self.client.forward_to(request, self.guard.clone(), None)
+    }
+
+    fn fetch_with_interims(
+        &self,
+        request: ClientRequest,
+        hook: &InterimHook,
+    ) -> Deferred<Response> {
+        let hook = Some(hook.clone());
+        self.client.forward_to(request, self.guard.clone(), hook)
+    }
+}
 
 /// What a proxy calls itself in `Via`.
 #[derive(Clone, Debug)]

@@ -16,7 +16,7 @@ use super::super::body::Body;
 use super::super::cache::CacheTarget;
 use super::super::client::{BadUrl, Client, ClientRequest, ToUrl};
 use super::super::error::StatusError;
-use super::super::fetch::Fetch;
+use super::super::fetch::{Fetch, InterimHook};
 use super::super::forwarding::{Earlier, ForwardedFor};
 use super::super::request::Request;
 use super::super::response::{Answer, Handler, IntoAnswer, Response};
@@ -24,7 +24,7 @@ use super::cookie_scope::{Mount, rescoped};
 use super::lanes::{Lanes, Turn};
 use super::location::moved;
 use super::outcome::{FailureHook, is_news, is_servers_fault, is_unsent, kind_of, told};
-use super::passing::{self, Name};
+use super::passing::{self, Asking, Name};
 use super::tunnels::switched;
 use super::upstreams::{Upstream, Upstreams};
 
@@ -43,7 +43,8 @@ use super::upstreams::{Upstream, Upstreams};
 /// - **The fields** of one hop stay behind (RFC 9110 §7.6.1), `Via` is added, and who asked stands in `Forwarded`
 ///   (RFC 7239) and `X-Forwarded-For`, `-Host` and `-Proto`; what a client wrote there is dropped.
 /// - **How bodies are framed** is never copied, but said anew. They stream, both ways at once, with their
-///   trailers; `Expect: 100-continue` waits for the upstream's word.
+///   trailers; `Expect: 100-continue` waits for the upstream's word. Interim responses (103, 102) go through (RFC 9110
+///   §15.2).
 /// - **WebSocket** goes through as a tunnel; other protocols do not, unless they are [named](Self::upgrades).
 ///
 /// # Errors
@@ -107,10 +108,13 @@ impl ReverseProxy {
     ///
     /// [`BadUrl`]: it cannot be asked, or has a query.
     pub fn new(client: &Client, upstream: impl ToUrl) -> Result<Self, BadUrl> {
-        let asking = client.clone();
+        let asking = Asking {
+            client: client.clone(),
+            guard: None,
+        };
         let core = Core {
             client: client.clone(),
-            fetch: Rc::new(move |request: ClientRequest| asking.forward(request)),
+            fetch: Rc::new(asking),
             is_layered: false,
             upstreams: Upstreams::new(upstream_at(upstream)?),
             lanes: Rc::default(),
@@ -294,6 +298,8 @@ struct Passing {
     above: String,
     /// The host that the client asked for.
     host: Option<HeaderValue>,
+    /// Hears of interim responses.
+    hook: InterimHook,
     /// The protocol that it asks to go on in.
     upgrade: Option<Box<str>>,
     /// The URL that the client asked for, if somebody has to know.
@@ -321,6 +327,7 @@ impl Passing {
         let scheme = scheme_of(&request);
         let upgrade = passing::wanted_upgrade(&request, &core.upgrades).map(Into::into);
         let above = request.path_above().to_owned();
+        let hook = InterimHook::passing_on(request.interim());
         let path = path_below(&request, core.upstreams.have_base())?;
         let (mut parts, body) = request.into_http().into_parts();
         if let Some(answer) = passing::answer_here(&mut parts) {
@@ -358,6 +365,7 @@ impl Passing {
             path,
             above,
             host,
+            hook,
             upgrade,
             target,
         }))
@@ -422,10 +430,11 @@ impl Passing {
             request.extensions_mut().insert(target);
         }
         let Some(protocol) = self.upgrade else {
-            return self.core.fetch.fetch(request);
+            return self.core.fetch.fetch_with_interims(request, &self.hook);
         };
         let idle = self.core.tunnel_idle;
-        let asked = self.core.client.forward_upgrade(request, None, None);
+        let client = &self.core.client;
+        let asked = client.forward_upgrade(request, None, Some(self.hook));
         asked.add_callback(move |(response, server)| match server {
             Some(server) => switched(response, server, &protocol, idle),
             None => Ok(response),
@@ -445,6 +454,7 @@ impl Passing {
             path: self.path.clone(),
             above: self.above.clone(),
             host: self.host.clone(),
+            hook: self.hook.clone(),
             upgrade: self.upgrade.clone(),
             target: self.target.clone(),
         })

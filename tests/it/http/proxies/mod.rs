@@ -5,6 +5,7 @@ mod cached;
 mod examples;
 mod forward;
 mod gone;
+mod interims;
 mod programs;
 mod reverse;
 mod simulated;
