@@ -58,13 +58,14 @@
 //!
 //! # Features
 //!
-//! All are on by default; `default-features = false` is the reactor and Deferred alone.
+//! All but `websocket` are on by default; `default-features = false` is the reactor and Deferred alone.
 //!
 //! - `http`, `lines`, `tls`, `haproxy`: the protocols, one each.
 //! - `idna`: host names that are not ASCII. Without it such a name is an
 //!   [`AddressError`](reactor::AddressError); what is ASCII already needs nothing.
 //! - `testing`: `reactor::testing`, with streams in memory, virtual time and the simulation. A program that does
 //!   without it asks for it in its `dev-dependencies`.
+//! - `websocket`: `protocols::websocket`, on top of `http`.
 //!
 //! The guide goes on in `docs/`; the three crates behind this one have pages of their own: [`deferred`],
 //! [`reactor`], [`protocols`].
@@ -144,6 +145,11 @@ mod documents {
     #[cfg(feature = "http")]
     #[doc = include_str!("../docs/http-proxy.md")]
     struct HttpProxyChapter;
+
+    // Its feature comes with the dev-dependencies.
+    #[cfg(all(feature = "http", feature = "testing"))]
+    #[doc = include_str!("../docs/websocket.md")]
+    struct WebSocketChapter;
 
     #[cfg(feature = "testing")]
     #[doc = include_str!("../docs/testing.md")]

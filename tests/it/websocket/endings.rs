@@ -79,7 +79,7 @@ fn a_peer_that_never_says_that_it_closes_is_aborted_in_time() {
     peer.wait(29);
     peer.say("I am still here");
     assert!(!peer.is_being_lost());
-    peer.wait(2);
+    peer.wait(5);
     assert!(peer.is_being_lost());
     peer.stream.end();
     let closed = peer.book.closed();

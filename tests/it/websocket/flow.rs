@@ -219,3 +219,58 @@ fn of_pings_that_come_while_nothing_can_be_sent_the_last_is_answered() {
         "{frames:?}"
     );
 }
+
+/// Reads a little, and then nothing for a while.
+struct Sipping {
+    heard: Rc<RefCell<Vec<u8>>>,
+}
+
+impl Protocol for Sipping {
+    fn connection_made(&mut self, transport: &Transport<Self>) {
+        transport.write(HANDSHAKE);
+    }
+
+    fn data_received(&mut self, transport: &Transport<Self>, data: &[u8]) {
+        self.heard.borrow_mut().extend_from_slice(data);
+        transport.pause_reading();
+        let (reactor, transport) = (transport.reactor(), transport.clone());
+        reactor.call_later(Duration::from_secs(10), move || transport.resume_reading());
+    }
+}
+
+#[test]
+fn closing_waits_for_a_peer_that_reads_slowly_and_not_for_one_that_does_not() {
+    for capacity in [64 * 1024, 0] {
+        let reactor = virtual_time_reactor();
+        let scribe = Scribe::quiet();
+        let book = Rc::clone(&scribe.book);
+        let site = Site::new(move |request: Request| accept(&request, scribe.clone()));
+        let pair = memory_pair(&reactor);
+        let heard = Rc::new(RefCell::new(Vec::new()));
+        let sipping = Sipping {
+            heard: Rc::clone(&heard),
+        };
+        let protocol = site.clone().build_protocol(&pair.server.socket().peer());
+        Transport::connect(protocol.expect("nobody is refused"), pair.server);
+        Transport::connect(sipping, pair.client);
+        pair.pump.run().expect("it comes to rest");
+        pair.pump.set_capacity(capacity);
+        let transport = book.transport();
+        transport.send(&vec![b'x'; 1_000_000]);
+        transport.lose_connection();
+        drop(transport);
+        let slept = sleep(&reactor, Duration::from_secs(100));
+        reactor.run_until(slept).expect("time passes");
+        // Sixteen sips of 64 KiB.
+        assert_eq!(book.is_closed(), capacity == 0);
+        let slept = sleep(&reactor, Duration::from_secs(200));
+        reactor.run_until(slept).expect("time passes");
+        assert_eq!(heard.borrow().len() > 1_000_000, capacity > 0);
+        // It never says that it closes.
+        let closed = book.closed();
+        assert!(
+            matches!(closed.lost, ConnectionLost::TimedOut { .. }),
+            "{closed:?}"
+        );
+    }
+}

@@ -3,7 +3,7 @@
 use std::rc::Weak;
 use std::time::Duration;
 
-use torsade_reactor::{ConnectionLost, Stream};
+use torsade_reactor::{ConnectionLost, Standstill, Stream};
 
 use super::{Stage, WebSocketStream};
 use crate::websocket::codes::CloseCode;
@@ -44,16 +44,22 @@ impl WebSocketStream {
         }
         let owed = self.owed_pong.take();
         drop(owed);
-        self.set_timer(self.limits.closing, |stream| {
-            let limit = stream.limits.closing;
-            stream.abort_connection(ConnectionLost::TimedOut {
+        let standstill = Standstill::begin(&*self.below, self.limits.closing);
+        self.look_at_the_end_in(standstill.first_look(), standstill);
+    }
+
+    /// Aborts when nothing has moved for too long: neither what is unsent, nor the peer.
+    fn look_at_the_end_in(&self, delay: Duration, standstill: Standstill) {
+        self.set_timer(delay, move |stream| match standstill.look(&*stream.below) {
+            Some(delay) => stream.look_at_the_end_in(delay, standstill),
+            None => stream.abort_connection(ConnectionLost::TimedOut {
                 waiting_for: "the closing handshake",
-                limit,
-            });
+                limit: standstill.limit(),
+            }),
         });
     }
 
-    pub(super) fn set_timer(&self, delay: Duration, call: fn(&Self)) {
+    pub(super) fn set_timer(&self, delay: Duration, call: impl FnOnce(&Self) + 'static) {
         let this = Weak::clone(&self.this);
         let timer = self.socket().reactor().call_later(delay, move || {
             if let Some(stream) = this.upgrade() {

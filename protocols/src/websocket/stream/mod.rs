@@ -132,7 +132,7 @@ impl WebSocketStream {
     }
 
     /// Closes: says so behind what was sent before, waits for the peer to say so, too, and ends the connection.
-    /// Nothing more is delivered. If it takes longer than [`WebSocketLimits::closing`], the connection is aborted.
+    /// Nothing more is delivered. If that stands still for [`WebSocketLimits::closing`], the connection is aborted.
     ///
     /// A code that no Close frame may have (1005: nothing is said; 1006 and the like: 1011 is sent instead) is no
     /// error: who passes on what another connection was closed with need not look. Of a reason, 123 bytes are
