@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 
-use torsade_deferred::{Deferred, Failure, Interrupted, fail, succeed};
+use torsade_deferred::{Deferred, Failure, Interrupted, Trigger, fail, succeed};
 use torsade_reactor::testing::{Simulation, failure_of, success_of, virtual_time_reactor};
 use torsade_reactor::{Hosts, Reactor, Resolve, Unsupported};
 
@@ -32,6 +33,60 @@ struct OnlyNames;
 impl Resolve for OnlyNames {
     fn resolve(&self, _: &Reactor, _: &str, _: u16) -> Deferred<Vec<SocketAddr>> {
         fail(Failure::message("no name is looked up here"))
+    }
+}
+
+/// Never answers, and keeps whoever asks waiting.
+#[derive(Clone, Default)]
+struct Silent {
+    names: Rc<RefCell<Vec<Trigger<Vec<SocketAddr>>>>>,
+    addresses: Rc<RefCell<Vec<Trigger<String>>>>,
+}
+
+impl Resolve for Silent {
+    fn resolve(&self, _: &Reactor, _: &str, _: u16) -> Deferred<Vec<SocketAddr>> {
+        let (trigger, deferred) = Deferred::new();
+        self.names.borrow_mut().push(trigger);
+        deferred
+    }
+
+    fn reverse_lookup(&self, _: &Reactor, _: IpAddr) -> Deferred<String> {
+        let (trigger, deferred) = Deferred::new();
+        self.addresses.borrow_mut().push(trigger);
+        deferred
+    }
+}
+
+#[track_caller]
+fn check_timed_out<T: 'static>(reactor: &Reactor, answer: Deferred<T>) {
+    let begun = reactor.now();
+    let failure = reactor
+        .run_until(answer.map(drop))
+        .expect_err("nobody answers");
+    let interrupted = failure.downcast_ref::<Interrupted>();
+    assert!(
+        matches!(interrupted, Some(Interrupted::TimedOut { .. })),
+        "{failure}"
+    );
+    assert_eq!(reactor.now() - begun, Duration::from_secs(30));
+}
+
+#[test]
+fn a_lookup_that_is_not_answered_fails_after_its_time() {
+    let (reactor, silent) = (virtual_time_reactor(), Silent::default());
+    reactor.set_resolver(silent.clone());
+    check_timed_out(&reactor, reactor.resolve("silent.test", 80));
+    check_timed_out(&reactor, reactor.reverse_lookup(DOCUMENTATION));
+    // The resolver is told that nobody waits any more, and an answer that comes now is nobody's.
+    assert!(
+        silent
+            .names
+            .borrow()
+            .iter()
+            .all(|trigger| !trigger.is_open())
+    );
+    for trigger in silent.names.take() {
+        trigger.callback(Vec::new());
     }
 }
 
