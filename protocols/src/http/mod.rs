@@ -21,7 +21,7 @@
 //!
 //! # Files
 //!
-//! Pure, bytes in and values out: `head.rs` (the first line, the fields, and what RFC 9112 demands of
+//! Pure, bytes in and values out: `head/` (the first line, the fields, and what RFC 9112 demands of
 //! them), `chunked.rs`, `reader.rs`, `response_reader.rs`, `encode.rs`. `pipe.rs` carries a body
 //! from who has it to who wants it; `body.rs` is its face. `server/` and `client/` are the rims.
 

@@ -12,7 +12,7 @@ use http::HeaderMap;
 
 use super::chunked::{ChunkedReader, Piece};
 use super::error::BadMessage;
-use super::head::{Framing, LINE_EXTRA, RequestHead};
+use super::head::{Framing, LINE_EXTRA, RequestHead, Unfinished};
 use super::limits::MessageLimits;
 
 /// Empty lines before a request that are overlooked: RFC 9112 §2.2 asks for one.
@@ -42,10 +42,7 @@ enum State {
 pub(super) struct RequestReader {
     state: State,
     limits: MessageLimits,
-    /// The beginning of a head, of which the rest has not come.
-    unfinished: Vec<u8>,
-    /// How much of that is known not to be the end.
-    searched: usize,
+    unfinished: Unfinished,
     empty_lines: u32,
 }
 
@@ -54,8 +51,7 @@ impl RequestReader {
         Self {
             state: State::Head,
             limits: *limits,
-            unfinished: Vec::new(),
-            searched: 0,
+            unfinished: Unfinished::default(),
             empty_lines: 0,
         }
     }
@@ -165,7 +161,7 @@ impl RequestReader {
 
     fn break_off(&mut self) {
         self.state = State::Broken;
-        self.unfinished = Vec::new();
+        self.unfinished = Unfinished::default();
     }
 
     fn take_head(&mut self, data: &mut &[u8], head: &mut RequestHead) -> Result<bool, BadMessage> {
@@ -180,21 +176,19 @@ impl RequestReader {
                 self.begin(head);
                 return Ok(true);
             }
-            self.unfinished.extend_from_slice(data);
-            self.searched = 0;
+            self.unfinished.begin(data);
             *data = &[];
             return Ok(false);
         }
         let known = self.unfinished.len();
-        self.unfinished.extend_from_slice(data);
-        // Parsed again only when the end may have come: bytes that come one by one cost no square.
+        let may_be_complete = self.unfinished.add(data);
         let (now, target_max) = (self.unfinished.len(), self.limits.target + LINE_EXTRA);
         let is_too_long = now > self.limits.head || (known <= target_max && now > target_max);
-        if !self.may_be_complete() && !is_too_long {
+        if !may_be_complete && !is_too_long {
             *data = &[];
             return Ok(false);
         }
-        let Some(length) = head.parse(&self.unfinished, &self.limits)? else {
+        let Some(length) = head.parse(self.unfinished.text(), &self.limits)? else {
             *data = &[];
             return Ok(false);
         };
@@ -203,17 +197,6 @@ impl RequestReader {
         self.unfinished.clear();
         self.begin(head);
         Ok(true)
-    }
-
-    /// Whether there is an empty line in what has come since the last time.
-    fn may_be_complete(&mut self) -> bool {
-        let text = &self.unfinished;
-        let begin = self.searched.saturating_sub(3);
-        self.searched = text.len();
-        memchr::memchr_iter(b'\n', &text[begin..]).any(|at| {
-            let rest = &text[begin + at + 1..];
-            rest.starts_with(b"\n") || rest.starts_with(b"\r\n")
-        })
     }
 
     /// RFC 9112 §2.2: an empty line before a request is overlooked. A client that has sent one too

@@ -16,7 +16,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::chunked::{ChunkedReader, Piece};
 use super::error::BadMessage;
-use super::head::{Framing, ResponseHead};
+use super::head::{Framing, ResponseHead, Unfinished};
 use super::limits::MessageLimits;
 
 /// What has come.
@@ -71,10 +71,7 @@ pub(super) struct ResponseReader {
     /// Of the request that is to be answered.
     method: Method,
     asked_to_switch: bool,
-    /// The beginning of a head, of which the rest has not come.
-    unfinished: Vec<u8>,
-    /// How much of that is known not to be the end.
-    searched: usize,
+    unfinished: Unfinished,
     /// Something of the response has come.
     begun: bool,
 }
@@ -86,8 +83,7 @@ impl ResponseReader {
             limits: *limits,
             method: Method::GET,
             asked_to_switch: false,
-            unfinished: Vec::new(),
-            searched: 0,
+            unfinished: Unfinished::default(),
             begun: false,
         }
     }
@@ -144,7 +140,7 @@ impl ResponseReader {
         let event = self.next(data);
         if event.is_err() {
             self.state = State::Broken;
-            self.unfinished = Vec::new();
+            self.unfinished = Unfinished::default();
         }
         event
     }
@@ -205,20 +201,19 @@ impl ResponseReader {
                 *data = &data[length..];
                 return self.begin(head).map(Some);
             }
-            self.unfinished.extend_from_slice(data);
-            self.searched = 0;
+            self.unfinished.begin(data);
             *data = &[];
             return Ok(None);
         }
         let known = self.unfinished.len();
-        self.unfinished.extend_from_slice(data);
-        // Parsed again only when the end may have come: bytes that come one by one cost no square.
+        let may_be_complete = self.unfinished.add(data);
         let is_too_long = self.unfinished.len() > self.limits.head;
-        if !self.may_be_complete() && !is_too_long {
+        if !may_be_complete && !is_too_long {
             *data = &[];
             return Ok(None);
         }
-        let Some((head, length)) = ResponseHead::parse(&self.unfinished, &self.limits)? else {
+        let Some((head, length)) = ResponseHead::parse(self.unfinished.text(), &self.limits)?
+        else {
             *data = &[];
             return Ok(None);
         };
@@ -226,17 +221,6 @@ impl ResponseReader {
         *data = &data[length - known..];
         self.unfinished.clear();
         self.begin(head).map(Some)
-    }
-
-    /// Whether there is an empty line in what has come since the last time.
-    fn may_be_complete(&mut self) -> bool {
-        let text = &self.unfinished;
-        let begin = self.searched.saturating_sub(3);
-        self.searched = text.len();
-        memchr::memchr_iter(b'\n', &text[begin..]).any(|at| {
-            let rest = &text[begin + at + 1..];
-            rest.starts_with(b"\n") || rest.starts_with(b"\r\n")
-        })
     }
 
     fn begin<'a>(&mut self, head: ResponseHead) -> Result<ResponseEvent<'a>, BadMessage> {

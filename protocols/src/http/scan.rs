@@ -1,6 +1,6 @@
 //! The heads of requests as nearly all clients write them, taken apart in one pass.
 //!
-//! [`scan`] takes fewer requests than `head.rs` allows, and finds the same parts in them. That it does not
+//! [`scan`] takes fewer requests than `head/` allows, and finds the same parts in them. That it does not
 //! take one says nothing: `httparse` and the rules behind it judge that, whether it is not complete, against
 //! the rules, or merely rare (a lower-case method, an absolute target). So no rule stands here alone, and
 //! what a refusal is called is said in one place.
