@@ -5,8 +5,10 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use torsade::prelude::*;
+use torsade::protocols::http::cache::CacheKind;
 use torsade::protocols::http::{
-    Answer, Handler, IntoAnswer, Json, Request, StaticFiles, StatusCode,
+    Answer, Cache, Client, Handler, IntoAnswer, Json, Request, Response, ReverseProxy, StaticFiles,
+    StatusCode, header,
 };
 
 /// As load generators write it.
@@ -47,11 +49,37 @@ pub fn file(count: u64) {
     ask(&format!("GET /LICENSE-MIT HTTP/1.1\r\n{SHORT}"), 1, count);
 }
 
-fn answer(files: &StaticFiles, mut request: Request) -> Answer {
+/// Out of the cache of a reverse proxy.
+pub fn cached(count: u64) {
+    ask(&format!("GET /cached HTTP/1.1\r\n{SHORT}"), 1, count);
+}
+
+/// A proxy with a cache, before a server whose page lasts.
+fn cached_page(reactor: &Reactor) -> ReverseProxy {
+    let origin = http::serve(reactor, "127.0.0.1:0", |_: Request| {
+        let mut response = Response::new("Hello, world!".into());
+        let lasting = header::HeaderValue::from_static("max-age=900000");
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, lasting);
+        response
+    });
+    let address = origin.expect("a port is free").address();
+    let cache = Cache::new(reactor, CacheKind::Shared);
+    let proxy = ReverseProxy::new(&Client::new(reactor), &*format!("http://{address}"));
+    let proxy = proxy.expect("it is a URL");
+    proxy.through(|fetch| cache.around(fetch))
+}
+
+fn answer(files: &StaticFiles, cached: Option<&ReverseProxy>, mut request: Request) -> Answer {
     match request.path() {
         "/" => "Hello, world!".into_answer(),
         "/json" => Json(("Hello, world!", [1, 2, 3])).into_answer(),
         "/LICENSE-MIT" => files.handle(request),
+        "/cached" => cached.map_or_else(
+            || StatusCode::NOT_FOUND.into_answer(),
+            |cached| cached.handle(request),
+        ),
         "/echo" => request.read_body().into_answer(),
         _ => StatusCode::NOT_FOUND.into_answer(),
     }
@@ -61,7 +89,8 @@ fn answer(files: &StaticFiles, mut request: Request) -> Answer {
 fn ask(request: &str, depth: u64, count: u64) {
     let reactor = Reactor::new().expect("a descriptor is left");
     let files = StaticFiles::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
-    let answer = move |request| answer(&files, request);
+    let cached = request.contains(" /cached ").then(|| cached_page(&reactor));
+    let answer = move |request| answer(&files, cached.as_ref(), request);
     let server = http::serve(&reactor, "127.0.0.1:0", answer).expect("a port is free");
     let mut client = TcpStream::connect(server.address().to_string()).expect("it listens");
     client.set_nonblocking(true).expect("it can be asked");
@@ -78,6 +107,8 @@ fn ask(request: &str, depth: u64, count: u64) {
         assert!(buffer.starts_with(b"HTTP/1.1 200 OK\r\n"), "it is answered");
         came
     };
+    // The first may be the one that comes from somewhere else.
+    exchange(request, 1);
     let length = exchange(request, 1);
     let batch = request.repeat(depth as usize);
     for _ in 0..count / depth {

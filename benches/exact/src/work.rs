@@ -16,7 +16,7 @@ use crate::{http, tls, udp};
 /// Its name on the command line, and what it does so many times.
 pub type Operation = (&'static str, fn(u64));
 
-pub const OPERATIONS: [Operation; 19] = [
+pub const OPERATIONS: [Operation; 20] = [
     ("call_soon", call_soon),
     ("call_from_thread", call_from_thread),
     ("timer_cancel", timer_cancel),
@@ -33,6 +33,7 @@ pub const OPERATIONS: [Operation; 19] = [
     ("http_json", http::json),
     ("http_post", http::post),
     ("http_file", http::file),
+    ("http_cached", http::cached),
     ("udp_1", |count| udp::echo(1, count)),
     ("udp_16", |count| udp::echo(16, count)),
     ("tls_echo", tls::echo),
