@@ -25,7 +25,7 @@ pub trait ToUrl {
     /// The text, which is none.
     fn to_url(self) -> Result<Uri, String>;
 
-    /// Whether it ends with the host, and names nothing there; only text can. See [`Client::options`].
+    /// Whether it ends with the host, and names nothing there; only text can. See [`Client::options`](super::Client::options).
     fn is_bare(&self) -> bool {
         false
     }
