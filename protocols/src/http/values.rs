@@ -101,8 +101,16 @@ pub(super) fn quote_if_needed(text: &str) -> Cow<'_, str> {
     if is_token(text) {
         return Cow::Borrowed(text);
     }
-    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
-    Cow::Owned(format!("\"{escaped}\""))
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        if matches!(character, '\\' | '"') {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+    }
+    quoted.push('"');
+    Cow::Owned(quoted)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use torsade_deferred::{Canceller, Failure, Trigger};
 use torsade_reactor::{Address, DelayedCall, FilePart, Transport, WeakTransport};
@@ -202,6 +202,14 @@ impl Draft {
     }
 }
 
+/// What [`check`] looks at. Most requests have none of them.
+static CHECKED: [HeaderName; 4] = [
+    header::TRANSFER_ENCODING,
+    header::CONTENT_LENGTH,
+    header::HOST,
+    header::EXPECT,
+];
+
 /// What a caller may not say, or must not contradict: RFC 9112 §6.
 fn check(
     method: &Method,
@@ -214,7 +222,7 @@ fn check(
     if *method == Method::TRACE && content.framing() != Framing::None {
         return Err("TRACE has no body");
     }
-    if headers.is_empty() {
+    if !headers.keys().any(|name| CHECKED.contains(name)) {
         return Ok(());
     }
     if let Some(coding) = headers.remove(header::TRANSFER_ENCODING) {

@@ -14,7 +14,7 @@ use super::super::client::{Client, ClientRequest, Guard};
 use super::super::error::StatusError;
 use super::super::fetch::{Fetch, InterimHook};
 use super::super::forwarding::{
-    append_via, count_in_via, decrement_max_forwards, remove_hop_by_hop,
+    append_via, count_in_via, decrement_max_forwards, remove_hop_by_hop, remove_present,
 };
 use super::super::response::{IntoResponse, Response};
 use super::super::values::members;
@@ -27,6 +27,8 @@ const USUAL_PASSES_MAX: usize = 3;
 
 /// What a program may be told by a request beside its target, and is no client's to say: `HTTP_PROXY` of CGI.
 const PROXY: HeaderName = HeaderName::from_static("proxy");
+
+static NOT_PASSED_ON: [HeaderName; 2] = [CONTENT_LENGTH, PROXY];
 
 /// The step that asks a server, as it is without layers around it.
 pub(super) struct Asking {
@@ -127,8 +129,7 @@ pub(super) fn prepare_request(
     }
     let takes_trailers = takes_trailers(headers);
     remove_hop_by_hop(headers);
-    headers.remove(CONTENT_LENGTH);
-    headers.remove(PROXY);
+    remove_present(headers, &NOT_PASSED_ON);
     // RFC 9110 §10.1.1: nothing to wait for, and a version that knows no waiting.
     if body.is_empty() || parts.version == Version::HTTP_10 {
         headers.remove(EXPECT);
