@@ -406,6 +406,48 @@ fn a_file_that_is_open_already_and_is_changed_is_noticed_at_once() {
 }
 
 #[test]
+fn what_is_asked_for_again_is_answered_as_the_first_time() -> Result<(), BadRoute> {
+    let folder = folder();
+    put(&folder, "letters", "without an ending");
+    let etag = letters(&Client::asking(files(&folder))).0;
+    let has_it = format!("If-None-Match: {}", &etag["etag: ".len()..]);
+    let asked: [(&str, &[&str]); 12] = [
+        ("GET /letters.txt", &[]),
+        ("HEAD /letters.txt", &[]),
+        ("POST /letters.txt", &[]),
+        ("GET /letters.txt?query", &["Range: bytes=2-4"]),
+        ("GET /letters.txt", &[&has_it]),
+        ("GET /letters%2Etxt", &[]),
+        ("GET //./letters.txt", &[]),
+        ("GET /letters.txt/", &[]),
+        ("GET /letters", &[]),
+        ("GET /sub", &[]),
+        ("GET /sub/", &[]),
+        ("GET /.secret", &[]),
+    ];
+    let fresh = |prefix: &str| {
+        let routes = Routes::new().nest(prefix, files(&folder));
+        routes.map(Client::asking)
+    };
+    // One for all, below two prefixes.
+    let shared = files(&folder);
+    let both = Routes::new()
+        .nest("/one", shared.clone())?
+        .nest("/two/more", shared)?;
+    let again = Client::asking(both);
+    for round in 0..3 {
+        for prefix in ["/one", "/two/more"] {
+            for (request, fields) in asked {
+                let request = request.replacen(' ', &format!(" {prefix}"), 1);
+                let first = ask(&fresh(prefix)?, &request, fields);
+                assert_eq!(ask(&again, &request, fields), first, "{request}, {round}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn a_file_that_is_trusted_is_looked_at_again_in_time() {
     let folder = folder();
     let files = files(&folder).trust_for(Duration::from_secs(5));

@@ -348,6 +348,15 @@ impl Handler for StaticFiles {
             let allow = HeaderValue::from_static("GET, HEAD");
             return not_allowed(request.method(), allow);
         }
+        // What is sent may depend on more than the path; and what was opened on a thread is not kept.
+        let is_by_path = !self.shelf.precompressed && !self.options.on_threads;
+        if is_by_path {
+            let (root, now) = (&self.shelf.root, request.reactor().now());
+            let found = self.open_files.open_again(root, request.path_below(), now);
+            if let Some(found) = found {
+                return Answer::Now(self.response(&request, found));
+            }
+        }
         let path = match SafePath::new(request.path_below(), self.options.dot_files) {
             Ok(path) => path,
             Err(BadPath::Hidden) => return self.nothing(request),
@@ -361,7 +370,12 @@ impl Handler for StaticFiles {
             let (root, reactor) = (&self.shelf.root, request.reactor());
             let open = |relative: &Path| self.open_files.open(root, relative, &reactor);
             return match self.shelf.find(&path, is_folder, takes_gzip, open) {
-                Ok(found) => self.answer(request, &path, found),
+                Ok(found) => {
+                    if is_by_path && !path.ends_with_slash() && matches!(found, Found::File(_)) {
+                        self.open_files.know(request.path_below(), &path.relative());
+                    }
+                    self.answer(request, &path, found)
+                }
                 Err(error) => Answer::Failed(error.into()),
             };
         }

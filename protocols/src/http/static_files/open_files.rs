@@ -7,6 +7,7 @@
 //!
 //! [`OpenFiles::limit`] files; the one that was not asked for the longest is closed for another. One that
 //! was not asked for in the last ten seconds is closed within ten more: nothing wakes the loop while none is open.
+//! As many paths are known as requests have them.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use http::HeaderValue;
 use torsade_reactor::{DelayedCall, Reactor, RootFolder};
 
 use super::super::conditional::Validators;
+use super::shelf::FoundFile;
 
 /// How long a file stays open that nobody asks for: so that one that is deleted gives its room back.
 const UNUSED: Duration = Duration::from_secs(10);
@@ -54,6 +56,8 @@ pub(super) struct OpenFiles {
     pub(super) trust: Duration,
     /// By their paths below the root.
     files: RefCell<BTreeMap<OsString, OpenFile>>,
+    /// Where paths lead that are written so in requests: to a file, whatever else is asked.
+    known: RefCell<BTreeMap<Box<str>, OsString>>,
     /// Counts what was asked for.
     uses: Cell<u64>,
     look: RefCell<Option<DelayedCall>>,
@@ -73,6 +77,7 @@ impl OpenFiles {
             limit,
             trust,
             files: RefCell::default(),
+            known: RefCell::default(),
             uses: Cell::default(),
             look: RefCell::default(),
         }
@@ -103,6 +108,32 @@ impl OpenFiles {
             self.look_later(reactor);
         }
         Ok((file, metadata))
+    }
+
+    /// The file that a path leads to, if it was asked for by it before and all is known of it: it is open, and still
+    /// the same.
+    pub(super) fn open_again(
+        &self,
+        root: &RootFolder,
+        written: &str,
+        now: Instant,
+    ) -> Option<FoundFile> {
+        let known = self.known.borrow();
+        let relative = Path::new(known.get(written)?);
+        let (file, metadata) = self.find(root, relative, now)?;
+        file.description.get()?;
+        Some(FoundFile::new(file, &metadata, String::new()))
+    }
+
+    /// A path that is written so in requests leads to this file.
+    pub(super) fn know(&self, written: &str, relative: &Path) {
+        let mut known = self.known.borrow_mut();
+        if known.len() >= self.limit {
+            known.clear();
+        }
+        if self.limit > 0 {
+            known.insert(written.into(), relative.into());
+        }
     }
 
     /// One that is open, and still the same.

@@ -47,6 +47,19 @@ pub(super) struct FoundFile<F = Rc<Opened>> {
     pub(super) varies: bool,
 }
 
+impl<F> FoundFile<F> {
+    pub(super) fn new(file: F, metadata: &Metadata, name: String) -> Self {
+        Self {
+            file,
+            name,
+            length: metadata.len(),
+            modified: metadata.modified().ok(),
+            is_gzip: false,
+            varies: false,
+        }
+    }
+}
+
 impl Found<File> {
     /// For the reactor's thread, when a file comes from another one.
     pub(super) fn shared(self) -> Found {
@@ -183,14 +196,7 @@ fn found<F>((file, metadata): (F, Metadata), name: String) -> Found<F> {
     if metadata.is_dir() {
         return Found::Folder;
     }
-    Found::File(FoundFile {
-        file,
-        name,
-        length: metadata.len(),
-        modified: metadata.modified().ok(),
-        is_gzip: false,
-        varies: false,
-    })
+    Found::File(FoundFile::new(file, &metadata, name))
 }
 
 /// What says that there is no such file, in one way or another.
