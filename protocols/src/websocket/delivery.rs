@@ -79,7 +79,7 @@ impl<P: WebSocketProtocol> Delivery<P> {
         }
         while stream.is_flowing() && !stream.is_kept_empty() {
             let mut kept = stream.take_kept();
-            let used = self.deliver(&mut kept);
+            let used = self.deliver(kept.rest());
             stream.put_back(kept, used);
         }
         if !stream.is_flowing() {

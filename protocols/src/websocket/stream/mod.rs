@@ -57,7 +57,7 @@ pub struct WebSocketStream {
     stage: Cell<Stage>,
     pub(in crate::websocket) decoder: RefCell<Decoder>,
     /// Bytes that have come and wait to be decoded.
-    kept: RefCell<Vec<u8>>,
+    kept: RefCell<Kept>,
     /// A client's; made when the first frame goes out.
     masks: RefCell<Option<Masks>>,
     /// Who brings what comes to the protocol.
@@ -83,6 +83,23 @@ pub(in crate::websocket) enum Stage {
     Closing,
     Leaving,
     Over,
+}
+
+/// Bytes that wait, and how many of them have been used.
+#[derive(Default)]
+pub(in crate::websocket) struct Kept {
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+impl Kept {
+    pub(in crate::websocket) fn rest(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.used..]
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bytes.len() == self.used
+    }
 }
 
 #[derive(Default)]
@@ -279,20 +296,20 @@ impl WebSocketStream {
     }
 
     pub(in crate::websocket) fn keep(&self, data: &[u8]) {
-        self.kept.borrow_mut().extend_from_slice(data);
+        self.kept.borrow_mut().bytes.extend_from_slice(data);
     }
 
-    /// Puts back what was taken and not used, before what has come since.
-    pub(in crate::websocket) fn put_back(&self, mut kept: Vec<u8>, used: usize) {
-        kept.drain(..used);
+    /// Puts back what was taken, less what has been used of it, before what has come since.
+    pub(in crate::websocket) fn put_back(&self, mut kept: Kept, used: usize) {
+        kept.used += used;
         if !kept.is_empty() {
             let mut place = self.kept.borrow_mut();
-            kept.extend_from_slice(&place);
+            kept.bytes.extend_from_slice(&place.bytes[place.used..]);
             *place = kept;
         }
     }
 
-    pub(in crate::websocket) fn take_kept(&self) -> Vec<u8> {
+    pub(in crate::websocket) fn take_kept(&self) -> Kept {
         self.kept.take()
     }
 
@@ -446,7 +463,8 @@ impl Stream for WebSocketStream {
 impl fmt::Debug for WebSocketStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (host, peer) = (self.socket().host(), self.socket().peer());
-        let kept = self.kept.borrow().len() + self.decoder.try_borrow().map_or(0, |it| it.kept());
+        let kept =
+            self.kept.borrow().bytes.len() + self.decoder.try_borrow().map_or(0, |it| it.kept());
         let stage = self.stage.get();
         write!(
             f,
