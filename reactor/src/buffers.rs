@@ -24,7 +24,8 @@ const WORK_SIZE_MAX: usize = 256 * 1024;
 
 #[derive(Default)]
 pub(crate) struct Buffers {
-    read: Cell<Option<Vec<u8>>>,
+    /// Empty while it is lent, and until it is first needed.
+    read: Cell<Box<[u8]>>,
     /// The buffer for unsent bytes that came back last; without memory, if it is lent.
     latest: Cell<Vec<u8>>,
     spare: RefCell<Vec<Vec<u8>>>,
@@ -33,12 +34,18 @@ pub(crate) struct Buffers {
 
 impl Buffers {
     /// Lends the buffer to read into.
-    pub(crate) fn take_for_reading(&self) -> Vec<u8> {
-        self.read.take().unwrap_or_else(|| vec![0; READ_SIZE])
+    #[inline]
+    pub(crate) fn take_for_reading(&self) -> Box<[u8]> {
+        let buffer = self.read.take();
+        if buffer.is_empty() {
+            return buffer_to_read_into();
+        }
+        buffer
     }
 
-    pub(crate) fn return_from_reading(&self, buffer: Vec<u8>) {
-        self.read.set(Some(buffer));
+    #[inline]
+    pub(crate) fn return_from_reading(&self, buffer: Box<[u8]>) {
+        self.read.set(buffer);
     }
 
     /// Lends memory to work in, with whatever is in it.
@@ -54,25 +61,42 @@ impl Buffers {
     }
 
     /// Lends memory for unsent bytes.
+    #[inline]
     pub(crate) fn take_for_writing(&self) -> Vec<u8> {
         let latest = self.latest.take();
         if latest.capacity() > 0 {
             return latest;
         }
+        self.take_spare()
+    }
+
+    #[cold]
+    fn take_spare(&self) -> Vec<u8> {
         let spare = self.spare.borrow_mut().pop();
         spare.unwrap_or_else(|| Vec::with_capacity(BUFFER_SIZE))
     }
 
+    #[inline]
     pub(crate) fn return_from_writing(&self, buffer: Vec<u8>) {
         if buffer.capacity() == 0 || buffer.capacity() > SPARE_SIZE_MAX {
-            return;
+            return drop(buffer);
         }
         let earlier = self.latest.replace(buffer);
         if earlier.capacity() > 0 {
-            let mut spare = self.spare.borrow_mut();
-            if spare.len() < SPARE_BUFFERS {
-                spare.push(earlier);
-            }
+            self.keep_spare(earlier);
         }
     }
+
+    #[cold]
+    fn keep_spare(&self, buffer: Vec<u8>) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_BUFFERS {
+            spare.push(buffer);
+        }
+    }
+}
+
+#[cold]
+fn buffer_to_read_into() -> Box<[u8]> {
+    vec![0; READ_SIZE].into_boxed_slice()
 }

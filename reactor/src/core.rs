@@ -111,16 +111,31 @@ impl fmt::Display for dyn Source {
 
 /// What all handles of a reactor share.
 ///
+/// What each event touches comes first, and lies together: after a sleep each line of memory is
+/// one that the processor fetches anew.
+///
 /// Invariant: no `RefCell` of it is borrowed while user code runs, and user code
 /// includes the drop of a call, a protocol or a Deferred.
+#[repr(C)]
 pub(crate) struct Core {
-    pub(crate) owner: RefCell<Weak<Owner>>,
-    driver: Rc<dyn Driver>,
+    agenda: Agenda,
+    short_read_is_dry: bool,
     /// What the driver waits with, where that is epoll.
     poller: Option<Rc<Poller>>,
-    short_read_is_dry: bool,
     pub(crate) mailbox: Mailbox,
+    pub(crate) signals: Watchers,
+    pub(crate) sources: RefCell<Slab<Registered>>,
+    /// Where somebody asked for what is being done: new sources are registered under it.
+    pub(crate) origin: Cell<Option<&'static Location<'static>>>,
+    pub(crate) stop_watch: StopWatch,
+    pub(crate) buffers: Buffers,
+    /// Sources to settle when the callback at hand has returned.
+    dirty: RefCell<Vec<Token>>,
+    /// Layers to settle before that.
+    pub(crate) layers: RefCell<Vec<Rc<dyn Settle>>>,
     pub(crate) timers: RefCell<Timers<Call>>,
+    pub(crate) owner: RefCell<Weak<Owner>>,
+    driver: Rc<dyn Driver>,
     /// Those that are due by the time that passes in a suspension, too.
     pub(crate) boot_timers: RefCell<Timers<Call>>,
     /// Whether there has been one: most loops have none, and look no further.
@@ -135,9 +150,6 @@ pub(crate) struct Core {
     pub(crate) shutdown_limit: Cell<Duration>,
     /// Ends the wait for the hooks before a shutdown; there while they are waited for.
     pub(crate) shutting_down: RefCell<Option<DelayedCall>>,
-    pub(crate) sources: RefCell<Slab<Registered>>,
-    /// Where somebody asked for what is being done: new sources are registered under it.
-    pub(crate) origin: Cell<Option<&'static Location<'static>>>,
     /// When delayed calls were scheduled.
     pub(crate) ages: Ages,
     /// The same for those of the boot clock.
@@ -147,19 +159,12 @@ pub(crate) struct Core {
     /// What threads of a pool work on.
     pub(crate) errands: RefCell<Errands>,
     pub(crate) thread_pool: RefCell<Option<ThreadPool>>,
-    agenda: Agenda,
-    /// Sources to settle when the callback at hand has returned.
-    dirty: RefCell<Vec<Token>>,
-    /// Layers to settle before that.
-    pub(crate) layers: RefCell<Vec<Rc<dyn Settle>>>,
     /// Sources to call again in the next turn.
     again: RefCell<Vec<Token>>,
     /// Ports for which the process had no descriptor.
     pub(crate) starving: RefCell<Vec<Token>>,
     /// Room for the events of a wait, while the loop does not run.
     pub(crate) events: Cell<Events>,
-    pub(crate) buffers: Buffers,
-    pub(crate) stop_watch: StopWatch,
     /// Connections so far.
     sessions: Cell<u64>,
     pub(crate) running: Cell<bool>,
@@ -170,7 +175,6 @@ pub(crate) struct Core {
     pub(crate) leaving: Cell<bool>,
     pub(crate) stop_on_signals: Cell<bool>,
     pub(crate) panic_policy: Cell<PanicPolicy>,
-    pub(crate) signals: Watchers,
     pub(crate) background: Background,
     /// The process that it was made in.
     pub(crate) lineage: Lineage,
@@ -300,7 +304,10 @@ impl Core {
         let outcome = self.wait_for_events(limit, events);
         self.mailbox.wake();
         outcome?;
-        self.run_signal_calls();
+        // A signal wakes the loop: who was not woken need not look.
+        if self.signals.is_catching() && (self.poller.is_none() || events.may_tell_of_signals()) {
+            self.run_signal_calls();
+        }
         self.dispatch(events);
         Ok(())
     }
@@ -663,14 +670,6 @@ impl Core {
         }
     }
 
-    pub(crate) fn soon(&self) -> &RefCell<Calls<SoonCallback>> {
-        &self.soon
-    }
-
-    pub(crate) fn lookups(&self) -> &RefCell<Lookups> {
-        &self.lookups
-    }
-
     /// The number of a new connection: 1 for the first.
     pub(crate) fn next_session_number(&self) -> u64 {
         let number = self.sessions.get() + 1;
@@ -724,10 +723,12 @@ impl Core {
         self.call_at(self.later(delay), call)
     }
 
+    #[inline]
     pub(crate) fn call_at(self: &Rc<Self>, deadline: Instant, call: Call) -> DelayedCall {
         self.call_at_time(Time::Running, deadline, call)
     }
 
+    #[inline]
     pub(crate) fn call_at_time(
         self: &Rc<Self>,
         time: Time,
@@ -757,16 +758,17 @@ impl Core {
         }
     }
 
-    /// Whether this source, and nothing else, is to be settled; then it is not any more, and
-    /// the caller does it: the way of an answer to an event.
-    pub(crate) fn is_to_settle_alone(&self, token: Token) -> bool {
-        let mut dirty = self.dirty.borrow_mut();
-        let alone = dirty.as_slice() == [token] && self.layers.borrow().is_empty();
-        if alone {
-            dirty.clear();
-            self.agenda.remove(Agenda::UNSETTLED);
-        }
-        alone
+    /// Whether anything is to be settled.
+    #[inline]
+    pub(crate) fn has_unsettled(&self) -> bool {
+        self.agenda.has(Agenda::UNSETTLED)
+    }
+
+    /// Has a source settled before those that are to be settled already.
+    #[cold]
+    pub(crate) fn settle_first(&self, token: Token) {
+        debug_assert!(self.has_unsettled(), "it is not alone");
+        self.dirty.borrow_mut().insert(0, token);
     }
 
     pub(crate) fn settle_later(&self, token: Token) {

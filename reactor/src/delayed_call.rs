@@ -124,7 +124,7 @@ impl SoonCall {
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn cancel(&self) -> bool {
         self.core.upgrade().is_some_and(|core| {
-            let call = core.soon().borrow_mut().cancel(self.key);
+            let call = core.soon.borrow_mut().cancel(self.key);
             call.is_some()
         })
     }
@@ -134,7 +134,7 @@ impl SoonCall {
     pub fn is_active(&self) -> bool {
         self.core
             .upgrade()
-            .is_some_and(|core| core.soon().borrow().is_pending(self.key))
+            .is_some_and(|core| core.soon.borrow().is_pending(self.key))
     }
 }
 
@@ -142,7 +142,7 @@ impl fmt::Debug for SoonCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let core = self.core.upgrade();
         let origin =
-            core.and_then(|core| core.soon().borrow().call(self.key).map(|call| call.origin));
+            core.and_then(|core| core.soon.borrow().call(self.key).map(|call| call.origin));
         match origin {
             Some(origin) => write!(f, "SoonCall(scheduled at {origin})"),
             None => f.write_str("SoonCall(made or cancelled)"),

@@ -230,7 +230,7 @@ impl Core {
             .as_ref()
             .map(|pool| format!("{pool:?}"));
         own.into_iter()
-            .chain(self.lookups().borrow().dump())
+            .chain(self.lookups.borrow().dump())
             .collect()
     }
 }

@@ -74,6 +74,7 @@ impl Outgoing {
     }
 
     /// Appends `data`; takes memory from `lend` if it has none.
+    #[inline]
     pub(crate) fn push(&mut self, data: &[u8], lend: impl FnOnce() -> Vec<u8>) {
         if data.is_empty() {
             return;
@@ -84,10 +85,15 @@ impl Outgoing {
         // Move the rest to the front when that costs less than what has left since the
         // last time: each byte moves at most once on the average.
         if self.sent > self.buffer.len() / 2 {
-            self.buffer.drain(..self.sent);
-            self.sent = 0;
+            self.close_the_gap();
         }
         self.buffer.extend_from_slice(data);
+    }
+
+    #[cold]
+    fn close_the_gap(&mut self) {
+        self.buffer.drain(..self.sent);
+        self.sent = 0;
     }
 
     /// Drops the first `count` bytes: the system has them.
@@ -104,6 +110,7 @@ impl Outgoing {
     }
 
     /// Gives the memory back, and the bytes up.
+    #[inline]
     pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
         self.sent = 0;
         let mut buffer = std::mem::take(&mut self.buffer);

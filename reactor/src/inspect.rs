@@ -66,7 +66,13 @@ type SlowHook = Box<dyn FnMut(&SlowCallback<'_>)>;
 
 /// The stop-watch of the loop. Reads no clock unless somebody asked for it.
 #[derive(Default)]
+#[repr(C)]
 pub(crate) struct StopWatch {
+    /// These are counted in every turn. (Side by side they would be added up as one vector, whose
+    /// other half has to be fetched from afar.)
+    turns: Cell<u64>,
+    calls: Cell<u64>,
+    events: Cell<u64>,
     threshold: Cell<Option<Duration>>,
     hook: RefCell<Option<SlowHook>>,
     /// When the loop last woke up, or the last callback ended.
@@ -75,9 +81,6 @@ pub(crate) struct StopWatch {
     woke: Cell<Option<Instant>>,
     /// How long the turn's work took before the loop was left in the midst of it.
     worked: Cell<Duration>,
-    turns: Cell<u64>,
-    events: Cell<u64>,
-    calls: Cell<u64>,
     /// The rest of it, which is counted only while the watch runs.
     statistics: RefCell<Statistics>,
 }

@@ -51,6 +51,7 @@ pub(crate) fn catch<T>(call: impl FnOnce() -> T) -> Result<T, Interrupted> {
 /// Calls user code on behalf of what `origin` gives, if it does; it is asked after a panic
 /// only.
 #[track_caller]
+#[inline]
 pub(crate) fn catch_with<T>(
     origin: impl FnOnce() -> Option<&'static Location<'static>>,
     call: impl FnOnce() -> T,

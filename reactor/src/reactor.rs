@@ -139,7 +139,8 @@ impl Reactor {
         pause: Pause,
         goes_on: impl Fn(&Core) -> bool,
     ) -> Result<(), RunError> {
-        let core = self.core();
+        // A handle of its own: the way to it is not asked for in each turn.
+        let core = &Rc::clone(self.core());
         let mut running = core.enter()?;
         core.signals.begin();
         core.start();

@@ -225,11 +225,13 @@ impl fmt::Display for RemoteFailure {
 
 impl Error for RemoteFailure {}
 
+/// The flags come first, beside the counts of the `Arc`: the loop asks for all of them in each turn.
+#[repr(C)]
 struct Shared {
-    posts: Mutex<Posts>,
     /// There are posts: set by who posts the first, cleared by the loop, which takes all.
     posted: AtomicBool,
     asleep: AtomicBool,
+    posts: Mutex<Posts>,
     wake_up: Box<dyn WakeUp>,
     thread: ThreadId,
     waiting: Mutex<Waiting>,

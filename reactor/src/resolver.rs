@@ -140,7 +140,7 @@ impl Reactor {
 
     /// Who looks names up: detached, to be called.
     fn resolver(&self) -> Rc<dyn Resolve> {
-        let custom = self.core().lookups().borrow().resolver.clone();
+        let custom = self.core().lookups.borrow().resolver.clone();
         custom.unwrap_or_else(|| Rc::new(SystemResolver))
     }
 
@@ -148,12 +148,7 @@ impl Reactor {
     /// listens through an endpoint. Twisted's `installNameResolver`.
     pub fn set_resolver(&self, resolver: impl Resolve + 'static) {
         let resolver: Rc<dyn Resolve> = Rc::new(resolver);
-        let replaced = self
-            .core()
-            .lookups()
-            .borrow_mut()
-            .resolver
-            .replace(resolver);
+        let replaced = self.core().lookups.borrow_mut().resolver.replace(resolver);
         drop(replaced);
     }
 }
@@ -166,14 +161,14 @@ pub struct SystemResolver;
 impl Resolve for SystemResolver {
     fn resolve(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
         let core = reactor.core();
-        let pool = core.lookups().borrow_mut().pool();
+        let pool = core.lookups.borrow_mut().pool();
         let (names, host) = (core.driver().names(), host.to_owned());
         reactor.defer_to_thread_pool(&pool, move || names.resolve(&host, port))
     }
 
     fn reverse_lookup(&self, reactor: &Reactor, ip: IpAddr) -> Deferred<String> {
         let core = reactor.core();
-        let pool = core.lookups().borrow_mut().pool();
+        let pool = core.lookups.borrow_mut().pool();
         let names = core.driver().names();
         reactor.defer_to_thread_pool(&pool, move || names.reverse_lookup(ip))
     }
@@ -325,7 +320,7 @@ mod tests {
             ..PoolLimits::default()
         };
         let pool = ThreadPool::with_limits("never", limits);
-        reactor.core().lookups().borrow_mut().pool = Some(pool.clone());
+        reactor.core().lookups.borrow_mut().pool = Some(pool.clone());
         let begun = reactor.now();
         let answer = reactor.run_until(look_up(&reactor).map(drop));
         let failure = answer.expect_err("nobody answers");
@@ -343,7 +338,7 @@ mod tests {
             ..PoolLimits::default()
         };
         let pool = ThreadPool::with_limits("never", limits);
-        reactor.core().lookups().borrow_mut().pool = Some(pool.clone());
+        reactor.core().lookups.borrow_mut().pool = Some(pool.clone());
         let answer = reactor.reverse_lookup([192, 0, 2, 1]);
         assert_eq!(pool.statistics().queued, 1);
         answer.cancel();

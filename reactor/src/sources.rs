@@ -123,7 +123,7 @@ impl Core {
             return;
         };
         self.origin.set(origin);
-        if self.stop_watch.is_running() {
+        if self.is_stirred() && self.stop_watch.is_running() {
             return self.call_timed(source, call);
         }
         call(source);

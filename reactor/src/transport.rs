@@ -41,23 +41,25 @@ pub struct Transport<P: 'static, S: Stream + ?Sized = dyn Stream> {
     seat: Rc<Seat<P, S>>,
 }
 
-/// Where a protocol sits while its connection lasts.
+/// Where a protocol sits while its connection lasts. What each visit touches comes first, and lies
+/// together.
+#[repr(C)]
 struct Seat<P: 'static, S: Stream + ?Sized> {
-    /// Borrowed exactly while one of its methods, or a call, is on the stack. `None`
-    /// after the end.
-    protocol: RefCell<Option<P>>,
+    stream: Rc<S>,
+    /// How often something was written, and how many producers have been registered.
+    writes: Cell<u64>,
     /// Calls that came while it was borrowed, in order.
     waiting: RefCell<VecDeque<WaitingVisit<P, S>>>,
     /// A callback panicked: only `connection_lost` is still to come.
     broken: Cell<bool>,
+    /// The protocol was told `write_paused`, and not `write_resumed` since.
+    choked: Cell<bool>,
+    /// Borrowed exactly while one of its methods, or a call, is on the stack. `None`
+    /// after the end.
+    protocol: RefCell<Option<P>>,
     /// What `when` has tied to this connection and has not fired.
     ties: RefCell<Slab<Canceller>>,
     production: Production,
-    /// The protocol was told `write_paused`, and not `write_resumed` since.
-    choked: Cell<bool>,
-    /// How often something was written, and how many producers have been registered.
-    writes: Cell<u64>,
-    stream: Rc<S>,
 }
 
 /// Visits made in a row before the loop goes on with something else.
@@ -534,6 +536,7 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
 
     /// Makes the visits that wait, within bounds: a protocol that calls itself again and
     /// again must not keep the loop.
+    #[inline(never)]
     fn let_waiting_in(&self) {
         for _ in 0..VISITS_AT_ONCE {
             // Detach, then call: the queue is free again before the visit begins.
@@ -560,6 +563,7 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         }
     }
 
+    #[cold]
     fn broke(&self, panicked: &Interrupted) {
         self.seat.broken.set(true);
         let reason = ConnectionLost::panicked(panicked);
@@ -664,10 +668,15 @@ impl<P: Protocol> Receiver for Seat<P, dyn Stream> {
         let transport = Transport { seat: self };
         let visited =
             transport.visit(|protocol, transport| protocol.data_received(transport, data));
-        if let Visited::Busy(_) = visited {
-            let data = data.to_vec();
-            transport.call(move |protocol, transport| protocol.data_received(transport, &data));
-        }
+        transport.keep_if_busy(&visited, data);
+    }
+
+    // The same once more, for what comes from a socket: this way has no turning.
+    fn data_received_mut(self: Rc<Self>, data: &mut [u8]) {
+        let transport = Transport { seat: self };
+        let visited =
+            transport.visit(|protocol, transport| protocol.data_received(transport, data));
+        transport.keep_if_busy(&visited, data);
     }
 
     fn read_connection_lost(self: Rc<Self>) {
@@ -696,6 +705,20 @@ impl<P: Protocol> Receiver for Seat<P, dyn Stream> {
 }
 
 impl<P: Protocol> Transport<P> {
+    /// Keeps data for a protocol that is busy.
+    #[inline]
+    fn keep_if_busy<F>(&self, visited: &Visited<F>, data: &[u8]) {
+        if let Visited::Busy(_) = visited {
+            self.keep(data);
+        }
+    }
+
+    #[cold]
+    fn keep(&self, data: &[u8]) {
+        let data = data.to_vec();
+        self.call(move |protocol, transport| protocol.data_received(transport, &data));
+    }
+
     /// Seats `protocol` on `stream`, makes it the stream's receiver and tells it that
     /// the connection stands. For layers and for handing a connection on.
     pub fn connect(mut protocol: P, stream: Rc<dyn Stream>) -> Self {

@@ -10,7 +10,7 @@ use rustix::net::{self, AddressFamily, SocketAddrAny, SocketType, sockopt};
 use crate::address::Address;
 use crate::driver::tcp::{self, TcpListening, TcpSocket};
 use crate::driver::unix::{UnixListening, UnixSocket, our_address};
-use crate::driver::{ListeningSocket, StreamSocket};
+use crate::driver::{AnySocket, ListeningSocket};
 use crate::sys::poller::Poller;
 use crate::unix::{AdoptError, AdoptProblem};
 
@@ -33,14 +33,14 @@ pub(super) fn listener(
 pub(super) fn connection(
     poller: &Rc<Poller>,
     fd: OwnedFd,
-) -> Result<(Box<dyn StreamSocket>, Address), AdoptError> {
+) -> Result<(AnySocket, Address), AdoptError> {
     let peer = match examine_connection(&fd) {
         Ok(peer) => peer,
         Err(problem) => return Err(AdoptError::new(fd, problem)),
     };
-    let socket: Box<dyn StreamSocket> = match peer {
-        Address::Unix(_) => Box::new(UnixSocket::over(poller, fd)),
-        _ => Box::new(TcpSocket::over(poller, fd)),
+    let socket = match peer {
+        Address::Unix(_) => AnySocket::other(UnixSocket::over(poller, fd)),
+        _ => AnySocket::Tcp(TcpSocket::over(poller, fd)),
     };
     Ok((socket, peer))
 }

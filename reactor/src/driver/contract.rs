@@ -15,7 +15,7 @@ use crate::capability::{Unsupported, WorldKind};
 use crate::descriptor::Readiness;
 use crate::driver::events::Event;
 use crate::driver::os::{self, OsDriver};
-use crate::driver::{Driver, Events, ListeningSocket, StreamSocket};
+use crate::driver::{AnySocket, Driver, Events, ListeningSocket};
 use crate::simulation::Simulation;
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, ListenOptions, SocketOption};
@@ -131,7 +131,7 @@ impl<'a> Bench<'a> {
         self.end(socket)
     }
 
-    fn end(&self, socket: Box<dyn StreamSocket>) -> End<'_> {
+    fn end(&self, socket: AnySocket) -> End<'_> {
         let token = self.token();
         socket.watch(token).expect("it can be watched");
         End {
@@ -167,7 +167,7 @@ fn ip(address: &Address) -> SocketAddr {
 /// One end of a connection.
 struct End<'a> {
     bench: &'a Bench<'a>,
-    socket: Box<dyn StreamSocket>,
+    socket: AnySocket,
     token: Token,
 }
 

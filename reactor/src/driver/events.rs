@@ -12,6 +12,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 
 use crate::descriptor::{Interest, Readiness};
 use crate::slab::Token;
+use crate::sys::poller::WAKE;
 
 /// Events in the order in which they came.
 #[derive(Default)]
@@ -65,6 +66,12 @@ impl Events {
             token: Token::from_u64(event.data.u64()),
             change: Change(event.flags),
         })
+    }
+
+    /// Whether signals may have come: something woke the loop that is no source, or nothing did.
+    #[inline]
+    pub(crate) fn may_tell_of_signals(&self) -> bool {
+        self.0.is_empty() || self.0.iter().any(|event| event.data.u64() == WAKE)
     }
 
     pub(crate) fn push(&mut self, token: Token, change: impl Into<Change>) {

@@ -24,6 +24,7 @@
 //! `contract.rs` has these as rules, and runs them on every driver that there is.
 
 mod adopted;
+mod any_socket;
 mod boot_time;
 #[cfg(all(test, feature = "testing"))]
 mod contract;
@@ -47,6 +48,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::address::Address;
 use crate::capability::{Capability, WorldKind};
 use crate::descriptor::{Interest, Mode};
+pub(crate) use crate::driver::any_socket::AnySocket;
 pub(crate) use crate::driver::events::{Change, Events};
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, KeepAlive, ListenOptions, SocketOption};
@@ -120,11 +122,7 @@ pub(crate) trait Driver {
     ) -> io::Result<Box<dyn ListeningSocket>>;
 
     /// Begins to connect. The outcome is an event, and then `StreamSocket::take_error`.
-    fn connect(
-        &self,
-        peer: &Address,
-        options: &ConnectOptions,
-    ) -> io::Result<Box<dyn StreamSocket>>;
+    fn connect(&self, peer: &Address, options: &ConnectOptions) -> io::Result<AnySocket>;
 
     /// Opens a socket for datagrams on an address of its own network.
     fn bind_datagrams(
@@ -150,10 +148,7 @@ pub(crate) trait Driver {
     }
 
     /// Takes over a socket that is connected already, and says to whom.
-    fn adopt_connection(
-        &self,
-        fd: OwnedFd,
-    ) -> Result<(Box<dyn StreamSocket>, Address), AdoptError> {
+    fn adopt_connection(&self, fd: OwnedFd) -> Result<(AnySocket, Address), AdoptError> {
         Err(AdoptError::new(
             fd,
             io::Error::from(self.world().lacks(Capability::Descriptors)).into(),
@@ -216,7 +211,7 @@ pub(crate) trait ListeningSocket {
 
     fn watch(&self, token: Token) -> io::Result<()>;
 
-    fn accept(&self) -> io::Result<(Box<dyn StreamSocket>, Address)>;
+    fn accept(&self) -> io::Result<(AnySocket, Address)>;
 }
 
 /// A stream of bytes to a peer. Never blocks.

@@ -17,7 +17,7 @@ use crate::capability::WorldKind;
 use crate::descriptor::{Interest, Mode};
 use crate::driver::boot_time::BootTime;
 use crate::driver::{
-    DatagramSocket, Driver, Events, ListeningSocket, Names, SignalSource, StreamSocket, WakeUp,
+    AnySocket, DatagramSocket, Driver, Events, ListeningSocket, Names, SignalSource, WakeUp,
     adopted, tcp, udp, unix,
 };
 use crate::slab::Token;
@@ -124,14 +124,10 @@ impl Driver for OsDriver {
         })
     }
 
-    fn connect(
-        &self,
-        peer: &Address,
-        options: &ConnectOptions,
-    ) -> io::Result<Box<dyn StreamSocket>> {
+    fn connect(&self, peer: &Address, options: &ConnectOptions) -> io::Result<AnySocket> {
         Ok(match peer {
-            Address::Tcp(peer) => Box::new(tcp::connect(&self.poller, *peer, options)?),
-            Address::Unix(peer) => Box::new(unix::connect(&self.poller, peer, options)?),
+            Address::Tcp(peer) => AnySocket::Tcp(tcp::connect(&self.poller, *peer, options)?),
+            Address::Unix(peer) => AnySocket::other(unix::connect(&self.poller, peer, options)?),
             Address::Udp(_) | Address::Named(_) => {
                 return Err(io::ErrorKind::Unsupported.into());
             }
@@ -154,10 +150,7 @@ impl Driver for OsDriver {
         adopted::listener(&self.poller, fd)
     }
 
-    fn adopt_connection(
-        &self,
-        fd: OwnedFd,
-    ) -> Result<(Box<dyn StreamSocket>, Address), AdoptError> {
+    fn adopt_connection(&self, fd: OwnedFd) -> Result<(AnySocket, Address), AdoptError> {
         adopted::connection(&self.poller, fd)
     }
 

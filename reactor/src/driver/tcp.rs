@@ -11,7 +11,7 @@ use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
 use crate::address::Address;
-use crate::driver::{ListeningSocket, StreamSocket, options};
+use crate::driver::{AnySocket, ListeningSocket, StreamSocket, options};
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, KeepAlive, ListenOptions, SocketOption};
 use crate::sys::poller::{Poller, Watched};
@@ -115,17 +115,17 @@ impl ListeningSocket for TcpListening {
         self.watched.watch(token)
     }
 
-    fn accept(&self) -> io::Result<(Box<dyn StreamSocket>, Address)> {
+    fn accept(&self) -> io::Result<(AnySocket, Address)> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (fd, peer) = net::acceptfrom_with(&self.watched, flags)?;
         // A peer without an address is one that has gone already.
         let peer = peer.ok_or(Errno::CONNABORTED)?;
         let socket = TcpSocket::over(self.watched.poller(), fd);
-        Ok((Box::new(socket), SocketAddr::try_from(peer)?.into()))
+        Ok((AnySocket::Tcp(socket), SocketAddr::try_from(peer)?.into()))
     }
 }
 
-pub(super) struct TcpSocket {
+pub(crate) struct TcpSocket {
     watched: Watched,
 }
 
@@ -142,11 +142,15 @@ impl StreamSocket for TcpSocket {
         self.watched.watch(token)
     }
 
+    #[expect(clippy::inline_always, reason = "the way of every message")]
+    #[inline(always)]
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let (count, _) = net::recv(&self.watched, buffer, net::RecvFlags::empty())?;
         Ok(count)
     }
 
+    #[expect(clippy::inline_always, reason = "the way of every message")]
+    #[inline(always)]
     fn write(&self, data: &[u8]) -> io::Result<usize> {
         Ok(net::send(&self.watched, data, net::SendFlags::NOSIGNAL)?)
     }

@@ -18,7 +18,7 @@ use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{self, AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::address::{Address, UnixAddress};
-use crate::driver::{ListeningSocket, Received, StreamSocket, options, tcp};
+use crate::driver::{AnySocket, ListeningSocket, Received, StreamSocket, options, tcp};
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, ListenOptions, SocketOption};
 use crate::sys::poller::{Poller, Watched};
@@ -254,7 +254,7 @@ impl ListeningSocket for UnixListening {
         self.watched.watch(token)
     }
 
-    fn accept(&self) -> io::Result<(Box<dyn StreamSocket>, Address)> {
+    fn accept(&self) -> io::Result<(AnySocket, Address)> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (fd, peer) = net::acceptfrom_with(&self.watched, flags)?;
         let peer = match peer {
@@ -262,7 +262,7 @@ impl ListeningSocket for UnixListening {
             None => UnixAddress::Unnamed,
         };
         let socket = UnixSocket::over(self.watched.poller(), fd);
-        Ok((Box::new(socket), peer.into()))
+        Ok((AnySocket::other(socket), peer.into()))
     }
 }
 

@@ -12,8 +12,8 @@ use crate::address::Address;
 use crate::capability::{Capability, WorldKind};
 use crate::descriptor::{Interest, Mode};
 use crate::driver::{
-    DAWN, DatagramSocket, Driver, Events, ListeningSocket, Names, SignalSource, StreamSocket,
-    WakeUp, os,
+    AnySocket, DAWN, DatagramSocket, Driver, Events, ListeningSocket, Names, SignalSource, WakeUp,
+    os,
 };
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, ListenOptions};
@@ -114,11 +114,7 @@ impl Driver for VirtualTime {
         Err(no_sockets(address))
     }
 
-    fn connect(
-        &self,
-        peer: &Address,
-        _options: &ConnectOptions,
-    ) -> io::Result<Box<dyn StreamSocket>> {
+    fn connect(&self, peer: &Address, _options: &ConnectOptions) -> io::Result<AnySocket> {
         Err(no_sockets(peer))
     }
 

@@ -16,8 +16,8 @@ use crate::address::{Address, ascii_host_name};
 use crate::capability::{Capability, WorldKind};
 use crate::descriptor::{Interest, Mode};
 use crate::driver::{
-    DAWN, DatagramSocket, Driver, Events, ListeningSocket, Names, SignalSource, StreamSocket,
-    WakeUp, virtual_time,
+    AnySocket, DAWN, DatagramSocket, Driver, Events, ListeningSocket, Names, SignalSource,
+    StreamSocket, WakeUp, virtual_time,
 };
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, KeepAlive, ListenOptions, SocketOption};
@@ -50,8 +50,8 @@ impl HostDriver {
         Ok(())
     }
 
-    fn socket(&self, id: SocketId) -> Box<dyn StreamSocket> {
-        Box::new(HostSocket {
+    fn socket(&self, id: SocketId) -> AnySocket {
+        AnySocket::other(HostSocket {
             id,
             network: Rc::clone(&self.network),
             dead: Rc::clone(&self.dead),
@@ -176,11 +176,7 @@ impl Driver for HostDriver {
         }))
     }
 
-    fn connect(
-        &self,
-        peer: &Address,
-        options: &ConnectOptions,
-    ) -> io::Result<Box<dyn StreamSocket>> {
+    fn connect(&self, peer: &Address, options: &ConnectOptions) -> io::Result<AnySocket> {
         self.living()?;
         let peer = ip_address(peer)?;
         let mut network = self.network.borrow_mut();
@@ -348,7 +344,7 @@ impl ListeningSocket for HostListener {
         Ok(())
     }
 
-    fn accept(&self) -> io::Result<(Box<dyn StreamSocket>, Address)> {
+    fn accept(&self) -> io::Result<(AnySocket, Address)> {
         if self.dead.get() {
             return Err(ErrorKind::WouldBlock.into());
         }
@@ -364,7 +360,7 @@ impl ListeningSocket for HostListener {
             world: Weak::clone(&self.world),
         };
         set_options(&socket, &self.options)?;
-        Ok((Box::new(socket), peer.into()))
+        Ok((AnySocket::other(socket), peer.into()))
     }
 }
 

@@ -12,7 +12,7 @@ use torsade_deferred::{Deferred, Interrupted, Trigger, fail};
 use crate::address::Address;
 use crate::connect_error::ConnectError;
 use crate::core::{Core, Source};
-use crate::driver::{Change, StreamSocket};
+use crate::driver::{AnySocket, Change};
 use crate::error::ConnectionLost;
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, Connection};
@@ -69,7 +69,7 @@ struct Attempt {
     local: Option<SocketAddr>,
     begun: Instant,
     // These are `None` when the attempt is over.
-    socket: RefCell<Option<Box<dyn StreamSocket>>>,
+    socket: RefCell<Option<AnySocket>>,
     trigger: Cell<Option<Trigger<Rc<dyn Stream>, ConnectError>>>,
 }
 
@@ -98,7 +98,7 @@ impl Attempt {
         });
     }
 
-    fn connected(&self, socket: Box<dyn StreamSocket>, change: Change) {
+    fn connected(&self, socket: AnySocket, change: Change) {
         let Some(trigger) = self.trigger.take() else {
             return self.core.remove_source(self.token);
         };

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::core::{Core, Source};
 use crate::delayed_call::DelayedCall;
-use crate::driver::{Change, StreamSocket};
+use crate::driver::{AnySocket, Change, StreamSocket};
 use crate::slab::Token;
 
 /// Reads of one lingering socket in one turn.
@@ -30,18 +30,13 @@ struct Lingering {
     core: Rc<Core>,
     token: Token,
     // `None` when it is over.
-    socket: RefCell<Option<Box<dyn StreamSocket>>>,
+    socket: RefCell<Option<AnySocket>>,
     limit: Cell<Option<DelayedCall>>,
 }
 
 /// Keeps a socket that is to be closed until its peer has everything, at most `limit`.
 /// It takes the place of its connection under `token`.
-pub(super) fn until_delivered(
-    core: &Rc<Core>,
-    token: Token,
-    socket: Box<dyn StreamSocket>,
-    limit: Duration,
-) {
+pub(super) fn until_delivered(core: &Rc<Core>, token: Token, socket: AnySocket, limit: Duration) {
     if limit.is_zero() || socket.shutdown(Shutdown::Write).is_err() {
         // A socket that cannot be shut down is not connected any more.
         return core.remove_source(token);

@@ -11,7 +11,7 @@ use torsade_deferred::{Deferred, succeed};
 use crate::address::{Address, Host, ToTcpAddress};
 use crate::core::{Core, Source};
 use crate::delayed_call::DelayedCall;
-use crate::driver::{Change, ListeningSocket, StreamSocket};
+use crate::driver::{AnySocket, Change, ListeningSocket};
 use crate::error::{ConnectionLost, ListenError};
 use crate::panics;
 use crate::protocol::Acceptor;
@@ -214,7 +214,7 @@ impl Accepting {
         }
     }
 
-    fn welcome(&self, socket: Box<dyn StreamSocket>, peer: Address) {
+    fn welcome(&self, socket: AnySocket, peer: Address) {
         /// The reactor's and the one in here.
         const OURS: usize = 2;
         // Detach, then call: it may stop this port.

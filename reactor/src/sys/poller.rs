@@ -27,7 +27,7 @@ use crate::sys::wake::WakeFd;
 const EVENTS_PER_WAIT: usize = 256;
 
 /// The token of what ends a wait and has nothing else to say. It finds nobody.
-const WAKE: u64 = u64::MAX - 1;
+pub(crate) const WAKE: u64 = u64::MAX - 1;
 
 /// Which descriptors to wait for, and the waiting.
 pub(crate) struct Poller {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::core::Core;
 use crate::descriptor::Readiness;
-use crate::driver::StreamSocket;
+use crate::driver::{AnySocket, StreamSocket};
 use crate::error::RunError;
 use crate::reactor::Reactor;
 use crate::slab::Token;
@@ -103,7 +103,7 @@ pub fn memory_pair_between(reactor: &Reactor, client: Address, server: Address) 
         let peer = addresses[side.other().index()].clone();
         let connection = core.add_source(|token| {
             wire.ends[side.index()].token.set(Some(token));
-            let (core, socket) = (Rc::clone(core), Box::new(socket(side)));
+            let (core, socket) = (Rc::clone(core), AnySocket::other(socket(side)));
             match side {
                 Side::Client => Connection::connected(core, token, socket, peer),
                 Side::Server => {

@@ -68,6 +68,8 @@ pub(crate) struct Timers<C> {
     /// Invariant: if `run` and `soon` are empty, the first bucket has at most
     /// `SEARCHED_MAX` entries, so that `next_deadline` is quick.
     wheel: Wheel,
+    /// When the wheel last turned.
+    turned: Option<Instant>,
     /// What was taken out as due, in order; `None` where the entry has left
     /// since.
     taken: Vec<Option<Entry>>,
@@ -105,6 +107,7 @@ impl<C> Timers<C> {
             soon: Vec::new(),
             moving: Vec::new(),
             wheel: Wheel::new(),
+            turned: None,
             taken: Vec::new(),
             next_taken: 0,
             slots: Vec::new(),
@@ -119,14 +122,16 @@ impl<C> Timers<C> {
     /// # Panics
     ///
     /// When 2^32 calls are pending.
+    #[inline]
     pub(crate) fn insert(&mut self, deadline: Instant, call: C) -> TimerKey {
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
-        let slot = self.claim_slot(Slot {
-            generation,
-            place: Place::Nowhere,
-            call: Some(call),
-        });
+        let slot = self.claim_slot();
+        let claimed = &mut self.slots[slot as usize];
+        claimed.generation = generation;
+        // Where the compiler can see what the call is made of: copied from there as a whole it
+        // would be read in other pieces than it was just written in, which the processor waits for.
+        claimed.call = Some(call);
         self.schedule(deadline, slot);
         TimerKey { slot, generation }
     }
@@ -140,7 +145,7 @@ impl<C> Timers<C> {
     pub(crate) fn cancel(&mut self, key: TimerKey) -> Option<C> {
         let place = self.place(key)?;
         self.withdraw(place);
-        Some(self.release_slot(key.slot))
+        self.release_slot(key.slot)
     }
 
     /// Moves a pending call to `deadline`, behind those scheduled for the same
@@ -186,7 +191,7 @@ impl<C> Timers<C> {
         );
         for (index, entry) in self.taken.iter().enumerate() {
             let entry = entry.expect("only live entries were kept");
-            self.slots[entry.slot as usize].place = Place::Taken(to_u32(index));
+            self.slots[entry.slot as usize].place = Place::Taken(to_u32(index)).into();
         }
         self.taken.len()
     }
@@ -201,7 +206,7 @@ impl<C> Timers<C> {
     pub(crate) fn pop_taken(&mut self) -> Option<C> {
         let first = (*self.taken.get(self.next_taken)?).expect("next_taken is at an entry");
         self.remove_taken(self.next_taken);
-        Some(self.release_slot(first.slot))
+        self.release_slot(first.slot)
     }
 
     /// When the call is due; `None` once it has been handed over or cancelled.
@@ -276,23 +281,31 @@ impl<C> Timers<C> {
     fn place(&self, key: TimerKey) -> Option<Place> {
         let slot = self.slots.get(key.slot as usize)?;
         let is_current = slot.generation == key.generation && slot.call.is_some();
-        is_current.then_some(slot.place)
+        is_current.then(|| slot.place.into())
     }
 
-    fn claim_slot(&mut self, slot: Slot<C>) -> u32 {
-        if let Some(index) = self.free.pop() {
-            self.slots[index as usize] = slot;
-            return index;
-        }
-        self.slots.push(slot);
+    #[inline]
+    fn claim_slot(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| self.new_slot())
+    }
+
+    #[inline(never)]
+    fn new_slot(&mut self) -> u32 {
+        self.slots.push(Slot {
+            generation: 0,
+            place: Whereabouts::NOWHERE,
+            call: None,
+        });
         to_u32(self.slots.len() - 1)
     }
 
-    /// Takes the call out of a slot whose entry has been withdrawn.
-    fn release_slot(&mut self, index: u32) -> C {
+    /// Takes the call out of a slot whose entry has been withdrawn: it is there.
+    #[inline]
+    fn release_slot(&mut self, index: u32) -> Option<C> {
         let slot = &mut self.slots[index as usize];
-        slot.place = Place::Nowhere;
-        let call = slot.call.take().expect("a slot is released once");
+        debug_assert!(slot.call.is_some(), "a slot is released once");
+        slot.place = Whereabouts::NOWHERE;
+        let call = slot.call.take();
         self.free.push(index);
         if self.is_empty() {
             self.start_over();
@@ -301,9 +314,11 @@ impl<C> Timers<C> {
     }
 
     /// Gives back what a burst took, once nothing is pending.
+    #[inline(never)]
     fn start_over(&mut self) {
-        // The horizon may be ahead of the time: let it start at the next turn.
-        self.wheel.origin = None;
+        // The horizon may be ahead of the time, and the origin long ago: they start anew, at
+        // the last time that is known.
+        self.wheel.origin = self.turned;
         self.wheel.horizon = 0;
         if self.slots.capacity() > KEPT {
             // The generations go on where they were, so no key of the old
@@ -315,30 +330,33 @@ impl<C> Timers<C> {
         }
     }
 
+    #[inline(never)]
     fn schedule(&mut self, deadline: Instant, slot: u32) {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        self.file(Entry {
+        let entry = Entry {
             deadline,
             sequence,
             slot,
             tick_low: 0,
-        });
-        self.settle();
+        };
+        let place = self.file_at(self.wheel.tick(deadline), entry);
+        // No other may have made a bucket too full.
+        if matches!(place, Some(Place::Later { index, .. }) if index as usize >= SEARCHED_MAX) {
+            self.settle();
+        }
     }
 
-    /// Puts an entry where its deadline belongs.
-    fn file(&mut self, entry: Entry) {
-        let tick = self.wheel.tick(entry.deadline);
-        self.file_at(tick, entry);
-    }
-
-    fn file_at(&mut self, tick: u64, mut entry: Entry) {
+    /// Puts an entry where its tick belongs; gives its place, if that is in the wheel.
+    #[inline]
+    fn file_at(&mut self, tick: u64, mut entry: Entry) -> Option<Place> {
         entry.tick_low = tick as u32;
-        match self.wheel.insert(tick, entry) {
-            Some(place) => self.slots[entry.slot as usize].place = place,
+        let place = self.wheel.insert(tick, entry);
+        match place {
+            Some(place) => self.slots[entry.slot as usize].place = place.into(),
             None => self.insert_soon(entry),
         }
+        place
     }
 
     /// The earliest of what the wheel does not hold any more.
@@ -354,7 +372,7 @@ impl<C> Timers<C> {
         while let Some(first) = self.first_near().copied()
             && first.deadline <= now
         {
-            match self.slots[first.slot as usize].place {
+            match self.slots[first.slot as usize].place.into() {
                 Place::Run(_) => drop(self.run.pop()),
                 _ => self.remove_soon(0),
             }
@@ -373,7 +391,11 @@ impl<C> Timers<C> {
             Place::Soon(position) => self.remove_soon(position as usize),
             Place::Later { bucket, index } => {
                 if let Some(moved) = self.wheel.remove(bucket, index) {
-                    self.slots[moved as usize].place = place;
+                    self.slots[moved as usize].place = place.into();
+                }
+                if !self.wheel.buckets[usize::from(bucket)].is_empty() {
+                    // The first bucket is the one that it was.
+                    return;
                 }
             }
             Place::Taken(index) => return self.remove_taken(index as usize),
@@ -393,6 +415,7 @@ impl<C> Timers<C> {
                 self.file_moving(None);
             }
         }
+        self.turned = Some(now);
         let tick = self.wheel.tick(now);
         while let Some((bucket, start)) = self.wheel.first_bucket()
             && start <= tick
@@ -438,7 +461,7 @@ impl<C> Timers<C> {
     /// Notes for the entries of the run where they are.
     fn note_run(&mut self) {
         for (index, entry) in self.run.iter() {
-            self.slots[entry.slot as usize].place = Place::Run(to_u32(index));
+            self.slots[entry.slot as usize].place = Place::Run(to_u32(index)).into();
         }
     }
 
@@ -447,14 +470,13 @@ impl<C> Timers<C> {
     fn file_moving(&mut self, near: Option<u64>) {
         let mut moving = mem::take(&mut self.moving);
         for entry in moving.drain(..) {
-            match near {
+            let tick = match near {
                 // Cheaper than the difference of two instants.
-                Some(near) => self.file_at(
-                    near >> u32::BITS << u32::BITS | u64::from(entry.tick_low),
-                    entry,
-                ),
-                None => self.file(entry),
-            }
+                Some(near) => near >> u32::BITS << u32::BITS | u64::from(entry.tick_low),
+                None => self.wheel.tick(entry.deadline),
+            };
+            // Whether that bucket is full now is the caller's to see.
+            let _ = self.file_at(tick, entry);
         }
         // Keeps the allocation, but not that of a burst.
         moving.shrink_to(KEPT);
@@ -527,7 +549,7 @@ impl<C> Timers<C> {
 
     fn put_soon(&mut self, position: usize, entry: Entry) {
         self.soon[position] = entry;
-        self.slots[entry.slot as usize].place = Place::Soon(to_u32(position));
+        self.slots[entry.slot as usize].place = Place::Soon(to_u32(position)).into();
     }
 }
 
@@ -551,7 +573,7 @@ impl Entry {
 #[derive(Debug)]
 struct Slot<C> {
     generation: u32,
-    place: Place,
+    place: Whereabouts,
     /// `None` if the slot is free.
     call: Option<C>,
 }
@@ -569,6 +591,53 @@ enum Place {
     Taken(u32),
     /// It was withdrawn, or is not filed yet.
     Nowhere,
+}
+
+/// A [`Place`] in one word, which is written and read as one: of a word that was just written in
+/// parts the processor waits for the whole.
+#[derive(Clone, Copy, Debug)]
+struct Whereabouts(u64);
+
+impl Whereabouts {
+    const NOWHERE: Self = Self::new(0, 0, 0);
+    const RUN: u64 = 1;
+    const SOON: u64 = 2;
+    const LATER: u64 = 3;
+    const TAKEN: u64 = 4;
+
+    const fn new(kind: u64, bucket: u16, index: u32) -> Self {
+        Self(kind << 48 | (bucket as u64) << 32 | index as u64)
+    }
+}
+
+impl From<Place> for Whereabouts {
+    #[inline]
+    fn from(place: Place) -> Self {
+        match place {
+            Place::Run(index) => Self::new(Self::RUN, 0, index),
+            Place::Soon(position) => Self::new(Self::SOON, 0, position),
+            Place::Later { bucket, index } => Self::new(Self::LATER, bucket, index),
+            Place::Taken(index) => Self::new(Self::TAKEN, 0, index),
+            Place::Nowhere => Self::NOWHERE,
+        }
+    }
+}
+
+impl From<Whereabouts> for Place {
+    #[inline]
+    fn from(Whereabouts(word): Whereabouts) -> Self {
+        let index = word as u32;
+        match word >> 48 {
+            Whereabouts::RUN => Self::Run(index),
+            Whereabouts::SOON => Self::Soon(index),
+            Whereabouts::LATER => Self::Later {
+                bucket: (word >> 32) as u16,
+                index,
+            },
+            Whereabouts::TAKEN => Self::Taken(index),
+            _ => Self::Nowhere,
+        }
+    }
 }
 
 /// Children per node of the heap. Four make it half as deep as two.

@@ -335,9 +335,30 @@ fn wheel_turned_ahead_starts_over_once_the_queue_is_empty() {
     for (key, call) in keys.iter().zip(0..) {
         assert_eq!(timers.cancel(*key), Some(call));
     }
-    timers.take_due(start + millis(2_000));
-    assert_eq!(timers.wheel.origin, Some(start + millis(2_000)));
-    assert_eq!(timers.wheel.horizon, 0);
+    assert_eq!(
+        (timers.wheel.origin, timers.wheel.horizon),
+        (Some(start), 0)
+    );
+}
+
+#[test]
+fn queue_that_ran_empty_goes_on_with_its_wheel_from_the_time_of_its_last_turn() {
+    let (start, mut timers) = (start(), Timers::new());
+    timers.insert(start + millis(10), "first");
+    timers.take_due(start);
+    let turned = start + millis(3_000);
+    timers.take_due(turned);
+    assert_eq!(timers.pop_taken(), Some("first"));
+    assert_eq!(
+        (timers.wheel.origin, timers.wheel.horizon),
+        (Some(turned), 0)
+    );
+    timers.insert(turned + millis(5_000), "second");
+    assert!(timers.soon.is_empty(), "it waits in the wheel");
+    timers.take_due(turned + millis(4_999));
+    assert_eq!(timers.pop_taken(), None);
+    timers.take_due(turned + millis(5_000));
+    assert_eq!(timers.pop_taken(), Some("second"));
 }
 
 #[test]

@@ -40,12 +40,13 @@ impl Wheel {
 
     /// Puts an entry with this tick into its bucket, and returns where that is. Returns
     /// `None`, and does nothing, if it is not after the horizon.
+    #[inline]
     pub(super) fn insert(&mut self, tick: u64, entry: Entry) -> Option<Place> {
         if tick <= self.horizon {
             return None;
         }
         if self.buckets.is_empty() {
-            self.buckets.resize_with(LEVELS * FANOUT, Vec::new);
+            self.make_buckets();
         }
         let level = (tick ^ self.horizon).ilog2() / DIGIT_BITS;
         let digit = (tick >> (level * DIGIT_BITS)) % FANOUT as u64;
@@ -57,6 +58,11 @@ impl Wheel {
             bucket: bucket as u16,
             index: to_u32(entries.len() - 1),
         })
+    }
+
+    #[cold]
+    fn make_buckets(&mut self) {
+        self.buckets.resize_with(LEVELS * FANOUT, Vec::new);
     }
 
     /// Removes an entry, and returns the slot of the one that took its place.

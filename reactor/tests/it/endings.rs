@@ -54,6 +54,32 @@ fn reset(peer: TcpStream) {
 }
 
 #[test]
+fn connections_that_a_callback_closes_are_lost_in_the_order_of_its_closing() {
+    for own_first in [true, false] {
+        let (reactor, log) = (reactor(), Log::default());
+        let (_peer, other) = with_plain_peer(&reactor, End::new("other", &log));
+        let own = End::new("own", &log).on_data(move |own, _| {
+            if own_first {
+                own.abort_connection();
+                other.abort_connection();
+            } else {
+                other.abort_connection();
+                own.abort_connection();
+            }
+        });
+        let (mut peer, own) = with_plain_peer(&reactor, own);
+        peer.write_all(b"go").unwrap();
+        turns(&reactor, || own.is_connected());
+        let (first, second) = if own_first {
+            ("own lost: Aborted", "other lost: Aborted")
+        } else {
+            ("other lost: Aborted", "own lost: Aborted")
+        };
+        log.check(["other made", "own made", first, second]);
+    }
+}
+
+#[test]
 fn a_reset_after_the_peers_end_is_told_to_who_keeps_half_open() {
     let (reactor, log) = (reactor(), Log::default());
     let (peer, _transport) = with_plain_peer(&reactor, End::new("server", &log).keeps_half_open());

@@ -25,6 +25,7 @@
 //! wait in their files.
 
 mod attachments;
+mod flags;
 mod receiving;
 mod sending;
 mod socket;
@@ -35,18 +36,19 @@ use std::fmt;
 use std::io;
 use std::rc::{Rc, Weak};
 
-use torsade_deferred::{Deferred, Trigger, fail, succeed};
+use torsade_deferred::{Deferred, Interrupted, Trigger, fail, succeed};
 
 use crate::address::Address;
 use crate::buffers::READ_SIZE;
 use crate::core::{Core, Source};
 use crate::delayed_call::DelayedCall;
-use crate::driver::{Change, Received, StreamSocket};
+use crate::driver::{AnySocket, Change, Received, StreamSocket};
 use crate::error::{ConnectionLost, NotFlushed};
 use crate::flow::{Limits, Outgoing};
 use crate::panics;
 use crate::slab::Token;
 use crate::sockets::connection::attachments::Attachments;
+use crate::sockets::connection::flags::Flags;
 use crate::sockets::linger;
 use crate::stream::{FilePart, Receiver, Socket, Stream};
 
@@ -58,24 +60,28 @@ const READS_PER_TURN: usize = 4;
 const DIRECT_WRITE: usize = 16 * 1024;
 
 /// A connection that stands.
+///
+/// What each message touches comes first, and lies together: after a sleep each line of memory is
+/// one that the processor fetches anew.
+#[repr(C)]
 pub(crate) struct Connection {
+    flags: Flags,
+    ending: Cell<Ending>,
     core: Rc<Core>,
     token: Token,
+    /// `None` after the end.
+    socket: RefCell<Option<AnySocket>>,
+    receiver: RefCell<Option<Rc<dyn Receiver>>>,
+    outgoing: RefCell<Outgoing>,
     number: u64,
     peer: Address,
     /// Known from the port, or asked of the system when somebody wants it, and at the
     /// latest at the end.
     host: OnceCell<Rc<Address>>,
-    /// `None` after the end.
-    socket: RefCell<Option<Box<dyn StreamSocket>>>,
-    receiver: RefCell<Option<Rc<dyn Receiver>>>,
-    outgoing: RefCell<Outgoing>,
     /// What most connections never need.
     rarities: RefCell<Option<Box<Rarities>>>,
-    ending: Cell<Ending>,
     /// What `connection_lost` will be told.
     reason: Cell<Option<Box<ConnectionLost>>>,
-    flags: Flags,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,62 +113,18 @@ struct Flush {
     trigger: Trigger<()>,
 }
 
-#[derive(Default)]
-struct Flags {
-    /// There may be something to read: an event said so, and no read has said
-    /// otherwise since.
-    readable: Cell<bool>,
-    /// The system took everything it was given, as far as we know.
-    writable: Cell<bool>,
-    /// The peer's end has been announced, or an error, or a read may have stopped in front of urgent data:
-    /// a short read is not the last one.
-    wary: Cell<bool>,
-    /// The peer's stream has ended.
-    read_ended: Cell<bool>,
-    /// Our stream is to end, or has ended, after what is unsent.
-    write_ending: Cell<bool>,
-    write_ended: Cell<bool>,
-    /// The user paused reading.
-    paused: Cell<bool>,
-    /// There is a receiver, or has been. Nothing is read before.
-    seated: Cell<bool>,
-    /// Somebody waits for a flush.
-    awaited: Cell<bool>,
-    /// There is something among the bytes that are unsent.
-    attached: Cell<bool>,
-    /// The turn's share of a file has been sent.
-    file_rests: Cell<bool>,
-    /// More is unsent than the high mark, and the writer has been told.
-    choked: Cell<bool>,
-    /// That was the receiver before this one.
-    choke_untold: Cell<bool>,
-    /// More was unsent than the cap when the last callback returned. Invariant: then
-    /// `excess_limit` runs, while the connection is open.
-    overfull: Cell<bool>,
-    /// Nothing is read while it is choked: a peer that does not take answers gets to ask
-    /// no more. So it is for accepted connections, and not for those made from here: two
-    /// ends that both stop reading while they write would wait for each other for ever.
-    throttles: Cell<bool>,
-    /// The loop may come to its end though this is there.
-    background: Cell<bool>,
-    /// In the reactor's list of connections to settle.
-    dirty: Cell<bool>,
-    /// In the reactor's list of sources with something left to do.
-    again: Cell<bool>,
-}
-
 impl Connection {
     /// A connection that a port on `host` accepted; the address is `None` if the port
     /// has many.
     pub(crate) fn accepted(
         core: Rc<Core>,
         token: Token,
-        socket: Box<dyn StreamSocket>,
+        socket: AnySocket,
         peer: Address,
         host: Option<Rc<Address>>,
     ) -> Rc<Self> {
         let flags = Flags::default();
-        flags.throttles.set(true);
+        flags.add(Flags::THROTTLES);
         Self::new(core, token, socket, peer, host, flags)
     }
 
@@ -170,7 +132,7 @@ impl Connection {
     pub(crate) fn connected(
         core: Rc<Core>,
         token: Token,
-        socket: Box<dyn StreamSocket>,
+        socket: AnySocket,
         peer: Address,
     ) -> Rc<Self> {
         Self::new(core, token, socket, peer, None, Flags::default())
@@ -179,12 +141,12 @@ impl Connection {
     fn new(
         core: Rc<Core>,
         token: Token,
-        socket: Box<dyn StreamSocket>,
+        socket: AnySocket,
         peer: Address,
         host: Option<Rc<Address>>,
         flags: Flags,
     ) -> Rc<Self> {
-        flags.writable.set(true);
+        flags.add(Flags::WRITABLE);
         Rc::new(Self {
             number: core.next_session_number(),
             core,
@@ -216,7 +178,7 @@ impl Connection {
 
     /// Whether it has, or has had, a receiver.
     pub(crate) fn is_seated(&self) -> bool {
-        self.flags.seated.get()
+        self.flags.has(Flags::SEATED)
     }
 
     /// Asks the socket, while there is one.
@@ -254,37 +216,64 @@ impl Connection {
 
     /// Calls the receiver. A protocol's seat catches its panics; a layer's own are caught
     /// here.
+    #[expect(clippy::inline_always, reason = "the way of every event")]
+    #[inline(always)]
     fn tell(&self, event: impl FnOnce(Rc<dyn Receiver>)) {
         if let Some(receiver) = self.receiver()
             && let Err(panicked) = panics::catch_with(|| self.core.origin(), || event(receiver))
         {
-            self.doom(ConnectionLost::panicked(&panicked));
+            self.broke(&panicked);
         }
     }
 
+    #[cold]
+    fn broke(&self, panicked: &Interrupted) {
+        self.doom(ConnectionLost::panicked(panicked));
+    }
+
     /// Asks the reactor to come by when the callback at hand has returned.
+    #[inline]
     fn mark_dirty(&self) {
-        if !self.flags.dirty.replace(true) {
-            self.core.settle_later(self.token);
+        if self.flags.replace(Flags::DIRTY, true) {
+            return;
         }
+        if self.flags.has(Flags::TELLING) && !self.core.has_unsettled() {
+            // Its own callback is the one at hand, and nothing is to be settled before it.
+            return;
+        }
+        self.flags.remove(Flags::TELLING);
+        self.core.settle_later(self.token);
     }
 
     /// Asks the reactor to come by in the next turn.
     fn mark_again(&self) {
-        if !self.flags.again.replace(true) {
+        if !self.flags.replace(Flags::AGAIN, true) {
             self.core.ready_again(self.token);
         }
     }
 
+    #[inline]
     fn is_reading(&self) -> bool {
-        let flags = &self.flags;
-        let held_back = flags.paused.get() || (flags.choked.get() && flags.throttles.get());
-        self.ending.get() == Ending::Open
-            && !held_back
-            && !flags.read_ended.get()
-            && flags.seated.get()
+        let among = Flags::SEATED | Flags::PAUSED | Flags::READ_ENDED;
+        self.flags.are(Flags::SEATED, among) && self.is_open_for_reading()
     }
 
+    /// Whether it reads, and there may be something.
+    #[inline]
+    fn is_to_read(&self) -> bool {
+        let these = Flags::READABLE | Flags::SEATED;
+        let among = these | Flags::PAUSED | Flags::READ_ENDED;
+        self.flags.are(these, among) && self.is_open_for_reading()
+    }
+
+    #[inline]
+    fn is_open_for_reading(&self) -> bool {
+        let held_back = Flags::CHOKED | Flags::THROTTLES;
+        !self.flags.are(held_back, held_back) && self.ending.get() == Ending::Open
+    }
+
+    #[expect(clippy::inline_always, reason = "the way of every event")]
+    #[inline(always)]
     fn take_in(self: &Rc<Self>) {
         match self.ending.get() {
             Ending::Open => self.read(),
@@ -293,55 +282,94 @@ impl Connection {
         }
     }
 
+    /// The same, out of the way of events.
+    #[inline(never)]
+    fn take_in_again(self: &Rc<Self>) {
+        self.take_in();
+    }
+
     /// Reads what is there, within the bounds of a turn.
+    #[expect(clippy::inline_always, reason = "the way of every event")]
+    #[inline(always)]
     fn read(self: &Rc<Self>) {
-        if !self.flags.readable.get() || !self.is_reading() {
+        if !self.is_to_read() {
             return;
         }
         let mut buffer = self.core.buffers.take_for_reading();
-        for _ in 0..READS_PER_TURN {
-            let received = match self.socket.borrow().as_ref() {
-                Some(socket) => socket.receive(&mut buffer),
-                None => break,
-            };
-            match received {
-                Ok(Received { count: 0, .. }) => {
-                    self.flags.readable.set(false);
-                    self.flags.read_ended.set(true);
-                    self.tell(|receiver| receiver.read_connection_lost());
-                    if self.flags.write_ending.get() {
-                        self.mark_dirty();
-                    }
-                }
-                Ok(Received { count, is_cut }) => {
-                    if count < buffer.len()
-                        && !is_cut
-                        && !self.flags.wary.get()
-                        && self.core.short_read_is_dry()
-                    {
-                        self.flags.readable.set(false);
-                    }
-                    self.tell(|receiver| receiver.data_received_mut(&mut buffer[..count]));
-                }
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => self.flags.readable.set(false),
-                    io::ErrorKind::Interrupted => continue,
-                    _ => self.doom(ConnectionLost::Io(error)),
-                },
+        let mut reads = 0;
+        let goes_on = loop {
+            self.read_once(&mut buffer);
+            reads += 1;
+            let goes_on = self.is_to_read();
+            if !goes_on || reads == READS_PER_TURN {
+                break goes_on;
             }
-            // What the callback wrote leaves now, before the next is read.
-            if self.core.is_to_settle_alone(self.token) {
-                self.settle_this();
-            }
-            self.core.settle();
-            if !self.flags.readable.get() || !self.is_reading() {
-                break;
-            }
-        }
+        };
         self.core.buffers.return_from_reading(buffer);
-        if self.flags.readable.get() && self.is_reading() {
+        if goes_on {
             self.mark_again();
         }
+    }
+
+    #[expect(clippy::inline_always, reason = "the way of every event")]
+    #[inline(always)]
+    fn read_once(self: &Rc<Self>, buffer: &mut [u8]) {
+        let received = match self.socket.borrow().as_ref() {
+            Some(socket) => socket.receive(buffer),
+            None => return,
+        };
+        self.flags.add(Flags::TELLING);
+        match received {
+            Ok(Received { count, is_cut }) if count > 0 => {
+                if count < buffer.len()
+                    && !is_cut
+                    && !self.flags.has(Flags::WARY)
+                    && self.core.short_read_is_dry()
+                {
+                    self.flags.remove(Flags::READABLE);
+                }
+                self.tell(|receiver| receiver.data_received_mut(&mut buffer[..count]));
+            }
+            Ok(_) => self.read_to_the_end(),
+            Err(error) => self.read_nothing(error),
+        }
+        self.settle_what_was_told();
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read_to_the_end(&self) {
+        self.flags.remove(Flags::READABLE);
+        self.flags.add(Flags::READ_ENDED);
+        self.tell(|receiver| receiver.read_connection_lost());
+        if self.flags.has(Flags::WRITE_ENDING) {
+            self.mark_dirty();
+        }
+    }
+
+    #[cold]
+    fn read_nothing(&self, error: io::Error) {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => self.flags.remove(Flags::READABLE),
+            io::ErrorKind::Interrupted => {}
+            _ => self.doom(ConnectionLost::Io(error)),
+        }
+    }
+
+    /// What the callback wrote leaves now, before the next is read.
+    #[expect(clippy::inline_always, reason = "the way of every event")]
+    #[inline(always)]
+    fn settle_what_was_told(self: &Rc<Self>) {
+        let was_told = self.flags.replace(Flags::TELLING, false);
+        if was_told && self.flags.has(Flags::DIRTY) {
+            if self.core.has_unsettled() {
+                // Order: it was the first, the others came after it.
+                self.core.settle_first(self.token);
+            } else {
+                self.settle_this();
+            }
+        }
+        self.core.settle();
     }
 
     /// Nothing can be sent on a connection that is broken, and to find that out first would
@@ -349,8 +377,8 @@ impl Connection {
     #[cold]
     fn ready_though_broken(self: &Rc<Self>, change: Change) {
         if change.is_readable() {
-            self.flags.readable.set(true);
-            self.take_in();
+            self.flags.add(Flags::READABLE);
+            self.take_in_again();
         }
         if change.is_writable() {
             self.send_on();
@@ -362,7 +390,7 @@ impl Connection {
 
     /// The system takes more.
     fn send_on(&self) {
-        if !self.flags.writable.replace(true) {
+        if !self.flags.replace(Flags::WRITABLE, true) {
             self.mark_dirty();
             self.core.settle();
         }
@@ -385,8 +413,17 @@ impl Connection {
     }
 
     /// Sends and closes what the callback at hand has asked for.
+    #[expect(clippy::inline_always, reason = "the way of every event")]
+    #[inline(always)]
     fn settle_this(self: &Rc<Self>) {
-        self.flags.dirty.set(false);
+        self.flags.remove(Flags::DIRTY);
+        if !self.send_all_at_once() {
+            self.settle_in_full();
+        }
+    }
+
+    #[inline(never)]
+    fn settle_in_full(self: &Rc<Self>) {
         match self.ending.get() {
             Ending::Open | Ending::Closing => self.flush(),
             Ending::Doomed | Ending::Lost => {}
@@ -394,12 +431,12 @@ impl Connection {
         match self.ending.get() {
             Ending::Open => {
                 self.fire_flushes();
-                let ends = self.flags.write_ending.get() && self.is_flushed();
-                if ends && !self.flags.write_ended.replace(true) {
+                let ends = self.flags.has(Flags::WRITE_ENDING) && self.is_flushed();
+                if ends && !self.flags.replace(Flags::WRITE_ENDED, true) {
                     self.end_write();
                 }
                 self.mind_the_marks();
-                if self.flags.write_ending.get() && self.flags.read_ended.get() {
+                if self.flags.has(Flags::WRITE_ENDING) && self.flags.has(Flags::READ_ENDED) {
                     // Nothing can come, and nothing more can be written: the rest has its limit.
                     self.close(ConnectionLost::Done);
                 }
@@ -418,6 +455,7 @@ impl Connection {
     }
 
     /// Ends the connection without sending the rest, when no callback is running.
+    #[cold]
     fn doom(&self, reason: ConnectionLost) {
         if matches!(self.ending.get(), Ending::Open | Ending::Closing) {
             self.ending.set(Ending::Doomed);
@@ -427,7 +465,8 @@ impl Connection {
     }
 
     fn is_delivered(&self, socket: &dyn StreamSocket) -> bool {
-        self.flags.read_ended.get() || (!self.flags.readable.get() && socket.is_delivered())
+        self.flags.has(Flags::READ_ENDED)
+            || (!self.flags.has(Flags::READABLE) && socket.is_delivered())
     }
 
     /// Begins an orderly end.
@@ -437,7 +476,7 @@ impl Connection {
             self.reason.set(Some(Box::new(reason)));
             self.hold_on();
             self.mark_dirty();
-            if self.flags.readable.get() {
+            if self.flags.has(Flags::READABLE) {
                 self.mark_again();
             }
         }
@@ -512,32 +551,32 @@ impl Connection {
 impl Source for Connection {
     fn ready(self: Rc<Self>, change: Change) {
         if change.makes_wary() {
-            self.flags.wary.set(true);
+            self.flags.add(Flags::WARY);
         }
         if change.is_broken() {
             return self.ready_though_broken(change);
         }
         // Order: what can be sent goes before what has come.
-        if change.is_writable() && !self.flags.writable.get() {
+        if change.is_writable() && !self.flags.has(Flags::WRITABLE) {
             self.send_on();
         }
         if change.is_readable() {
-            self.flags.readable.set(true);
+            self.flags.add(Flags::READABLE);
             self.take_in();
         }
     }
 
     fn again(self: Rc<Self>) {
-        self.flags.again.set(false);
-        if self.flags.choke_untold.replace(false) && self.flags.choked.get() {
+        self.flags.remove(Flags::AGAIN);
+        if self.flags.replace(Flags::CHOKE_UNTOLD, false) && self.flags.has(Flags::CHOKED) {
             self.tell(|receiver| receiver.write_paused());
             self.core.settle();
         }
-        if self.flags.file_rests.replace(false) {
+        if self.flags.replace(Flags::FILE_RESTS, false) {
             self.mark_dirty();
             self.core.settle();
         }
-        self.take_in();
+        self.take_in_again();
     }
 
     fn settle(self: Rc<Self>) {
@@ -558,7 +597,7 @@ impl Source for Connection {
     }
 
     fn is_background(&self) -> bool {
-        self.flags.background.get()
+        self.flags.has(Flags::BACKGROUND)
     }
 
     fn vanish(self: Rc<Self>) {
@@ -578,7 +617,7 @@ impl Source for Connection {
             self.peer,
             self.ending.get()
         )?;
-        if self.flags.paused.get() {
+        if self.flags.has(Flags::PAUSED) {
             f.write_str(", reading paused")?;
         }
         Ok(())
@@ -587,24 +626,14 @@ impl Source for Connection {
 
 impl Stream for Connection {
     fn write(&self, data: &[u8]) {
-        if self.ending.get() != Ending::Open || self.flags.write_ending.get() {
+        if self.ending.get() != Ending::Open || self.flags.has(Flags::WRITE_ENDING) {
             return;
         }
         let mut outgoing = self.outgoing.borrow_mut();
-        let mut rest = data;
-        let at_once = self.flags.writable.get() && !self.flags.attached.get();
-        if outgoing.len() + data.len() >= DIRECT_WRITE && at_once {
-            rest = self.write_direct(&mut outgoing, data);
+        if outgoing.len() + data.len() >= DIRECT_WRITE || self.flags.has(Flags::OVERFULL) {
+            return self.write_much(&mut outgoing, data);
         }
-        // Not what this callback alone has written: the peer had no chance to take that, and
-        // gets one (see `mind_the_marks`).
-        if self.flags.overfull.get() {
-            let limit = self.limits().unsent_max;
-            if outgoing.len() > limit {
-                return self.doom(ConnectionLost::Overrun { limit });
-            }
-        }
-        outgoing.push(rest, || self.core.buffers.take_for_writing());
+        outgoing.push(data, || self.core.buffers.take_for_writing());
         self.mark_dirty();
     }
 
@@ -617,7 +646,10 @@ impl Stream for Connection {
     }
 
     fn write_file(&self, part: FilePart) -> Result<(), FilePart> {
-        if self.ending.get() != Ending::Open || self.flags.write_ending.get() || part.length == 0 {
+        if self.ending.get() != Ending::Open
+            || self.flags.has(Flags::WRITE_ENDING)
+            || part.length == 0
+        {
             // As bytes would be.
             return Ok(());
         }
@@ -632,7 +664,7 @@ impl Stream for Connection {
         let mut rarities = self.rarities.borrow_mut();
         let attachments = &mut rarities.get_or_insert_default().attachments;
         attachments.push_file(buffered, part);
-        self.flags.attached.set(true);
+        self.flags.add(Flags::ATTACHED);
         self.mark_dirty();
         Ok(())
     }
@@ -646,17 +678,17 @@ impl Stream for Connection {
     }
 
     fn lose_write_connection(&self) {
-        if self.ending.get() == Ending::Open && !self.flags.write_ending.replace(true) {
+        if self.ending.get() == Ending::Open && !self.flags.replace(Flags::WRITE_ENDING, true) {
             self.mark_dirty();
         }
     }
 
     fn pause_reading(&self) {
-        self.flags.paused.set(true);
+        self.flags.add(Flags::PAUSED);
     }
 
     fn resume_reading(&self) {
-        if self.flags.paused.replace(false) && self.flags.readable.get() {
+        if self.flags.replace(Flags::PAUSED, false) && self.flags.has(Flags::READABLE) {
             self.mark_again();
         }
     }
@@ -666,7 +698,7 @@ impl Stream for Connection {
     }
 
     fn is_write_ended(&self) -> bool {
-        self.flags.write_ending.get()
+        self.flags.has(Flags::WRITE_ENDING)
     }
 
     fn unsent(&self) -> usize {
@@ -690,7 +722,7 @@ impl Stream for Connection {
         let mut rarities = self.rarities.borrow_mut();
         let flushes = &mut rarities.get_or_insert_default().flushes;
         flushes.push(Flush { left, trigger });
-        self.flags.awaited.set(true);
+        self.flags.add(Flags::AWAITED);
         self.mark_dirty();
         deferred
     }
@@ -705,7 +737,7 @@ impl Stream for Connection {
     }
 
     fn set_throttled(&self, on: bool) {
-        if self.flags.throttles.replace(on) && !on && self.flags.readable.get() {
+        if self.flags.replace(Flags::THROTTLES, on) && !on && self.flags.has(Flags::READABLE) {
             self.mark_again();
         }
     }
@@ -721,14 +753,14 @@ impl Stream for Connection {
         }
         let is_another = !self.receiver().is_some_and(|it| Rc::ptr_eq(&it, &receiver));
         let previous = self.receiver.replace(Some(receiver));
-        if !self.flags.seated.replace(true) {
+        if !self.flags.replace(Flags::SEATED, true) {
             self.hold_on();
-            if self.flags.readable.get() {
+            if self.flags.has(Flags::READABLE) {
                 self.mark_again();
             }
         }
-        if self.flags.choked.get() && is_another {
-            self.flags.choke_untold.set(true);
+        if self.flags.has(Flags::CHOKED) && is_another {
+            self.flags.add(Flags::CHOKE_UNTOLD);
             self.mark_again();
         }
         drop(previous);

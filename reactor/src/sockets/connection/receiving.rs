@@ -4,6 +4,7 @@ use std::io;
 
 use crate::driver::Received;
 use crate::error::ConnectionLost;
+use crate::sockets::connection::flags::Flags;
 use crate::sockets::connection::{Connection, Ending, READS_PER_TURN};
 
 impl Connection {
@@ -12,14 +13,14 @@ impl Connection {
         if self.ending.get() != Ending::Open {
             return Err(io::ErrorKind::NotConnected.into());
         }
-        if self.flags.read_ended.get() || buffer.is_empty() {
+        if self.flags.has(Flags::READ_ENDED) || buffer.is_empty() {
             return Ok(0);
         }
         loop {
             match self.ask(|socket| socket.receive(buffer)) {
                 // There may be more, of which no edge will tell: the end, too, is for the receiver.
                 Ok(Received { count, .. }) => {
-                    self.flags.readable.set(true);
+                    self.flags.add(Flags::READABLE);
                     if self.is_reading() {
                         self.mark_again();
                     }
@@ -28,7 +29,7 @@ impl Connection {
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted => {}
                     io::ErrorKind::WouldBlock => {
-                        self.flags.readable.set(false);
+                        self.flags.remove(Flags::READABLE);
                         return Err(error);
                     }
                     kind => {
@@ -45,7 +46,7 @@ impl Connection {
     #[cold]
     #[inline(never)]
     pub(super) fn discard(&self) {
-        if !self.flags.readable.get() || self.flags.read_ended.get() {
+        if !self.flags.has(Flags::READABLE) || self.flags.has(Flags::READ_ENDED) {
             return;
         }
         let mut buffer = self.core.buffers.take_for_reading();
@@ -55,10 +56,10 @@ impl Connection {
                 None => break,
             };
             match received {
-                Ok(Received { count: 0, .. }) => self.flags.read_ended.set(true),
+                Ok(Received { count: 0, .. }) => self.flags.add(Flags::READ_ENDED),
                 Ok(_) => continue,
                 Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => self.flags.readable.set(false),
+                    io::ErrorKind::WouldBlock => self.flags.remove(Flags::READABLE),
                     io::ErrorKind::Interrupted => continue,
                     _ => self.doom(ConnectionLost::Io(error)),
                 },
@@ -66,7 +67,7 @@ impl Connection {
             break;
         }
         self.core.buffers.return_from_reading(buffer);
-        let goes_on = self.flags.readable.get() && !self.flags.read_ended.get();
+        let goes_on = self.flags.has(Flags::READABLE) && !self.flags.has(Flags::READ_ENDED);
         if goes_on && self.ending.get() == Ending::Closing {
             self.mark_again();
         }

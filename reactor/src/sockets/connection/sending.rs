@@ -9,7 +9,8 @@ use crate::driver::StreamSocket;
 use crate::error::ConnectionLost;
 use crate::flow::Outgoing;
 use crate::sockets::connection::attachments::Next;
-use crate::sockets::connection::{Connection, Ending, Rarities};
+use crate::sockets::connection::flags::Flags;
+use crate::sockets::connection::{Connection, DIRECT_WRITE, Ending, Rarities};
 use crate::standstill::Standstill;
 use crate::stream::Stream;
 
@@ -18,9 +19,48 @@ use crate::stream::Stream;
 const FILE_CALLS_PER_TURN: usize = 2;
 
 impl Connection {
+    /// Hands what is unsent to the system in one call, where nothing else is to be done after a
+    /// callback, as is mostly so. False if there is, or if not all was taken.
+    #[expect(clippy::inline_always, reason = "the way of every event")]
+    #[inline(always)]
+    pub(super) fn send_all_at_once(&self) -> bool {
+        let rare = Flags::WRITE_ENDING
+            | Flags::AWAITED
+            | Flags::ATTACHED
+            | Flags::CHOKED
+            | Flags::OVERFULL;
+        let is_plain = self.flags.are(Flags::WRITABLE, Flags::WRITABLE | rare);
+        if !is_plain || self.ending.get() != Ending::Open {
+            return false;
+        }
+        let mut outgoing = self.outgoing.borrow_mut();
+        if !outgoing.is_empty() {
+            let sent = match self.socket.borrow().as_ref() {
+                Some(socket) => socket.write(outgoing.as_slice()),
+                None => return false,
+            };
+            match sent {
+                Ok(count) if count == outgoing.len() => {}
+                sent => return self.sent_in_part(&mut outgoing, sent),
+            }
+        }
+        self.core
+            .buffers
+            .return_from_writing(outgoing.take_buffer());
+        true
+    }
+
+    #[cold]
+    fn sent_in_part(&self, outgoing: &mut Outgoing, sent: io::Result<usize>) -> bool {
+        if let Some(count) = self.sent(sent) {
+            outgoing.consume(count);
+        }
+        false
+    }
+
     /// Hands what is unsent to the system, as much as it takes.
     pub(super) fn flush(&self) {
-        if self.flags.attached.get() {
+        if self.flags.has(Flags::ATTACHED) {
             self.flush_with_attachments();
             self.return_buffer(&mut self.outgoing.borrow_mut());
         } else {
@@ -41,7 +81,7 @@ impl Connection {
     }
 
     fn flush_bytes(&self, outgoing: &mut Outgoing) {
-        while !outgoing.is_empty() && self.flags.writable.get() {
+        while !outgoing.is_empty() && self.flags.has(Flags::WRITABLE) {
             let sent = match self.socket.borrow().as_ref() {
                 Some(socket) => socket.write(outgoing.as_slice()),
                 None => return,
@@ -56,7 +96,7 @@ impl Connection {
 
     fn flush_with_attachments(&self) {
         let mut file_calls = 0;
-        while self.flags.writable.get() && !self.flags.file_rests.get() {
+        while self.flags.has(Flags::WRITABLE) && !self.flags.has(Flags::FILE_RESTS) {
             let (mut outgoing, mut rarities) =
                 (self.outgoing.borrow_mut(), self.rarities.borrow_mut());
             let Some(rarities) = rarities.as_mut() else {
@@ -64,7 +104,7 @@ impl Connection {
             };
             if file_calls == FILE_CALLS_PER_TURN {
                 // The rest is the next turn's.
-                self.flags.file_rests.set(true);
+                self.flags.add(Flags::FILE_RESTS);
                 return self.mark_again();
             }
             let goes_on = match self.socket.borrow().as_ref() {
@@ -72,7 +112,7 @@ impl Connection {
                 None => return,
             };
             if rarities.attachments.is_empty() {
-                self.flags.attached.set(false);
+                self.flags.remove(Flags::ATTACHED);
             }
             if !goes_on {
                 return;
@@ -143,7 +183,7 @@ impl Connection {
             Ok(count) => Some(count),
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock => {
-                    self.flags.writable.set(false);
+                    self.flags.remove(Flags::WRITABLE);
                     Some(0)
                 }
                 io::ErrorKind::Interrupted => Some(0),
@@ -157,13 +197,13 @@ impl Connection {
 
     /// Sends what the system takes at once, if nothing waits before it.
     pub(super) fn try_send(&self, data: &[u8]) -> io::Result<usize> {
-        if self.ending.get() != Ending::Open || self.flags.write_ending.get() {
+        if self.ending.get() != Ending::Open || self.flags.has(Flags::WRITE_ENDING) {
             return Err(io::ErrorKind::NotConnected.into());
         }
         if data.is_empty() {
             return Ok(0);
         }
-        if !self.is_flushed() || !self.flags.writable.get() {
+        if !self.is_flushed() || !self.flags.has(Flags::WRITABLE) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let rest = self.write_direct(&mut self.outgoing.borrow_mut(), data);
@@ -174,6 +214,29 @@ impl Connection {
             0 => Err(io::ErrorKind::WouldBlock.into()),
             taken => Ok(taken),
         }
+    }
+
+    /// A write that is large, together with what waits before it, or comes where too much is
+    /// unsent.
+    #[inline(never)]
+    pub(super) fn write_much(&self, outgoing: &mut Outgoing, data: &[u8]) {
+        let mut rest = data;
+        let goes_at_once = self
+            .flags
+            .are(Flags::WRITABLE, Flags::WRITABLE | Flags::ATTACHED);
+        if outgoing.len() + data.len() >= DIRECT_WRITE && goes_at_once {
+            rest = self.write_direct(outgoing, data);
+        }
+        // Not what this callback alone has written: the peer had no chance to take that, and
+        // gets one (see `mind_the_marks`).
+        if self.flags.has(Flags::OVERFULL) {
+            let limit = self.limits().unsent_max;
+            if outgoing.len() > limit {
+                return self.doom(ConnectionLost::Overrun { limit });
+            }
+        }
+        outgoing.push(rest, || self.core.buffers.take_for_writing());
+        self.mark_dirty();
     }
 
     /// Sends a large write past the buffer, and gives what the system did not take.
@@ -192,7 +255,7 @@ impl Connection {
 
     /// The system has taken `count` more of the bytes that waited.
     fn note_sent(&self, count: usize) {
-        if self.flags.awaited.get()
+        if self.flags.has(Flags::AWAITED)
             && let Some(rarities) = self.rarities.borrow_mut().as_mut()
         {
             self.count_down(rarities, count);
@@ -207,13 +270,17 @@ impl Connection {
 
     /// Fires for those whose bytes have all been taken.
     pub(super) fn fire_flushes(&self) {
-        while self.flags.awaited.get() {
+        while self.flags.has(Flags::AWAITED) {
             // Detach, then call.
             let trigger = match self.rarities.borrow_mut().as_mut() {
                 Some(rarities) if rarities.flushes.first().is_some_and(|f| f.left == 0) => {
                     rarities.flushes.remove(0).trigger
                 }
-                Some(rarities) => return self.flags.awaited.set(!rarities.flushes.is_empty()),
+                Some(rarities) => {
+                    let is_awaited = !rarities.flushes.is_empty();
+                    self.flags.replace(Flags::AWAITED, is_awaited);
+                    return;
+                }
                 None => return,
             };
             trigger.callback(());
@@ -254,23 +321,23 @@ impl Connection {
     /// not any more.
     pub(super) fn mind_the_marks(self: &Rc<Self>) {
         let buffered = self.outgoing.borrow().len();
-        if buffered == 0 && !self.flags.choked.get() && !self.flags.attached.get() {
+        if buffered == 0 && !self.flags.has(Flags::CHOKED) && !self.flags.has(Flags::ATTACHED) {
             // As it mostly is: no mark can have been passed.
             return self.mind_the_cap(false);
         }
         let limits = self.limits();
         self.mind_the_cap(buffered > limits.unsent_max);
         let unsent = buffered.saturating_add(self.file_bytes());
-        let choked = self.flags.choked.get();
+        let choked = self.flags.has(Flags::CHOKED);
         if !choked && unsent > limits.unsent_high {
-            self.flags.choked.set(true);
+            self.flags.add(Flags::CHOKED);
             self.tell(|receiver| receiver.write_paused());
         } else if choked && unsent <= limits.unsent_low {
-            self.flags.choked.set(false);
-            if !self.flags.choke_untold.replace(false) {
+            self.flags.remove(Flags::CHOKED);
+            if !self.flags.replace(Flags::CHOKE_UNTOLD, false) {
                 self.tell(|receiver| receiver.write_resumed());
             }
-            if self.flags.readable.get() {
+            if self.flags.has(Flags::READABLE) {
                 self.mark_again();
             }
         }
@@ -279,7 +346,7 @@ impl Connection {
     /// What one callback has written beyond the cap has a while to leave.
     #[inline]
     fn mind_the_cap(self: &Rc<Self>, overfull: bool) {
-        if overfull != self.flags.overfull.replace(overfull) {
+        if overfull != self.flags.replace(Flags::OVERFULL, overfull) {
             self.limit_the_excess(overfull);
         }
     }
@@ -308,7 +375,7 @@ impl Connection {
 
     /// How much of files waits to be sent.
     pub(super) fn file_bytes(&self) -> usize {
-        if !self.flags.attached.get() {
+        if !self.flags.has(Flags::ATTACHED) {
             return 0;
         }
         self.rarities

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use crate::address::Address;
 use crate::error::ConnectionLost;
 use crate::reactor::Reactor;
+use crate::sockets::connection::flags::Flags;
 use crate::sockets::connection::{Connection, Ending};
 use crate::sockets::{KeepAlive, SocketOption};
 use crate::stream::Socket;
@@ -43,7 +44,7 @@ impl Socket for Connection {
     }
 
     fn set_background(&self, on: bool) {
-        self.flags.background.set(on);
+        self.flags.replace(Flags::BACKGROUND, on);
     }
 
     fn set_option(&self, option: SocketOption) -> io::Result<()> {
@@ -83,14 +84,15 @@ impl Socket for Connection {
             Some(socket) => socket.takes_descriptors(),
             None => false,
         };
-        if !can_be_sent || self.ending.get() != Ending::Open || self.flags.write_ending.get() {
+        if !can_be_sent || self.ending.get() != Ending::Open || self.flags.has(Flags::WRITE_ENDING)
+        {
             return Err(fd);
         }
         let buffered = self.outgoing.borrow().len();
         let mut rarities = self.rarities.borrow_mut();
         let attachments = &mut rarities.get_or_insert_default().attachments;
         attachments.push_descriptor(buffered, fd)?;
-        self.flags.attached.set(true);
+        self.flags.add(Flags::ATTACHED);
         Ok(())
     }
 
