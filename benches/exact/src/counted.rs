@@ -25,7 +25,7 @@ const BOUNDS: [(&str, f64, f64); 20] = [
     ("http_hello", 6.05, 0.05),
     ("http_hello_16_deep", 0.4, 0.05),
     ("http_browser_16_deep", 0.4, 0.05),
-    ("http_file", 8.05, 8.05),
+    ("http_file", 8.05, 4.05),
     ("http_cached", 6.05, 44.05),
     ("http_json", 6.05, 2.05),
     ("http_post", 6.05, 1.05),
