@@ -102,16 +102,19 @@ fn parts(uri: &Uri) -> Result<(bool, &str, u16), BadUrl> {
     };
     let authority = uri.authority().ok_or(BadUrl::Relative)?;
     let host = authority.host();
-    if host.is_empty() {
+    let address = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    if host.is_empty() || address.unwrap_or(host).contains(['[', ']']) {
         return Err(BadUrl::Malformed);
     }
     let text = authority.as_str();
     let text = text.rsplit_once('@').map_or(text, |(_, text)| text);
-    let behind = text.strip_prefix(host).unwrap_or_default();
-    let port = match behind.strip_prefix(':') {
+    let port = match text.strip_prefix(host).ok_or(BadUrl::Malformed)? {
         // An empty one is none: RFC 3986 §3.2.3.
-        None | Some("") => default_port(is_https),
-        Some(port) => port.parse().or(Err(BadUrl::Malformed))?,
+        "" | ":" => default_port(is_https),
+        behind => {
+            let port = behind.strip_prefix(':').ok_or(BadUrl::Malformed)?;
+            port.parse().or(Err(BadUrl::Malformed))?
+        }
     };
     Ok((is_https, host, port))
 }
@@ -426,6 +429,10 @@ mod tests {
         let scheme = String::from("ftp");
         check("ftp://here/", BadUrl::Scheme { scheme });
         check("http://here:99999/", BadUrl::Malformed);
+        // Brackets stand around an address and nowhere else (RFC 3986 §3.2.2); `http` finds these balanced.
+        check("http://me[@he]re/", BadUrl::Malformed);
+        check("http://me[:secret@here]:81/", BadUrl::Malformed);
+        check("http://[::1]here/", BadUrl::Malformed);
     }
 
     /// RFC 3986 §5.4, as far as the schemes and hosts are spoken here.
