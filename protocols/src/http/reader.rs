@@ -180,6 +180,13 @@ impl RequestReader {
             *data = &[];
             return Ok(false);
         }
+        if self.unfinished.text() == b"\r" && data.first() == Some(&b'\n') {
+            // An empty line as well, in two pieces.
+            *data = &data[1..];
+            self.unfinished.clear();
+            self.note_empty_line()?;
+            return self.take_head(data, head);
+        }
         let known = self.unfinished.len();
         let may_be_complete = self.unfinished.add(data);
         let (now, target_max) = (self.unfinished.len(), self.limits.target + LINE_EXTRA);
@@ -203,11 +210,16 @@ impl RequestReader {
     /// many behind a body does no harm.
     fn skip_empty_lines(&mut self, data: &mut &[u8]) -> Result<(), BadMessage> {
         while let Some(rest) = data.strip_prefix(b"\r\n") {
-            self.empty_lines += 1;
-            if self.empty_lines > EMPTY_LINES_MAX {
-                return Err(BadMessage::NotHttp);
-            }
             *data = rest;
+            self.note_empty_line()?;
+        }
+        Ok(())
+    }
+
+    fn note_empty_line(&mut self) -> Result<(), BadMessage> {
+        self.empty_lines += 1;
+        if self.empty_lines > EMPTY_LINES_MAX {
+            return Err(BadMessage::NotHttp);
         }
         Ok(())
     }

@@ -96,6 +96,29 @@ fn heads_have_their_limits() {
     );
 }
 
+/// RFC 9112 §2.2 has one overlooked.
+#[test]
+fn four_empty_lines_before_a_request_are_overlooked_in_whatever_pieces_they_come() {
+    let (request, answer) = (
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nb",
+        text("b"),
+    );
+    for size in 1..=11 {
+        let send = |client: &Client, text: &str| {
+            for piece in text.as_bytes().chunks(size) {
+                client.send(std::str::from_utf8(piece).expect("ASCII"));
+            }
+        };
+        let client = Client::of(&limited(|_| {}));
+        for _ in 0..2 {
+            send(&client, &format!("{}{request}", "\r\n".repeat(4)));
+            assert_eq!(client.answers(), answer, "in pieces of {size}");
+        }
+        send(&client, &"\r\n".repeat(5));
+        check_refused(&client, "400 Bad Request");
+    }
+}
+
 #[test]
 fn a_head_that_comes_byte_by_byte_is_late_at_its_limit() {
     let client = Client::of(&limited(|limits| limits.head = Duration::from_secs(10)));

@@ -51,7 +51,8 @@ pub fn references(base: &str, reference: &[u8]) {
         assert_eq!(again.uri().to_string(), text.replace('"', "%22"));
         let from_base = base.join(text.as_bytes()).expect("it is absolute");
         assert_eq!(from_base.uri(), again.uri());
-        if joined.origin() != base.origin() {
+        // (A name of another script may become one with the password in it.)
+        if joined.origin() != base.origin() && reference.is_ascii() {
             let is_told =
                 text.contains("sesame") && !reference.windows(6).any(|it| it == b"sesame");
             assert!(!is_told, "{text} knows the password");
