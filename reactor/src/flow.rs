@@ -28,7 +28,9 @@ pub struct Limits {
     /// How long a connection that is being lost may stand still before the rest is sent, and how long
     /// one beyond the cap may take to get below it: 30 s. Then it is aborted. A peer that takes the
     /// rest slowly is not cut off as long as it takes something; one that stops is after this time,
-    /// or an eighth more at most.
+    /// or an eighth more at most. That is seen in steps, of what its system takes at once, and the whole
+    /// close has no bound: a peer that takes a little now and then holds it. Who wants one sets a timer
+    /// that aborts.
     pub flush: Duration,
     /// How long the system keeps a closed connection whose last bytes the peer has not
     /// acknowledged, so that they arrive even if the peer still sends: 5 s.

@@ -216,7 +216,10 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
             return;
         };
         match registered.lose.take() {
-            Some(reason) => self.stream().lose_connection(reason),
+            Some(reason) => {
+                self.stream().lose_connection(reason);
+                self.flush_drains();
+            }
             None if registered.lose_write => self.stream().lose_write_connection(),
             None => {}
         }

@@ -10,7 +10,9 @@ const LOOKS: u32 = 8;
 
 /// How long a stream's unsent bytes may stand still, for layers that close in order: whoever takes
 /// something, however little, goes on, and who takes nothing does not. What counts is what the peer's
-/// system has taken, since a large buffer between takes more in large steps.
+/// system has taken, since a large buffer between takes more in large steps. That, too, is seen in steps,
+/// of what the peer's system takes at once; and the whole close has no bound: a peer that takes a little
+/// now and then holds it.
 ///
 /// It reads the reactor's clock and sets no timer: [`look`](Standstill::look) says when to look again.
 #[derive(Debug)]
@@ -60,5 +62,6 @@ impl Standstill {
 
 fn left(stream: &dyn Stream) -> usize {
     let unacknowledged = stream.socket().unacknowledged();
-    stream.unsent() + unacknowledged.unwrap_or(0)
+    // What waits in files may be as much as can be said.
+    stream.unsent().saturating_add(unacknowledged.unwrap_or(0))
 }

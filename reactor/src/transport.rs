@@ -62,6 +62,10 @@ struct Seat<P: 'static, S: Stream + ?Sized> {
     production: Production,
 }
 
+/// How often it is looked whether a writer that drains has been told to wait, turn by turn. Layers may
+/// take a turn each to tell.
+const LOOKS_AT_DRAINS: usize = 8;
+
 /// Visits made in a row before the loop goes on with something else.
 const VISITS_AT_ONCE: usize = 1000;
 
@@ -265,8 +269,8 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     /// above all: `transport.write(piece); transport.drain().await?`. asyncio's `drain`.
     ///
     /// On a connection that is being lost it fires when everything is with the system, as
-    /// [`flush`](Transport::flush) does. Fails with [`NotFlushed`](crate::NotFlushed) if the
-    /// connection is lost first.
+    /// [`flush`](Transport::flush) does; so it does for who has handed the stream on, and is not told of
+    /// it any more. Fails with [`NotFlushed`](crate::NotFlushed) if the connection is lost first.
     ///
     /// # Cancellation
     ///
@@ -281,7 +285,7 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         }
         let (trigger, deferred) = Deferred::new();
         self.seat.production.wait_to_drain(trigger);
-        self.look_at_drains();
+        self.look_at_drains(LOOKS_AT_DRAINS);
         deferred
     }
 
@@ -291,16 +295,21 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
 
     /// Who is held up is told of it when the callback at hand has returned, if it still is then: who is
     /// not told is to be looked after.
-    fn look_at_drains(&self) {
+    fn look_at_drains(&self, looks: usize) {
         if self.is_choked() {
             return;
         }
         let transport = self.clone();
         self.reactor().call_soon(move || {
-            if transport.is_connected() && transport.is_held_up() {
-                transport.look_at_drains();
-            } else {
+            if !transport.is_connected() {
+                transport.flush_drains();
+            } else if !transport.is_held_up() {
                 transport.end_drains();
+            } else if looks > 0 || transport.is_choked() {
+                transport.look_at_drains(looks.saturating_sub(1));
+            } else {
+                // The stream was handed on, and somebody else is told.
+                transport.flush_drains();
             }
         });
     }
@@ -313,14 +322,15 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         }
     }
 
-    /// The connection is being lost: whoever waits now waits until all is sent.
-    fn flush_drains(&self) {
+    /// Nobody will say when to go on: whoever waits now waits until all is sent.
+    pub(crate) fn flush_drains(&self) {
         for trigger in self.seat.production.take_drains() {
-            if self.unsent() > 0 {
-                self.flush().chain_into(trigger);
-            } else {
-                // Nobody is called from in here.
-                self.reactor().call_soon(move || trigger.callback(()));
+            match self.flush().into_result() {
+                Ok(result) => {
+                    // Nobody is called from in here.
+                    self.reactor().call_soon(move || trigger.fire(result));
+                }
+                Err(flushed) => flushed.chain_into(trigger),
             }
         }
     }

@@ -54,9 +54,12 @@ impl Recycled {
         }
     }
 
-    /// That one ends when its client ends its stream.
+    /// That one ends when its client ends its stream, if its connection is still there: nobody would forget it else.
     pub(super) fn end_with_client(&self, place: Place) {
-        self.ending.borrow_mut().insert(place);
+        let site = self.site().upgrade();
+        if site.is_some_and(|site| site.connection(place.0).is_some()) {
+            self.ending.borrow_mut().insert(place);
+        }
     }
 
     /// Whether that one does.
@@ -81,5 +84,17 @@ impl Recycled {
         {
             ending.remove(&place);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_whose_connection_is_over_is_not_remembered() {
+        let recycled = Recycled::default();
+        recycled.end_with_client((0, 0));
+        assert!(!recycled.ends_with_client((0, 0)));
     }
 }

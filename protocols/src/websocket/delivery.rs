@@ -105,12 +105,17 @@ impl<P: WebSocketProtocol> Delivery<P> {
             if let Some(successor) = stream.successor() {
                 let event = stream.decoder.borrow_mut().next(&mut rest);
                 match event {
-                    Some(Event::Text(text)) => successor.data_received(text.as_bytes()),
-                    Some(Event::Binary(bytes)) => successor.data_received(&bytes),
+                    Some(Event::Text(text)) => {
+                        stream.set_messaged();
+                        successor.data_received(text.as_bytes());
+                    }
+                    Some(Event::Binary(bytes)) => {
+                        stream.set_messaged();
+                        successor.data_received(&bytes);
+                    }
                     Some(event) => control(stream, event),
                     None => {}
                 }
-                stream.set_messaged();
                 continue;
             }
             let visited = self.transport.visit(|protocol, transport| {
@@ -129,7 +134,7 @@ impl<P: WebSocketProtocol> Delivery<P> {
             }
         }
         stream.set_delivering(false);
-        if stream.is_held_up() {
+        if stream.is_held_up() || stream.owes_pong() {
             // What is unsent may be sent as soon as this callback returns; if it is not, the stream below says so,
             // and says when.
             stream.schedule();
@@ -196,6 +201,7 @@ impl<P: WebSocketProtocol> GoOn for Delivery<P> {
     fn go_on(self: Rc<Self>) {
         let stream = self.stream();
         stream.set_scheduled(false);
+        stream.send_owed_pong();
         stream.look_for_congestion();
         self.tell_successor_of_marks();
         self.deliver_kept();

@@ -34,6 +34,10 @@ pub(super) fn encoded(bytes: &[u8]) -> String {
 #[non_exhaustive]
 pub enum Origins {
     /// Pages from the host and port that the request's `Host` names. The default.
+    ///
+    /// Those of `http` and of `https`, where each leaves out its own port: behind a proxy nobody knows which of
+    /// the two the client speaks. A service of `wss` that is not to trust pages which came without TLS, and which
+    /// anybody on the way can write, has the origin named: [`Only`](Self::Only).
     #[default]
     SameHost,
     /// Pages from these origins, as they stand in `Origin`: `https://example.com`.
@@ -174,12 +178,16 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 
 /// The subprotocols that a client offers, the best first: §11.3.4.
 fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    words(headers, header::SEC_WEBSOCKET_PROTOCOL).filter(|name| is_token(name))
+}
+
+/// What a list of tokens has, over all fields of that name.
+fn words(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).iter();
     values
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .map(str::trim)
-        .filter(|name| is_token(name))
 }
 
 /// 16 bytes in base64: 22 letters and two signs of equality. (The four bits that the last letter has too many
@@ -220,6 +228,10 @@ pub(super) fn check_answer(
     let upgrade = only(headers, &header::UPGRADE);
     if !upgrade.is_some_and(|it| it.eq_ignore_ascii_case("websocket")) {
         return bad("it switches to something else");
+    }
+    let mut options = words(headers, header::CONNECTION);
+    if !options.any(|it| it.eq_ignore_ascii_case("upgrade")) {
+        return bad("its Connection does not say Upgrade");
     }
     if only(headers, &header::SEC_WEBSOCKET_ACCEPT) != Some(&accept_of(key)) {
         return bad("it does not answer this key");
@@ -378,28 +390,30 @@ mod tests {
         let key = KEY.1;
         let accept = ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         let upgrade = ("upgrade", "WebSocket");
+        let connection = ("connection", "keep-alive, upgrade");
         let offered = ["a".to_owned(), "b".to_owned()];
         let check = |lines: &[(&str, &str)]| check_answer(&headers(lines), key, &offered);
-        assert_eq!(check(&[accept, upgrade]).expect("right"), None);
-        let chosen = check(&[accept, upgrade, ("sec-websocket-protocol", "b")]);
+        let right = [accept, upgrade, connection];
+        assert_eq!(check(&right).expect("right"), None);
+        let with = |field| [&right[..], &[field]].concat();
+        let chosen = check(&with(("sec-websocket-protocol", "b")));
         assert_eq!(chosen.expect("right").as_deref(), Some("b"));
         for lines in [
-            &[upgrade][..],
-            &[accept],
-            &[accept, ("upgrade", "h2c")],
-            &[
+            vec![upgrade, connection],
+            vec![accept, connection],
+            vec![accept, upgrade],
+            vec![accept, upgrade, ("connection", "keep-alive, upgraded")],
+            vec![accept, connection, ("upgrade", "h2c")],
+            vec![
                 upgrade,
+                connection,
                 ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOO="),
             ],
-            &[accept, upgrade, ("sec-websocket-protocol", "c")],
-            &[accept, upgrade, ("sec-websocket-protocol", "a, b")],
-            &[
-                accept,
-                upgrade,
-                ("sec-websocket-extensions", "permessage-deflate"),
-            ],
+            with(("sec-websocket-protocol", "c")),
+            with(("sec-websocket-protocol", "a, b")),
+            with(("sec-websocket-extensions", "permessage-deflate")),
         ] {
-            assert!(check(lines).is_err(), "{lines:?}");
+            assert!(check(&lines).is_err(), "{lines:?}");
         }
     }
 

@@ -32,7 +32,8 @@ pub trait WebSocketProtocol: Sized + 'static {
     /// Called for each message, when all of it has come.
     fn message_received(&mut self, transport: &WebSocketTransport<Self>, message: Message<'_>);
 
-    /// Called when the peer has sent a ping. Its pong has been sent.
+    /// Called when the peer has sent a ping. Its pong has been sent; while too much is unsent it is owed, and of
+    /// several that are, the last one's is sent.
     fn ping_received(&mut self, transport: &WebSocketTransport<Self>, payload: &[u8]) {
         let _ = (transport, payload);
     }

@@ -31,8 +31,8 @@ pub struct WebSocketLimits {
     /// A peer of whom nothing has come for so long, or up to twice as long, is sent a ping: 30 s. `None` for
     /// never: then a peer that has vanished is noticed when something is sent to it.
     pub ping_after: Option<Duration>,
-    /// How long it may take until something comes then, or until it takes some of what is unsent: 30 s. Then it
-    /// is aborted.
+    /// How long it may take until something comes then: 30 s. Then it is aborted; unless what was sent before
+    /// waits to be taken, and it has taken some of that meanwhile.
     pub pong_within: Duration,
     /// A connection on which no message has gone either way for so long, or up to twice as long, is closed with
     /// 1001 (going away). `None`, which is the default, for never: pings are no messages.

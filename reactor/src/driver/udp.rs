@@ -259,6 +259,13 @@ impl DatagramSocket for UdpSocket {
     }
 }
 
+impl Drop for UdpSocket {
+    fn drop(&mut self) {
+        // One that was adopted may live on elsewhere: what comes there would end each wait.
+        self.watched.unwatch();
+    }
+}
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn set_interface_index(socket: &Watched, index: u32) -> io::Result<()> {
     let any = Ipv4Addr::UNSPECIFIED;

@@ -96,6 +96,10 @@ impl<P: Policy> PolicyStream<P> {
 
     /// The receiver above has come: from here on the stream below holds this one.
     fn take_below(&self) {
+        if self.lost.get() {
+            // The stream below would say so once more, and not why.
+            return;
+        }
         if !self.seated.replace(true)
             && let Some(this) = self.this.upgrade()
         {

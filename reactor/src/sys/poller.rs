@@ -242,8 +242,10 @@ impl Poller {
     }
 
     fn delete(&self, fd: BorrowedFd<'_>) {
-        // Epoll forgets a descriptor when its last duplicate is closed, and the sockets
-        // that come here have none: their closing is enough. `polling` wants to be told.
+        // Epoll forgets a descriptor when its last duplicate is closed. The sockets that come
+        // here mostly have none, and their closing is enough; one that was adopted may have, and
+        // an edge of it wakes the loop once, for nobody. A level would do so in each wait: who
+        // watches one calls `unwatch` before. `polling` wants to be told.
         if !self.is_epoll() && !self.is_forked() {
             // It fails only for a source that is not there any more.
             let _ = self.poller.delete(fd);
@@ -337,6 +339,11 @@ impl Watched {
     pub(crate) fn watch_as(&self, token: Token, interest: Interest, mode: Mode) -> io::Result<()> {
         self.poller
             .modify_fd(self.fd.as_fd(), token, interest, mode)
+    }
+
+    /// Reports nothing from now on, also if a duplicate of the descriptor stays open.
+    pub(crate) fn unwatch(&self) {
+        self.poller.delete_fd(self.fd.as_fd());
     }
 
     pub(crate) fn poller(&self) -> &Rc<Poller> {

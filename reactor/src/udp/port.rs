@@ -443,6 +443,14 @@ impl UdpPort {
         }
     }
 
+    /// It need not wait to send any more: what comes is told as a level again, if nothing is there now.
+    fn rest(&self) {
+        let is_idle = self.writable.get() && !self.readable.get() && !self.paused.get();
+        if is_idle && self.is_level_true.get() {
+            self.watch(Watching::Arrivals);
+        }
+    }
+
     fn watch(&self, watching: Watching) {
         if let Some(socket) = self.socket.borrow().as_ref() {
             self.watch_as(&**socket, watching);
@@ -534,6 +542,9 @@ impl Source for UdpPort {
         if change.is_writable() && !self.writable.replace(true) {
             self.mark_dirty();
             self.core.settle();
+            if !change.is_readable() {
+                self.rest();
+            }
         }
         if change.is_readable() {
             self.readable.set(true);
@@ -588,6 +599,108 @@ impl Source for UdpPort {
         match self.unsent() {
             0 => Ok(()),
             unsent => write!(f, ", {unsent} datagrams unsent"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::descriptor::Readiness;
+    use crate::sockets::SocketOption;
+    use crate::udp::{DatagramOption, MulticastGroup};
+
+    /// What the system is like, and how it was told to watch.
+    #[derive(Default)]
+    struct System {
+        is_full: Cell<bool>,
+        sent: Cell<usize>,
+        watching: Cell<Option<Watching>>,
+    }
+
+    struct FakeSocket(Rc<System>);
+
+    impl DatagramSocket for FakeSocket {
+        fn watch(&self, token: Token) -> io::Result<Watching> {
+            self.watch_as(token, Watching::Arrivals)
+        }
+
+        fn watch_as(&self, _: Token, watching: Watching) -> io::Result<Watching> {
+            self.0.watching.set(Some(watching));
+            Ok(watching)
+        }
+
+        fn local_address(&self) -> io::Result<SocketAddr> {
+            Ok(here())
+        }
+
+        fn peer(&self) -> Option<SocketAddr> {
+            None
+        }
+
+        fn receive(&self, _: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+
+        fn send(&self, _: &[u8], _: Option<SocketAddr>) -> io::Result<()> {
+            if self.0.is_full.get() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.0.sent.set(self.0.sent.get() + 1);
+            Ok(())
+        }
+
+        fn connect(&self, _: Option<SocketAddr>) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn set_option(&self, _: &SocketOption) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn set_datagram_option(&self, _: DatagramOption) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn set_membership(&self, _: &MulticastGroup, _: bool) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn buffer_sizes(&self) -> io::Result<(usize, usize)> {
+            Ok((0, 0))
+        }
+    }
+
+    fn here() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 7))
+    }
+
+    #[test]
+    fn a_port_that_had_to_wait_to_send_is_watched_for_arrivals_again_when_all_is_sent() {
+        let reactor = Reactor::new().expect("the system has descriptors left");
+        let system = Rc::new(System::default());
+        let socket = Box::new(FakeSocket(Rc::clone(&system)));
+        let port = UdpPort::open(reactor.core(), socket, &UdpOptions::new());
+        let port = port.expect("it is watched");
+        let writable = || Readiness {
+            readable: false,
+            writable: true,
+            hangup: false,
+            broken: false,
+            urgent: false,
+        };
+        assert_eq!(system.watching.get(), Some(Watching::Arrivals));
+        for sent in [1, 2] {
+            system.is_full.set(true);
+            port.send(b"x", Some(here())).expect("it waits");
+            assert_eq!(system.watching.get(), Some(Watching::Edges));
+            // It says so, and takes nothing all the same.
+            reactor.core().deliver(port.token, writable());
+            assert_eq!(system.watching.get(), Some(Watching::Edges));
+            system.is_full.set(false);
+            reactor.core().deliver(port.token, writable());
+            assert_eq!(system.sent.get(), sent);
+            assert_eq!(system.watching.get(), Some(Watching::Arrivals));
         }
     }
 }

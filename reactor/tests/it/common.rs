@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
 use torsade_deferred::unhandled::{self, HookGuard};
-use torsade_deferred::{Deferred, Trigger};
+use torsade_deferred::{Deferred, Trigger, succeed};
 use torsade_reactor::testing::contract::Ends;
 use torsade_reactor::testing::{self, Chunking, Simulation};
 use torsade_reactor::{
@@ -255,6 +255,21 @@ pub(crate) fn simulated_streams(simulation: &Simulation) -> (Rc<dyn Stream>, Rc<
     run_while(&reactor, || accepted.borrow().is_none());
     drop(port.stop_listening());
     (client, accepted.take().expect("it was accepted above"))
+}
+
+/// An endpoint whose stream is there already.
+pub(crate) struct Place(RefCell<Option<Rc<dyn Stream>>>);
+
+impl Place {
+    pub(crate) fn of(stream: Rc<dyn Stream>) -> Self {
+        Self(RefCell::new(Some(stream)))
+    }
+}
+
+impl ClientEndpoint for Place {
+    fn connect_stream(&self, _: &Reactor) -> Deferred<Rc<dyn Stream>> {
+        succeed(self.0.take().expect("it is asked once"))
+    }
 }
 
 /// Limits small enough for a test to reach.

@@ -5,17 +5,17 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
-use torsade_deferred::{Deferred, Failure, succeed};
+use torsade_deferred::{Deferred, Failure};
 use torsade_reactor::task::sleep;
 use torsade_reactor::testing::{
     Chunks, MemoryPair, MemoryStream, memory_pair, virtual_time_reactor,
 };
 use torsade_reactor::{
-    ClientEndpoint, Limits, NotFlushed, RateLimit, RateLimitedClientEndpoint, Reactor, Stream,
-    Transport,
+    ClientEndpoint, ConnectionLost, Limits, NotFlushed, Producer, RateLimit,
+    RateLimitedClientEndpoint, Streaming, Transport,
 };
 
-use crate::common::{End, Log, connect, reactor, run_while};
+use crate::common::{End, Log, Place, connect, reactor, run_while};
 
 /// What a Deferred came to, once it has.
 fn watch(deferred: Deferred<()>) -> Rc<Cell<Option<bool>>> {
@@ -28,14 +28,6 @@ fn watch(deferred: Deferred<()>) -> Rc<Cell<Option<bool>>> {
         see.set(Some(outcome.is_ok()));
     }));
     seen
-}
-
-/// An endpoint whose stream is there already.
-struct Place(RefCell<Option<Rc<dyn Stream>>>);
-impl ClientEndpoint for Place {
-    fn connect_stream(&self, _: &Reactor) -> Deferred<Rc<dyn Stream>> {
-        succeed(self.0.take().expect("it is asked once"))
-    }
 }
 
 fn quiet(name: &'static str) -> End {
@@ -118,7 +110,7 @@ fn a_stream_that_nobody_receives_can_be_read_and_a_rate_holds() {
         pump,
         ..
     } = memory_pair(&reactor);
-    let place = Place(RefCell::new(Some(client)));
+    let place = Place::of(client);
     let endpoint = RateLimitedClientEndpoint::new(place).reading(RateLimit::new(10));
     let stream = reactor.run_until(endpoint.connect_stream(&reactor));
     let stream = stream.expect("it is there");
@@ -218,6 +210,72 @@ fn drain_waits_for_all_of_a_connection_that_is_being_lost_and_fails_with_one_tha
 }
 
 #[test]
+fn drain_waits_for_all_of_a_connection_that_is_lost_when_its_producer_unregisters() {
+    struct Silent;
+    impl Producer for Silent {
+        fn pause_producing(&mut self) {}
+        fn resume_producing(&mut self) {}
+        fn stop_producing(&mut self) {}
+    }
+    let (pair, writer, reader) = held_up();
+    let registered = writer.register_producer(Silent, Streaming::Push);
+    registered.expect("it is the only one");
+    writer.write([0; 2000]);
+    let drained = watch(writer.drain());
+    writer.lose_connection();
+    // It was told to wait, and will not be told to go on.
+    pair.pump.run().expect("it rests");
+    writer.unregister_producer();
+    pair.pump.run().expect("it rests");
+    assert_eq!(drained.get(), None);
+    reader.resume_reading();
+    pair.pump.run().expect("it rests");
+    assert_eq!(drained.get(), Some(true));
+}
+
+#[test]
+fn drain_waits_for_all_of_a_connection_that_somebody_below_closes() {
+    let (pair, writer, reader) = held_up();
+    writer.write([0; 2000]);
+    let drained = watch(writer.drain());
+    writer.stream().lose_connection(ConnectionLost::Done);
+    pair.pump.run().expect("it rests");
+    assert_eq!((drained.get(), writer.unsent() > 0), (None, true));
+    reader.resume_reading();
+    pair.pump.run().expect("it rests");
+    assert_eq!(drained.get(), Some(true));
+}
+
+#[test]
+fn to_close_what_was_aborted_calls_nobody_who_drains_before_it_returns() {
+    let (pair, writer, _reader) = held_up();
+    writer.write([0; 2000]);
+    let drained = watch(writer.drain());
+    writer.abort_connection();
+    writer.lose_connection();
+    assert_eq!(drained.get(), None);
+    pair.pump.run().expect("it rests");
+    assert_eq!(drained.get(), Some(false));
+}
+
+#[test]
+fn who_drains_a_stream_that_was_handed_on_waits_for_all_and_keeps_the_loop_at_rest() {
+    let (pair, writer, reader) = held_up();
+    let heir = Transport::connect(quiet("heir"), Rc::clone(writer.stream()));
+    writer.write([0; 2000]);
+    let (early, told) = (watch(writer.drain()), watch(heir.drain()));
+    pair.pump.run().expect("it rests");
+    let late = watch(writer.drain());
+    pair.pump.run().expect("it rests");
+    assert_eq!((early.get(), told.get(), late.get()), (None, None, None));
+    reader.resume_reading();
+    run_while(&heir.reactor(), || told.get().is_none());
+    assert_eq!((early.get(), told.get()), (None, Some(true)));
+    pair.pump.run().expect("it rests");
+    assert_eq!((early.get(), late.get()), (Some(true), Some(true)));
+}
+
+#[test]
 fn a_task_that_drains_after_each_piece_holds_no_more_than_the_mark_and_a_piece() {
     const PIECE: usize = 300;
     let (pair, writer, reader) = held_up();
@@ -249,7 +307,7 @@ fn drain_waits_for_a_rate_as_well() {
     let reactor = virtual_time_reactor();
     let pair = memory_pair(&reactor);
     let _reader = Transport::connect(quiet("reader"), pair.server);
-    let place = Place(RefCell::new(Some(pair.client)));
+    let place = Place::of(pair.client);
     let endpoint = RateLimitedClientEndpoint::new(place).writing(RateLimit::new(100));
     let writer = reactor.run_until(reactor.connect(&endpoint, |_| quiet("writer")));
     let writer = writer.expect("it is there");

@@ -141,6 +141,27 @@ fn a_file_that_is_shorter_than_was_said_ends_the_connection_with_that_reason() {
 }
 
 #[test]
+fn a_part_that_is_said_to_be_as_long_as_can_be_waits_for_its_turn_before_an_orderly_end() {
+    let reactor = reactor();
+    let file = file_with(b"short");
+    on_both(&reactor, |name, sender, log, receiver| {
+        receiver.pause_reading();
+        sender.write(vec![b'x'; 12_000_000]);
+        sender
+            .stream()
+            .write_file(part(&file, 0, u64::MAX))
+            .unwrap();
+        sender.lose_connection();
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        let with_the_system = sender.stream().socket().unacknowledged().unwrap();
+        assert!(with_the_system > 0, "{name}");
+        assert_eq!(sender.unsent(), usize::MAX, "{name}");
+        sender.abort_connection();
+        run_while(&reactor, || !has(log, "sender lost: Aborted"));
+    });
+}
+
+#[test]
 fn while_a_peer_takes_no_file_others_are_heard_and_nothing_spins() {
     let reactor = reactor();
     let file = file_with(&[b'f'; 8_000_000]);

@@ -6,13 +6,14 @@ use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::Duration;
 
+use torsade_reactor::testing::{memory_pair, virtual_time_reactor};
 use torsade_reactor::{
     ClientEndpoint, ConnectionLimits, ConnectionLost, LimitedServerEndpoint, Port, RateLimit,
     RateLimitedClientEndpoint, RateLimitedServerEndpoint, Reactor, ServerEndpoint, Stream,
     TcpClientEndpoint, TcpServerEndpoint, TimeoutServerEndpoint, Transport,
 };
 
-use crate::common::{End, Log, reactor, run_while};
+use crate::common::{End, Log, Place, reactor, run_while};
 
 /// A port that keeps what it accepts, and a client that is no part of the reactor.
 struct Kept {
@@ -184,6 +185,31 @@ fn a_client_that_is_slowed_down_is_gone_when_it_is_dropped() {
     run_while(&reactor, || log.lines().len() < 2);
     log.check(["server made", "server lost: ConnectionReset"]);
     assert_eq!(reactor.dump().sources.len(), 1, "the port");
+}
+
+#[test]
+fn a_client_that_is_slowed_down_and_closed_after_its_peers_reset_tells_of_the_reset() {
+    for aborts in [true, false] {
+        let reactor = virtual_time_reactor();
+        let pair = memory_pair(&reactor);
+        let place = Place::of(pair.client);
+        let endpoint = RateLimitedClientEndpoint::new(place).writing(RateLimit::new(1_000_000));
+        let stream = reactor.run_until(endpoint.connect_stream(&reactor));
+        let stream = stream.expect("it is there");
+        pair.pump.to_client().cut(ErrorKind::ConnectionReset);
+        pair.pump.run().expect("it rests");
+        assert!(!stream.is_connected());
+        if aborts {
+            stream.abort_connection(ConnectionLost::Aborted);
+        } else {
+            stream.lose_connection(ConnectionLost::Done);
+        }
+        pair.pump.run().expect("it rests");
+        let log = Log::default();
+        Transport::connect(End::new("client", &log), stream);
+        pair.pump.run().expect("it rests");
+        log.check(["client made", "client lost: ConnectionReset"]);
+    }
 }
 
 #[test]

@@ -222,6 +222,11 @@ fn answers_that_are_none_to_this_request_are_refused() {
             "it switches to something else",
         ),
         (
+            "connection: upgrade",
+            "connection: keep-alive",
+            "its Connection does not say Upgrade",
+        ),
+        (
             "protocol: v1",
             "protocol: v3",
             "it chooses a subprotocol that was not offered",
@@ -360,4 +365,42 @@ fn wss_is_the_same_over_tls() {
         move |client| client.tls(&config),
         Some(authority.server()),
     );
+}
+
+/// What is written to TLS in a callback is unsent until that returns, and nobody says so when it is not any more.
+#[test]
+fn a_ping_behind_a_request_for_much_is_answered_over_tls() {
+    let authority = Authority::new();
+    let reactor = virtual_time_reactor();
+    let server = Scribe::new(|transport, text| {
+        if text == "start" {
+            transport.send("go");
+            drop(transport.ping());
+        }
+    });
+    let theirs = Rc::clone(&server.book);
+    let site = Site::new(move |request: Request| accept(&request, server.clone()));
+    let config = Some(authority.server());
+    let http = Client::new(&reactor)
+        .connector(move |_: &Origin| ToSite {
+            site: site.clone(),
+            config: config.clone(),
+        })
+        .tls(&authority.client());
+    let ours = Scribe::new(|transport, text| {
+        assert_eq!(text, "go");
+        transport.send(&"x".repeat(100_000));
+        assert!(transport.is_congested());
+    });
+    let connecting = WebSocketClient::over(http, &reactor).connect("wss://localhost/", ours);
+    let transport = reactor.run_until(connecting).expect("it connects");
+    transport.send("start");
+    let slept = sleep(&reactor, Duration::from_secs(5));
+    reactor.run_until(slept).expect("time passes");
+    let lines = theirs.take();
+    let pongs = lines
+        .iter()
+        .filter(|line| line.starts_with("pong "))
+        .count();
+    assert_eq!((lines.len(), pongs), (4, 1), "opened, start, much, a pong");
 }

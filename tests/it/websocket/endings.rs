@@ -320,6 +320,39 @@ fn a_connection_without_messages_is_closed_if_that_is_wanted() {
     assert!(closed.is_clean);
 }
 
+/// Hears nothing that a test would ask for.
+struct Deaf;
+
+impl Protocol for Deaf {
+    fn data_received(&mut self, _: &Transport<Self>, _: &[u8]) {}
+}
+
+#[test]
+fn pings_and_half_messages_are_no_messages_to_a_protocol_on_top_either() {
+    let limits = WebSocketLimits {
+        idle: Some(Duration::from_secs(60)),
+        ping_after: None,
+        ..Default::default()
+    };
+    let scribe = Scribe::new(|transport, _| {
+        Transport::connect(Deaf, Rc::clone(transport.stream()) as Rc<dyn Stream>);
+    });
+    let peer = Peer::upgraded(WebSocketServer::new().limits(limits), scribe);
+    peer.say("go on");
+    for _ in 0..4 {
+        peer.wait(50);
+        peer.say("hello");
+    }
+    assert!(peer.book.transport().is_connected());
+    peer.wait(45);
+    for sign in [frame(PING, ""), frame(PONG, ""), frame(0x01, "half")] {
+        peer.send(sign);
+        peer.wait(20);
+    }
+    let frames = peer.frames();
+    assert_eq!(frames, ["pong ", "close 1001 nothing to say"]);
+}
+
 #[test]
 fn what_is_over_leaves_no_timer() {
     let limits = WebSocketLimits {

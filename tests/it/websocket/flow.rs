@@ -139,6 +139,7 @@ fn a_peer_that_asks_and_takes_no_answers_fills_no_memory() {
 struct Fountain {
     sent: usize,
     count: usize,
+    book: Rc<Book>,
 }
 
 impl Fountain {
@@ -163,6 +164,10 @@ impl WebSocketProtocol for Fountain {
     fn write_resumed(&mut self, transport: &WebSocketTransport<Self>) {
         self.go_on(transport);
     }
+
+    fn closed(&mut self, closed: Closed) {
+        self.book.closed.replace(Some(closed));
+    }
 }
 
 #[test]
@@ -175,6 +180,7 @@ fn who_heeds_the_marks_sends_all_of_it_and_holds_little() {
             Fountain {
                 sent: 0,
                 count: 500,
+                book: Rc::default(),
             },
         )
     });
@@ -273,4 +279,39 @@ fn closing_waits_for_a_peer_that_reads_slowly_and_not_for_one_that_does_not() {
             "{closed:?}"
         );
     }
+}
+
+/// Sixty sips of 64 KiB in ten minutes, of what is filled up at each: as much is unsent as before, and no pong is read.
+#[test]
+fn a_peer_that_takes_little_of_what_is_filled_up_again_stays_until_it_takes_nothing() {
+    let reactor = virtual_time_reactor();
+    let book = Rc::<Book>::default();
+    let theirs = Rc::clone(&book);
+    let site = Site::new(move |request: Request| {
+        let fountain = Fountain {
+            sent: 0,
+            count: usize::MAX,
+            book: Rc::clone(&theirs),
+        };
+        accept(&request, fountain)
+    });
+    let pair = memory_pair(&reactor);
+    let heard = Rc::new(RefCell::new(Vec::new()));
+    let sipping = Sipping {
+        heard: Rc::clone(&heard),
+    };
+    let protocol = site.clone().build_protocol(&pair.server.socket().peer());
+    Transport::connect(protocol.expect("nobody is refused"), pair.server);
+    Transport::connect(sipping, pair.client);
+    let wait = |seconds| {
+        let slept = sleep(&reactor, Duration::from_secs(seconds));
+        reactor.run_until(slept).expect("time passes");
+    };
+    wait(600);
+    assert!(!book.is_closed(), "it takes something");
+    assert!(heard.borrow().len() > 3_000_000);
+    pair.pump.hold();
+    wait(100);
+    let text = "connection lost: the pong took longer than 30s";
+    assert_eq!(book.closed().lost.to_string(), text);
 }

@@ -20,6 +20,7 @@ use torsade_deferred::{Canceller, Failure, Trigger};
 
 use super::super::body::{Body, Source};
 use super::super::client::{ClientRequest, RedirectedTo};
+use super::super::fetch::InterimHook;
 use super::super::response::Response;
 use super::answer::{Content, Told};
 use super::freshness::{Exchange, Stored};
@@ -122,7 +123,7 @@ impl Flight {
             let under_way = flights.entry(self.asked.key.clone()).or_default();
             under_way.push(Rc::clone(self));
         }
-        let going = self.asked.send(self.question());
+        let going = self.asked.send(self.question(), self.hook().as_ref());
         self.canceller.replace(Some(going.canceller()));
         let (core, flight) = (Rc::clone(core), Rc::clone(self));
         drop(going.add_both(move |outcome| flight.arrived(&core, outcome)));
@@ -137,6 +138,24 @@ impl Flight {
             prior.stored.add_validation(&mut parts.headers);
         }
         Request::from_parts(parts, Body::empty())
+    }
+
+    /// Who hears of interim responses: who asked first, as long as it waits.
+    fn hook(self: &Rc<Self>) -> Option<InterimHook> {
+        let hook = self.asked.hook.clone()?;
+        let weak = Rc::downgrade(self);
+        Some(InterimHook::new(move |status, headers| {
+            // Detach, then call: it may cancel.
+            if weak.upgrade().is_some_and(|flight| flight.has_leader()) {
+                hook.tell(status, headers);
+            }
+        }))
+    }
+
+    /// Whether who asked first still waits.
+    fn has_leader(&self) -> bool {
+        let waiters = self.waiters.borrow();
+        waiters.iter().any(|waiter| waiter.asked.is_none())
     }
 
     /// Waits for its answer.
@@ -545,7 +564,9 @@ impl Flight {
                 return (waiter, Some(response));
             };
             let headers = &asked.parts.headers;
-            if !stored.fits(headers) || !plan::is_used(stored.reuse(headers, now)) {
+            // Also if it held, and is not for all any more.
+            let is_theirs = stored.fits(headers) && stored.may_be_kept();
+            if !is_theirs || !plan::is_used(stored.reuse(headers, now)) {
                 return (waiter, None);
             }
             core.count(|counts| counts.collapsed += 1);

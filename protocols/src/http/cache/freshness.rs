@@ -120,6 +120,11 @@ impl CacheControl {
         }
         found
     }
+
+    /// Whether it names shared caches: what comes with it is for all users, whoever asked.
+    fn is_for_everybody(&self) -> bool {
+        self.public || self.s_maxage.is_some()
+    }
 }
 
 /// The fields that a directive names; `None` if it is about all of the answer.
@@ -149,9 +154,22 @@ fn is_needed(name: &HeaderName) -> bool {
     needed.contains(name) || name.as_str().starts_with("content-")
 }
 
-/// The fields of an answer that a cache gives to nobody but who asked: `no-cache="..."` and, in a shared
-/// cache, `private="..."`.
-fn withheld(kind: CacheKind, headers: &HeaderMap) -> Vec<HeaderName> {
+/// The fields of an answer that a cache gives to nobody but who asked: those that are [named](withheld_by_name) and, in
+/// a shared cache, cookies. §7.3: the standard leaves these open; who does not name shared caches does not mean a
+/// cookie to go to everybody. `control` is what `headers` says.
+fn withheld(kind: CacheKind, control: &CacheControl, headers: &HeaderMap) -> Vec<HeaderName> {
+    let mut names = withheld_by_name(kind, headers);
+    if kind == CacheKind::Shared && !control.is_for_everybody() {
+        names.push(SET_COOKIE);
+    }
+    // Each once: who asked gets them as often as they are here.
+    names.sort_unstable_by(|left, right| left.as_str().cmp(right.as_str()));
+    names.dedup();
+    names
+}
+
+/// Those that an answer says so of: `no-cache="..."` and, in a shared cache, `private="..."`.
+fn withheld_by_name(kind: CacheKind, headers: &HeaderMap) -> Vec<HeaderName> {
     let mut names = Vec::new();
     for member in members(headers, &CACHE_CONTROL) {
         let (directive, value) = pair(member);
@@ -240,7 +258,7 @@ impl Stored {
         } = *exchange;
         let asked = CacheControl::of(request);
         let control = CacheControl::of(response);
-        let withheld = withheld(kind, response);
+        let withheld = withheld(kind, &control, response);
         let is_understood = is_heuristically_cacheable(exchange.status);
         let no_store = control.no_store && !(control.must_understand && is_understood);
         let is_shared = kind == CacheKind::Shared;
@@ -250,8 +268,11 @@ impl Stored {
             || !is_shared && control.private
             || response.contains_key(EXPIRES);
         // §3.5
-        let is_for_everybody = control.public || control.s_maxage.is_some();
-        let is_for_all = is_for_everybody || control.must_revalidate;
+        let is_for_all = control.is_for_everybody() || control.must_revalidate;
+        // It could be stored without; but who sets a cookie means the rest for one user, too, unless it says otherwise.
+        let has_cookie_for_one = response.contains_key(SET_COOKIE)
+            && withheld.contains(&SET_COOKIE)
+            && !withheld_by_name(kind, response).contains(&SET_COOKIE);
         if *exchange.method != Method::GET
             || !is_final_and_whole(exchange.status)
             || response.contains_key(CONTENT_RANGE)
@@ -261,12 +282,7 @@ impl Stored {
             || is_shared && control.private
             || is_shared && request.contains_key(AUTHORIZATION) && !is_for_all
             || !is_explicit && !is_understood
-            // §7.3: the standard leaves it open; who does not name shared caches does not mean a cookie
-            // to go to everybody.
-            || is_shared
-                && response.contains_key(SET_COOKIE)
-                && !is_for_everybody
-                && !withheld.contains(&SET_COOKIE)
+            || has_cookie_for_one
         {
             return None;
         }
@@ -304,9 +320,9 @@ impl Stored {
         &self.headers
     }
 
-    /// Those of the fields that came which are for who asked, and nobody else (§5.2.2.4, §5.2.2.7).
+    /// Those of the fields that came which are for who asked, and nobody else (§5.2.2.4, §5.2.2.7, §7.3).
     pub(super) fn for_who_asked(&self, came: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-        let names = withheld(self.kind, &self.headers).into_iter();
+        let names = withheld(self.kind, &self.control, &self.headers).into_iter();
         let fields = names.flat_map(|name| {
             let values = came.get_all(&name).iter().cloned();
             values
@@ -577,10 +593,11 @@ impl Stored {
                 self.headers.append(name.clone(), value.clone());
             }
         }
-        for name in withheld(self.kind, &self.headers) {
+        self.control = CacheControl::of(&self.headers);
+        // By what it says now: also what was for everybody until now.
+        for name in withheld(self.kind, &self.control, &self.headers) {
             self.headers.remove(name);
         }
-        self.control = CacheControl::of(&self.headers);
         self.requested_at = requested_at;
         self.received_at = received_at;
     }
@@ -1105,6 +1122,37 @@ mod tests {
         assert!(found.refresh(&headers("etag: W/\"x\""), at(102), at(102)));
         assert!(found.refresh(&HeaderMap::new(), at(103), at(103)));
         assert_eq!(found.received_at(), at(103));
+    }
+
+    #[test]
+    fn rfc9111_7_3_a_cookie_is_taken_over_only_where_it_may_be_stored() {
+        let cookie = |kind, first: &str, then: &str| {
+            let stored = || {
+                let stored =
+                    stored_with(kind, Method::GET, "", 200, &format!("etag: \"x\"\n{first}"));
+                stored.expect("it may be stored")
+            };
+            let (mut by_304, mut by_head) = (stored(), stored());
+            let then = headers(then);
+            assert!(by_304.refresh(&then, at(100), at(100)));
+            assert!(by_head.refresh_by_head(&then, 3, at(100), at(100)));
+            let cookies = [by_304, by_head].map(|it| it.headers().get(SET_COOKIE).cloned());
+            assert_eq!(cookies[0], cookies[1], "{first} / {then:?}");
+            cookies[0].is_some()
+        };
+        let (one, all) = (
+            "cache-control: max-age=5",
+            "cache-control: max-age=5, public",
+        );
+        let with = |control: &str| format!("{control}\nset-cookie: a=b");
+        assert!(!cookie(Shared, one, "set-cookie: a=b"));
+        assert!(!cookie(Shared, one, &with(one)));
+        assert!(!cookie(Shared, all, &with(one)));
+        assert!(!cookie(Shared, &with(all), one), "it was for everybody");
+        assert!(cookie(Shared, &with(all), "x-a: 1"));
+        assert!(cookie(Shared, one, &with(all)));
+        assert!(cookie(Shared, one, &with("cache-control: s-maxage=5")));
+        assert!(cookie(Private, one, &with(one)));
     }
 
     #[test]

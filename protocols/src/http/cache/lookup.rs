@@ -44,8 +44,12 @@ pub(super) struct Asked {
 
 impl Asked {
     /// Sends that in its place.
-    pub(super) fn send(&self, request: ClientRequest) -> Deferred<Response> {
-        send(&self.next, request, self.hook.as_ref())
+    pub(super) fn send(
+        &self,
+        request: ClientRequest,
+        hook: Option<&InterimHook>,
+    ) -> Deferred<Response> {
+        send(&self.next, request, hook)
     }
 }
 

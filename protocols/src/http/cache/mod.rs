@@ -207,6 +207,16 @@ impl Cache {
         self.core.fetch(request, next, None)
     }
 
+    /// As [`fetch`](Self::fetch), and tells `hook`, if there is one, of the interim responses that come before.
+    pub(super) fn fetch_and_tell(
+        &self,
+        request: ClientRequest,
+        next: &Rc<dyn Fetch>,
+        hook: Option<&InterimHook>,
+    ) -> Deferred<Response> {
+        self.core.fetch(request, next, hook)
+    }
+
     /// The same as one value: a fetch with this cache before it. As a proxy's layer:
     /// `proxy.through(move |fetch| cache.around(fetch))`.
     #[must_use]
@@ -277,7 +287,7 @@ impl Fetch for Cached {
         request: ClientRequest,
         hook: &InterimHook,
     ) -> Deferred<Response> {
-        self.cache.core.fetch(request, &self.next, Some(hook))
+        self.cache.fetch_and_tell(request, &self.next, Some(hook))
     }
 }
 

@@ -16,17 +16,30 @@ use super::exchange::{Content, Exchange, Place};
 use super::url::Url;
 use super::{Client, ClientCore, ClientRequest};
 
-/// What the cache asks with, and who is told of what comes before the response.
+/// What the cache asks with.
 struct Hop {
     client: Client,
-    hook: Option<InterimHook>,
 }
 
 impl Fetch for Hop {
     fn fetch(&self, request: ClientRequest) -> Deferred<Response> {
+        self.ask(request, None)
+    }
+
+    fn fetch_with_interims(
+        &self,
+        request: ClientRequest,
+        hook: &InterimHook,
+    ) -> Deferred<Response> {
+        self.ask(request, Some(hook.clone()))
+    }
+}
+
+impl Hop {
+    fn ask(&self, request: ClientRequest, hook: Option<InterimHook>) -> Deferred<Response> {
         let (client, uri) = (self.client.clone(), request.uri().clone());
         // Cookies come with what a server says, and never with what is stored.
-        let asked = self.client.forward_to(request, None, self.hook.clone());
+        let asked = self.client.forward_to(request, None, hook);
         asked.map(move |response| {
             if let (Some(jar), Ok(url)) = (&client.core.settings.cookies, Url::new(uri)) {
                 client.core.keep_cookies(jar, &url, response.headers());
@@ -42,11 +55,10 @@ impl Exchange {
         let client = Client {
             core: Rc::clone(self.client()),
         };
-        let next: Rc<dyn Fetch> = Rc::new(Hop {
-            client,
-            hook: self.interim_hook(),
-        });
-        let answering = cache.fetch(self.hop(), &next);
+        let next: Rc<dyn Fetch> = Rc::new(Hop { client });
+        // The cache knows when nobody is to be told: who asked may have its answer, or have gone.
+        let hook = self.interim_hook();
+        let answering = cache.fetch_and_tell(self.hop(), &next, hook.as_ref());
         self.stay(Place::Cached(answering.canceller()));
         let (exchange, leg) = (Rc::clone(self), self.leg());
         // Dropped: both ends are handled.

@@ -26,7 +26,6 @@ use torsade_reactor::{ConnectionLost, Protocol, Transport};
 
 use super::super::body::{Body, Source};
 use super::super::error::{BadMessage, BodyError};
-use super::super::fetch::InterimHook;
 use super::super::head::{Framing, ResponseHead};
 use super::super::pipe::{self, Demand, Writer};
 use super::super::response::Response;
@@ -100,7 +99,7 @@ impl Incoming {
 #[derive(Default)]
 struct News {
     /// Before the response.
-    interims: Vec<(InterimHook, ResponseHead)>,
+    interims: Vec<(Rc<Exchange>, ResponseHead)>,
     answered: Option<(Rc<Exchange>, Response)>,
     ended: Option<(Writer, HeaderMap)>,
     /// The response is all there.
@@ -212,9 +211,10 @@ impl ClientConnection {
     }
 
     fn interim_received(&mut self, head: ResponseHead) {
-        let exchange = self.exchange.as_ref();
-        if let Some(hook) = exchange.and_then(|(exchange, _)| exchange.interim_hook()) {
-            self.news.interims.push((hook, head));
+        if let Some((exchange, _)) = &self.exchange
+            && exchange.interim_hook().is_some()
+        {
+            self.news.interims.push((Rc::clone(exchange), head));
         }
     }
 
@@ -538,9 +538,12 @@ impl ClientConnection {
     }
 }
 
-fn tell_interims(interims: Vec<(InterimHook, ResponseHead)>) {
-    for (hook, head) in interims {
-        hook.tell(head.status, &head.headers);
+fn tell_interims(interims: Vec<(Rc<Exchange>, ResponseHead)>) {
+    for (exchange, head) in interims {
+        // The one before may have cancelled it.
+        if let Some(hook) = exchange.interim_hook().filter(|_| exchange.is_awaited()) {
+            hook.tell(head.status, &head.headers);
+        }
     }
 }
 

@@ -74,7 +74,10 @@ fn moved(path: &str, mount: &Mount<'_>) -> Option<String> {
     } else {
         rest
     };
-    let moved = format!("{}{rest}", mount.above);
+    // These are the client's words, and a semicolon would begin another attribute. A client compares paths as
+    // they are sent (RFC 6265 §5.1.4), so this cookie does not come back: better than one that goes elsewhere.
+    let above = mount.above.replace(';', "%3B");
+    let moved = format!("{above}{rest}");
     let moved = if moved.is_empty() { "/".into() } else { moved };
     (moved != path).then_some(moved)
 }
@@ -125,6 +128,12 @@ mod tests {
             ("/v1", "", "a=b; Path=/v1/", "a=b; Path=/"),
             ("", "/api", "a=b;Path=/", "a=b;Path=/api"),
             ("", "/api", "a=b; Path=/x", "a=b; Path=/api/x"),
+            (
+                "",
+                "/t;Domain=a",
+                "a=b; Path=/x; Secure",
+                "a=b; Path=/t%3BDomain=a/x; Secure",
+            ),
         ] {
             check(base, above, cookie, Some(expected));
         }

@@ -389,6 +389,9 @@ impl Passing {
         let busy = upstream.occupy();
         let (reactor, is_head) = (self.reactor.clone(), self.method == Method::HEAD);
         let (above, host) = (std::mem::take(&mut self.above), self.host.take());
+        if !core.leaves_cookies {
+            self.hook = rescoping(self.hook, &upstream, &above, host.as_ref());
+        }
         self.send(uri).add_both(move |outcome| {
             drop(busy);
             let failure = match outcome {
@@ -398,7 +401,8 @@ impl Passing {
                     passing::prepare_response(&mut response, is_head, None);
                     tell_place(&mut response, &upstream, &above);
                     if !core.leaves_cookies {
-                        rescope_cookies(&mut response, &upstream, &above, host.as_ref());
+                        let headers = response.headers_mut();
+                        rescope_cookies(headers, &upstream, &above, host.as_ref());
                     }
                     response
                         .body()
@@ -536,14 +540,28 @@ fn tell_place(response: &mut Response, upstream: &Upstream, above: &str) {
     }
 }
 
+/// Passes interim responses on with cookies as the response has them.
+fn rescoping(
+    hook: InterimHook,
+    upstream: &Rc<Upstream>,
+    above: &str,
+    asked: Option<&HeaderValue>,
+) -> InterimHook {
+    let (upstream, above, asked) = (Rc::clone(upstream), above.to_owned(), asked.cloned());
+    InterimHook::new(move |status, headers| {
+        let mut headers = headers.clone();
+        rescope_cookies(&mut headers, &upstream, &above, asked.as_ref());
+        hook.tell(status, &headers);
+    })
+}
+
 /// Says of cookies where the client has to send them.
 fn rescope_cookies(
-    response: &mut Response,
+    headers: &mut HeaderMap,
     upstream: &Upstream,
     above: &str,
     asked: Option<&HeaderValue>,
 ) {
-    let headers = response.headers_mut();
     if !headers.contains_key(header::SET_COOKIE) {
         return;
     }

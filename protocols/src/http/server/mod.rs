@@ -338,7 +338,7 @@ impl SiteCore {
         id
     }
 
-    fn connection(&self, id: u64) -> Option<Transport<ServerConnection>> {
+    pub(super) fn connection(&self, id: u64) -> Option<Transport<ServerConnection>> {
         self.connections.borrow().get(&id)?.upgrade()
     }
 

@@ -7,7 +7,8 @@
 //!
 //! [`OpenFiles::limit`] files; the one that was not asked for the longest is closed for another. One that
 //! was not asked for in the last ten seconds is closed within ten more: nothing wakes the loop while none is open.
-//! As many paths are known as requests have them.
+//! As many paths are known, as requests write them; before one more, all of them are forgotten, and are known again when
+//! they are asked for.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
@@ -125,15 +126,17 @@ impl OpenFiles {
         Some(FoundFile::new(file, &metadata, String::new()))
     }
 
-    /// A path that is written so in requests leads to this file.
+    /// A path that is written so in requests leads to this file, if it is open: what was found by another name, with an
+    /// extension that the path leaves out, must be looked for each time, as one without may be there then.
     pub(super) fn know(&self, written: &str, relative: &Path) {
+        if !self.files.borrow().contains_key(relative.as_os_str()) {
+            return;
+        }
         let mut known = self.known.borrow_mut();
         if known.len() >= self.limit {
             known.clear();
         }
-        if self.limit > 0 {
-            known.insert(written.into(), relative.into());
-        }
+        known.insert(written.into(), relative.into());
     }
 
     /// One that is open, and still the same.
@@ -198,5 +201,29 @@ impl OpenFiles {
         if !files.is_empty() {
             self.look_later(reactor);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use torsade_reactor::testing::virtual_time_reactor;
+
+    use super::*;
+
+    #[test]
+    fn a_path_is_known_if_the_file_of_that_name_is_open() {
+        let reactor = virtual_time_reactor();
+        let root = RootFolder::new(env!("CARGO_MANIFEST_DIR"));
+        let open = Rc::new(OpenFiles::new(2, Duration::ZERO));
+        let file = Path::new("Cargo.toml");
+        open.open(&root, file, &reactor).expect("it is there");
+        // As it is found where `toml` is left out.
+        open.know("Cargo", Path::new("Cargo"));
+        assert!(open.known.borrow().is_empty());
+        open.know("Cargo.toml", file);
+        open.know("%43argo.toml", file);
+        assert_eq!(open.known.borrow().len(), 2);
+        open.know("C%61rgo.toml", file);
+        assert_eq!(open.known.borrow().len(), 1, "the others are forgotten");
     }
 }

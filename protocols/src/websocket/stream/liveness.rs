@@ -26,6 +26,14 @@ struct Waiting {
     trigger: Trigger<Duration>,
 }
 
+/// What was left to take when the peer was asked for a sign of life.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    left: usize,
+    /// Something was left before the ping.
+    is_behind: bool,
+}
+
 /// As many pings as may wait for their pongs.
 const PINGS_MAX: usize = 64;
 
@@ -82,7 +90,11 @@ impl WebSocketStream {
         self.send_frame(Opcode::Pong, payload);
     }
 
-    pub(super) fn send_owed_pong(&self) {
+    pub(in crate::websocket) fn owes_pong(&self) -> bool {
+        self.owed_pong.borrow().is_some()
+    }
+
+    pub(in crate::websocket) fn send_owed_pong(&self) {
         if let Some(payload) = self.owed_pong.take() {
             self.answer_ping(&payload);
         }
@@ -142,9 +154,7 @@ impl WebSocketStream {
     fn look_for_life(&self) {
         // Who is not listened to cannot be heard. (One that takes no answers is no such one: it can take them.)
         let is_deaf = self.flags.paused.get();
-        let unsent = self.below.unsent();
-        let sank = self.flags.asked.get().is_some_and(|before| unsent < before);
-        if self.flags.heard.take() || is_deaf || sank {
+        if self.flags.heard.take() || is_deaf || self.takes_what_waits() {
             self.flags.asked.set(None);
             return self.listen();
         }
@@ -155,12 +165,34 @@ impl WebSocketStream {
                 limit,
             });
         }
-        // What waits now is what the system does not take. The ping it takes, whoever is at the other end.
-        self.flags.asked.set(Some(unsent));
+        let is_behind = self.left() > 0;
         if !self.below.is_congested() {
             self.send_ping();
         }
+        let left = self.left();
+        self.flags.asked.set(Some(Asked { left, is_behind }));
+        self.flags.written.set(0);
         self.set_timer(limit, Self::look_for_life);
+    }
+
+    /// Whether the peer has taken something since it was asked, and no pong could be heard: one that waits behind
+    /// other things has not been asked yet, and what a peer sends is not read while it takes too little. (The ping
+    /// itself is taken by its system, whether anybody is there or not.)
+    ///
+    /// Not [`Standstill`](torsade_reactor::Standstill): of who fills up what was taken, as much is left at each look.
+    fn takes_what_waits(&self) -> bool {
+        let Some(Asked { left, is_behind }) = self.flags.asked.get() else {
+            return false;
+        };
+        let is_choked = self.flags.choked.get() || self.below.is_congested();
+        let if_none_is_taken = left.saturating_add(self.flags.written.get());
+        (is_behind || is_choked) && self.left() < if_none_is_taken
+    }
+
+    /// What the peer's system has not taken, as far as the system here says so.
+    fn left(&self) -> usize {
+        let unacknowledged = self.socket().unacknowledged().unwrap_or(0);
+        self.below.unsent().saturating_add(unacknowledged)
     }
 
     fn mind_idleness(&self) {

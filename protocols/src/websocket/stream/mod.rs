@@ -29,7 +29,7 @@ use std::rc::{Rc, Weak};
 use torsade_deferred::Deferred;
 use torsade_reactor::{ConnectionLost, DelayedCall, Limits, Receiver, Socket, Stream};
 
-use self::liveness::Pings;
+use self::liveness::{Asked, Pings};
 use super::codes::CloseCode;
 use super::delivery::GoOn;
 use super::frames::{self, Decoder, Head, Opcode, Role};
@@ -122,8 +122,10 @@ struct Flags {
     told_choked: Cell<bool>,
     /// Something has come since the timer looked last.
     heard: Cell<bool>,
-    /// The peer is to show that it lives: it had so much unsent before it.
-    asked: Cell<Option<usize>>,
+    /// The peer is to show that it lives.
+    asked: Cell<Option<Asked>>,
+    /// Bytes that were written since then.
+    written: Cell<usize>,
     /// A message has gone either way since the other timer looked last.
     messaged: Cell<bool>,
 }
@@ -171,16 +173,18 @@ impl WebSocketStream {
     }
 
     fn send_frame(&self, opcode: Opcode, payload: &[u8]) {
-        if self.role == Role::Server {
-            let head = Head::new(opcode, payload.len(), None);
+        let key = (self.role == Role::Client).then(|| self.next_mask());
+        let head = Head::new(opcode, payload.len(), key);
+        let written = head.as_slice().len() + payload.len();
+        let written = self.flags.written.get().saturating_add(written);
+        self.flags.written.set(written);
+        let Some(key) = key else {
             self.below.write(head.as_slice());
             if !payload.is_empty() {
                 self.below.write(payload);
             }
             return;
-        }
-        let key = self.next_mask();
-        let head = Head::new(opcode, payload.len(), Some(key));
+        };
         let mut piece = [0; PIECE];
         let mut filled = head.as_slice().len();
         piece[..filled].copy_from_slice(head.as_slice());

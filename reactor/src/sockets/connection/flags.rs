@@ -42,7 +42,7 @@ impl Flags {
     pub(super) const THROTTLES: u32 = 1 << 14;
     /// The loop may come to its end though this is there.
     pub(super) const BACKGROUND: u32 = 1 << 15;
-    /// To be settled: in the reactor's list for that, or the next of all (see `tell_data`).
+    /// To be settled: in the reactor's list for that, or the next of all (see `settle_what_was_told`).
     pub(super) const DIRTY: u32 = 1 << 16;
     /// In the reactor's list of sources with something left to do.
     pub(super) const AGAIN: u32 = 1 << 17;

@@ -186,6 +186,30 @@ fn turns(reactor: &Reactor, count: usize) {
 }
 
 #[test]
+fn a_port_that_has_stopped_does_not_keep_the_loop_awake_though_its_socket_lives_on() {
+    let (reactor, log) = (reactor(), Log::default());
+    let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let near = UdpSocket::bind("127.0.0.1:0").unwrap();
+    near.connect(theirs.local_addr().unwrap()).unwrap();
+    // Each time the duplicate is likely to have the number that the one before had.
+    for _ in 0..3 {
+        let diary = Diary::new("adopted", &log);
+        let received = diary.received.clone();
+        let adopted = reactor.adopt_udp(theirs.try_clone().unwrap(), diary);
+        near.send(b"ours").unwrap();
+        turns(&reactor, 3);
+        assert_eq!(received.get(), 1);
+        drop(adopted.unwrap().stop_listening());
+        turns(&reactor, 1);
+        near.send(b"theirs").unwrap();
+        turns(&reactor, 3);
+        assert!(!has_news(&reactor));
+        assert_eq!(theirs.recv(&mut [0; 8]).unwrap(), 6);
+        assert_eq!(received.get(), 1);
+    }
+}
+
+#[test]
 fn what_waits_for_a_paused_port_does_not_keep_the_loop_awake() {
     let (reactor, log) = (reactor(), Log::default());
     let far = Diary::new("far", &log);

@@ -197,3 +197,85 @@ fn the_cache_may_be_asked_from_every_callback() {
     scene.answer(ANSWER);
     assert_eq!(shown(again), "200 one (fwd=uri-miss; stored)");
 }
+
+#[test]
+fn a_cookie_that_comes_when_an_answer_is_found_to_hold_is_for_who_asked() {
+    use CacheKind::{Private, Shared};
+    for (kind, control, is_for_all) in [
+        (Shared, "max-age=10", false),
+        (Shared, "max-age=10, public", true),
+        (Shared, "s-maxage=10", true),
+        (Private, "max-age=10", true),
+    ] {
+        let cookie = |response| field(&success_of(response), "set-cookie");
+        let fields = format!("cache-control: {control}\netag: \"1\"");
+        let scene = Scene::of(kind);
+        scene.get("GET /", &format!("200\n{fields}\n\none"));
+        scene.pass(15);
+        let first = scene.ask("GET /");
+        let waiting = scene.ask("GET /");
+        scene.answer(&format!("304\n{fields}\nset-cookie: sid=a"));
+        assert_eq!(cookie(first).as_deref(), Some("sid=a"), "{control}");
+        let others = is_for_all.then(|| "sid=a".to_owned());
+        assert_eq!(cookie(waiting), others, "{control}");
+        assert_eq!(cookie(scene.ask("GET /")), others, "{control}");
+        assert_eq!(scene.unanswered(), 0);
+        // Who asked has gone: it is for nobody.
+        scene.pass(15);
+        let gone = scene.ask("GET /");
+        let waiting = scene.ask("GET /");
+        gone.cancel();
+        drop(gone.add_errback(|_| Ok(Response::default())));
+        scene.answer(&format!("304\n{fields}\nset-cookie: sid=b"));
+        let others = is_for_all.then(|| "sid=b".to_owned());
+        assert_eq!(cookie(waiting), others, "{control}");
+        assert_eq!(cookie(scene.ask("GET /")), others, "{control}");
+        // So it is with the head alone.
+        scene.pass(15);
+        let head = scene.ask("HEAD /");
+        scene.answer(&format!("200\n{fields}\nset-cookie: sid=c"));
+        assert_eq!(cookie(head).as_deref(), Some("sid=c"), "{control}");
+        let others = is_for_all.then(|| "sid=c".to_owned());
+        assert_eq!(cookie(scene.ask("GET /")), others, "{control}");
+        assert_eq!(scene.unanswered(), 0);
+    }
+}
+
+#[test]
+fn a_cookie_that_was_for_everybody_goes_when_the_answer_is_not_any_more() {
+    let scene = Scene::shared();
+    let answer = "200\ncache-control: public, max-age=10\netag: \"1\"\nset-cookie: a=b\n\none";
+    scene.get("GET /", answer);
+    let cookie = |response| field(&success_of(response), "set-cookie");
+    assert_eq!(cookie(scene.ask("GET /")).as_deref(), Some("a=b"));
+    scene.pass(15);
+    let response = scene.ask("GET /");
+    scene.answer("304\ncache-control: max-age=10\netag: \"1\"");
+    assert_eq!(cookie(response), None);
+    assert_eq!(cookie(scene.ask("GET /")), None);
+    assert_eq!(scene.unanswered(), 0);
+}
+
+#[test]
+fn what_holds_and_is_for_one_alone_from_now_on_is_not_shared() {
+    for control in ["private", "no-store"] {
+        let scene = Scene::shared();
+        scene.get(
+            "GET /",
+            "200\ncache-control: max-age=10\netag: \"1\"\n\none",
+        );
+        scene.pass(15);
+        let first = scene.ask("GET /");
+        let waiting = scene.ask("GET /");
+        scene.answer(&format!(
+            "304\ncache-control: {control}, max-age=10\nx-user: ali"
+        ));
+        let first = success_of(first);
+        assert_eq!(field(&first, "x-user").as_deref(), Some("ali"), "{control}");
+        no_result(&waiting);
+        let asked = scene.answer("200\ncache-control: private\n\ntwo");
+        assert!(!asked.headers.contains_key("if-none-match"), "{control}");
+        assert_eq!(shown(waiting), "200 two (fwd=uri-miss)", "{control}");
+        assert_eq!(scene.cache.counts().entries, 0);
+    }
+}

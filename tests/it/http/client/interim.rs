@@ -1,7 +1,8 @@
 //! Interim responses, as a client sees them: RFC 9110 §15.2.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use torsade::deferred::Canceller;
 use torsade::prelude::*;
@@ -160,4 +161,89 @@ fn the_hook_may_cancel_the_request() {
     let failure = torsade::reactor::testing::failure_of(response);
     assert!(failure.check::<Interrupted>(), "{failure}");
     assert!(!net.is_open(0));
+}
+
+/// Where a hook finds the canceller that it uses when it is told the first time.
+type Place = Rc<RefCell<Option<Canceller>>>;
+
+/// One that cancels, and how often it was told.
+fn cancelling_hook() -> (InterimHook, Place, Rc<Cell<u32>>) {
+    let place = Place::default();
+    let told = Rc::new(Cell::new(0));
+    let (canceller, count) = (Rc::clone(&place), Rc::clone(&told));
+    let hook = InterimHook::new(move |_, _| {
+        count.set(count.get() + 1);
+        let canceller = canceller.take();
+        if let Some(canceller) = canceller {
+            canceller.cancel();
+        }
+    });
+    (hook, place, told)
+}
+
+#[test]
+fn a_request_that_the_hook_cancels_follows_no_redirect_and_hears_nothing_more() {
+    let moved = "HTTP/1.1 302 Found\r\nLocation: /there\r\n";
+    for rest in [
+        format!("{HINTS}{moved}Content-Length: 9\r\n\r\nun"),
+        format!("{HINTS}{moved}Content-Length: 0\r\n\r\n"),
+        format!("{HINTS}{moved}\r\n"),
+        format!("{HINTS}{OK}"),
+    ] {
+        for net in [Net::new(), net_with(|client| client)] {
+            let (hook, place, told) = cancelling_hook();
+            let response = ask(&net, &hook);
+            place.replace(Some(response.canceller()));
+            net.asked(0);
+            net.say(0, format!("{HINTS}{rest}"));
+            net.settle();
+            let failure = torsade::reactor::testing::failure_of(response);
+            assert!(failure.check::<Interrupted>(), "{failure}");
+            assert_eq!(net.asked(0), "", "{rest}");
+            assert_eq!(net.connections(), 1, "{rest}");
+            assert_eq!(told.get(), 1, "{rest}");
+        }
+    }
+}
+
+#[test]
+fn who_has_its_answer_hears_nothing_of_what_the_cache_asks_meanwhile() {
+    let net = net_with(|client| client);
+    let (hook, seen) = hook();
+    let response = ask(&net, &hook);
+    let fields = "Cache-Control: max-age=10, stale-while-revalidate=60\r\nETag: \"1\"\r\n";
+    net.say(
+        0,
+        format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\nok"),
+    );
+    assert_eq!(shown(response), "200 OK: ok");
+    net.pass(Duration::from_secs(15));
+    net.asked(0);
+    assert_eq!(shown(ask(&net, &hook)), "200 OK: ok");
+    net.turn();
+    assert!(net.asked(0).contains("if-none-match"), "it is asked");
+    net.say(
+        0,
+        format!("{HINTS}HTTP/1.1 304 Not Modified\r\n{fields}\r\n"),
+    );
+    assert!(seen.borrow().is_empty());
+    // It was heeded.
+    assert_eq!(shown(ask(&net, &hook)), "200 OK: ok");
+    assert_eq!(net.asked(0), "");
+}
+
+#[test]
+fn who_has_cancelled_hears_nothing_of_what_others_wait_for() {
+    let net = net_with(|client| client);
+    let (hook, seen) = hook();
+    let first = ask(&net, &hook);
+    let second = net.client.get("http://here/");
+    net.turn();
+    first.cancel();
+    drop(first.add_errback(|_| Ok(Response::default())));
+    net.turn();
+    let fields = "Cache-Control: max-age=10\r\nContent-Length: 2\r\n";
+    net.say(0, format!("{HINTS}HTTP/1.1 200 OK\r\n{fields}\r\nok"));
+    assert_eq!(shown(second), "200 OK: ok");
+    assert!(seen.borrow().is_empty());
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use torsade::protocols::http::cache::{Cache, CacheKind};
-use torsade::protocols::http::{ForwardProxy, ReverseProxy};
+use torsade::protocols::http::{ForwardProxy, ReverseProxy, Routes};
 
 const GET: &str = "GET http://back/ HTTP/1.1\r\nHost: back\r\n\r\n";
 const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n";
@@ -33,6 +33,26 @@ fn hints_go_through_before_the_response() {
         between.say(0, OK);
         between.front.turn();
         assert!(between.front.answers().starts_with("HTTP/1.1 200 OK\r\n"));
+    }
+}
+
+#[test]
+fn cookies_in_hints_are_told_as_those_of_the_response_are() {
+    for leaves in [false, true] {
+        let between = Between::with(|asking| {
+            let proxy = ReverseProxy::new(asking, "http://back/v1").expect("a URL");
+            let proxy = if leaves { proxy.leave_cookies() } else { proxy };
+            Routes::new().nest("/api", proxy).expect("a route")
+        });
+        let hints = "HTTP/1.1 103 Early Hints\r\nSet-Cookie: a=1; Path=/v1/x; Domain=back\r\n\r\n";
+        let request = "GET /api/ HTTP/1.1\r\nHost: front\r\n\r\n";
+        let answers = between.exchange(request, &format!("{hints}{OK}"));
+        let cookie = match leaves {
+            true => "a=1; Path=/v1/x; Domain=back",
+            false => "a=1; Path=/api/x",
+        };
+        let told = format!("HTTP/1.1 103 Early Hints\r\nset-cookie: {cookie}\r\n\r\n");
+        assert!(answers.starts_with(&told), "{answers}");
     }
 }
 

@@ -203,6 +203,20 @@ fn cookies_of_the_server_behind_are_those_of_the_place_that_the_client_knows() {
 }
 
 #[test]
+fn what_a_client_asks_for_adds_no_attribute_to_a_cookie() {
+    let between = Between::with(|asking| {
+        let proxy = ReverseProxy::new(asking, BACK).expect("a URL");
+        Routes::new().nest("/{tenant}", proxy).expect("a route")
+    });
+    let answer = "HTTP/1.1 204 No Content\r\nSet-Cookie: a=1; Path=/; HttpOnly\r\n\r\n";
+    let target = "/t;Domain=front.example;/login";
+    let request = format!("GET {target} HTTP/1.1\r\nHost: www.front.example\r\n\r\n");
+    let got = between.exchange(&request, answer);
+    let told = "set-cookie: a=1; Path=/t%3BDomain=front.example%3B; HttpOnly\r\n";
+    assert!(got.contains(told), "{got}");
+}
+
+#[test]
 fn nobody_leaves_what_is_to_be_reached_by_going_up() {
     let nested = Between::with(|asking| {
         let proxy = ReverseProxy::new(asking, BACK).expect("a URL");
