@@ -1,7 +1,7 @@
 //! Deferreds beside the futures that one would use instead.
 //!
 //! `bench-deferred [ROUNDS]` runs each contender in a process of its own, in rounds, turn
-//! about: the CPU time of a link. Twisted and Node are there for the reader's orientation.
+//! about: the CPU time of a link. Twisted, asyncio and Node are there for the reader's orientation.
 //!
 //! The work is the same for all: a result that is to come, links behind it that
 //! each add one and are type-erased (a chain's length is not part of its type), fired
@@ -57,6 +57,10 @@ fn tables(rounds: usize) -> Result<()> {
         rows.push(Row::new("promises on Node", || {
             measured(&mut script(Command::new("node"), "node_chain.mjs", text))
         }));
+        let asyncio = Row::new("asyncio: a task per link", || {
+            measured(&mut script(python("asyncio")?, "asyncio_chain.py", text))
+        });
+        rows.push(asyncio.seldom(true));
         let twisted = Row::new("Twisted on CPython", || {
             if links > 10_000 {
                 // It takes each callback from the front of a list.

@@ -85,7 +85,7 @@ pub const STREAMS: [Contender; 14] = [
 ];
 
 /// The same for datagrams.
-pub const DATAGRAMS: [Contender; 6] = [
+pub const DATAGRAMS: [Contender; 15] = [
     fast("torsade", |_| ours("datagrams-torsade", None)),
     fast("bare: epoll, edges, until nothing is left", |_| {
         ours("datagrams-epoll", None)
@@ -96,6 +96,27 @@ pub const DATAGRAMS: [Contender; 6] = [
     fast("mio", |_| ours("datagrams-mio", None)),
     fast("tokio, current thread", |_| ours("datagrams-tokio", None)),
     fast("smol", |_| ours("datagrams-smol", None)),
+    fast("calloop: a Generic", |_| ours("datagrams-calloop", None)),
+    fast("monoio, io_uring", |_| ours("datagrams-monoio", None)),
+    fast("may, one worker", |_| ours("datagrams-may", None)),
+    fast("libuv", |_| {
+        let source = peer("datagrams_libuv.c");
+        Ok(Command::new(compile_c("datagrams-libuv", &source)?))
+    }),
+    slow("Go, one processor", |_| {
+        let source = peer("datagrams.go");
+        Ok(Command::new(compile_go("datagrams-go", &source)?))
+    }),
+    slow("Node", |_| with(Command::new("node"), "datagrams.mjs", "")),
+    slow("uvloop", |_| {
+        with(python("uvloop")?, "datagrams_asyncio.py", "uvloop")
+    }),
+    slow("asyncio", |_| {
+        with(python("asyncio")?, "datagrams_asyncio.py", "")
+    }),
+    slow("Twisted", |_| {
+        with(python("twisted")?, "datagrams_twisted.py", "")
+    }),
 ];
 
 /// A program of this workspace.

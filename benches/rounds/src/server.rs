@@ -12,6 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Cost, Missing, Result, beside};
 
+/// How many milliseconds a server gets to go to sleep: five ticks of the slowest clock that Linux has.
+const TICKS: u32 = 50;
+
 /// Ended when this is dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -118,10 +121,19 @@ impl Server {
     /// How long it has run, in nanoseconds: proc(5), `schedstat`, of all threads of it and of
     /// its children.
     ///
+    /// The kernel adds to it when a thread sleeps, or at its next tick: so this waits until all sleep, or
+    /// for some ticks.
+    ///
     /// # Errors
     ///
     /// If it has ended.
     pub fn ran(&self) -> Result<u64> {
+        for _ in 0..TICKS {
+            if self.sleeps()? {
+                break;
+            }
+            thread::park_timeout(Duration::from_millis(1));
+        }
         let mut ran = 0;
         self.each_process(|process, thread| {
             let _ = process;
@@ -130,6 +142,19 @@ impl Server {
             Ok(())
         })?;
         Ok(ran)
+    }
+
+    /// Whether no thread of it has anything to do: proc(5), the state in `stat`.
+    fn sleeps(&self) -> Result<bool> {
+        let mut sleeps = true;
+        self.each_process(|_, thread| {
+            let text = fs::read_to_string(thread.join("stat"))?;
+            // Behind the name in parentheses, which may hold anything.
+            let behind = text.rsplit_once(") ").map_or("", |(_, behind)| behind);
+            sleeps &= !behind.starts_with('R');
+            Ok(())
+        })?;
+        Ok(sleeps)
     }
 
     /// What it has had in memory at its peak, in KiB, its children included.

@@ -13,18 +13,80 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use bench_rounds::{Cost, Result, Row, Server, Table, beside};
+use bench_rounds::{Cost, Result, Row, Server, Table, beside, compile_go, python, source};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, crypto::ring};
 
-/// Ours first.
-const SERVERS: [(&str, &str); 2] = [
-    ("tls-torsade", "torsade"),
-    ("tls-tokio", "tokio-rustls, current thread"),
+struct Contender {
+    title: &'static str,
+    /// What starts it, before the files of its chain and its key.
+    command: fn() -> Result<Command>,
+    /// What it is told after them.
+    argument: Option<&'static str>,
+    /// It gets a message where the others get so many: an interpreter would take all day.
+    slower: u64,
+}
+
+/// Ours first, then the same TLS below another loop, then those with a TLS of their own.
+const CONTENDERS: [Contender; 7] = [
+    Contender {
+        title: "torsade",
+        command: || Ok(Command::new(beside("tls-torsade")?)),
+        argument: None,
+        slower: 1,
+    },
+    Contender {
+        title: "tokio-rustls, current thread",
+        command: || Ok(Command::new(beside("tls-tokio")?)),
+        argument: None,
+        slower: 1,
+    },
+    Contender {
+        title: "Go, one processor: crypto/tls",
+        command: || Ok(Command::new(compile_go("tls-go", &peer("echo.go"))?)),
+        argument: None,
+        slower: 1,
+    },
+    Contender {
+        title: "Node: OpenSSL",
+        command: || Ok(with(Command::new("node"), "echo.mjs")),
+        argument: None,
+        slower: 8,
+    },
+    Contender {
+        title: "uvloop: OpenSSL",
+        command: || Ok(with(python("uvloop")?, "echo_asyncio.py")),
+        argument: Some("uvloop"),
+        slower: 8,
+    },
+    Contender {
+        title: "asyncio: OpenSSL",
+        command: || Ok(with(python("asyncio")?, "echo_asyncio.py")),
+        argument: None,
+        slower: 8,
+    },
+    Contender {
+        title: "Twisted: pyOpenSSL",
+        command: || {
+            python("twisted")?;
+            Ok(with(python("OpenSSL")?, "echo_twisted.py"))
+        },
+        argument: None,
+        slower: 8,
+    },
 ];
+
+fn with(mut command: Command, script: &str) -> Command {
+    command.arg(peer(script));
+    command
+}
+
+fn peer(file: &str) -> PathBuf {
+    source(env!("CARGO_MANIFEST_DIR"), &format!("peers/{file}"))
+}
 
 /// Unless an argument says otherwise.
 const ROUNDS: usize = 5;
@@ -89,14 +151,20 @@ fn measure(rounds: usize) -> Result<()> {
     let certificate = Certificate::new()?;
     for shape in &SHAPES {
         let mut rows = Vec::new();
-        for (program, title) in SERVERS {
+        for contender in &CONTENDERS {
             let certificate = &certificate;
-            rows.push(Row::new(title, move || {
-                let mut command = Command::new(beside(program)?);
-                let server =
-                    Server::that_says_where(command.arg(&certificate.chain).arg(&certificate.key))?;
-                run(&server, &certificate.config, shape)
-            }));
+            let row = Row::new(contender.title, move || {
+                let mut command = (contender.command)()?;
+                command.arg(&certificate.chain).arg(&certificate.key);
+                let server = Server::that_says_where(command.args(contender.argument))?;
+                run(
+                    &server,
+                    &certificate.config,
+                    shape,
+                    shape.messages / contender.slower,
+                )
+            });
+            rows.push(row.seldom(contender.slower > 1));
         }
         Table::new("tls", shape.column, "us of CPU time").run(rounds, &mut rows)?;
     }
@@ -121,7 +189,10 @@ impl Certificate {
         fs::write(&key, made.signing_key.serialize_pem())?;
         let mut roots = RootCertStore::empty();
         roots.add(rustls::pki_types::CertificateDer::from_pem_file(&chain)?)?;
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        // One, which all of them have: each would choose its own.
+        let mut provider = ring::default_provider();
+        provider.cipher_suites = vec![ring::cipher_suite::TLS13_AES_256_GCM_SHA384];
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
@@ -141,7 +212,7 @@ impl Drop for Certificate {
     }
 }
 
-fn run(server: &Server, config: &Arc<ClientConfig>, shape: &Shape) -> Result<Cost> {
+fn run(server: &Server, config: &Arc<ClientConfig>, shape: &Shape, messages: u64) -> Result<Cost> {
     let begin = server.ran()?;
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let mut clients = secured(server, config, shape, &poll)?;
@@ -149,7 +220,7 @@ fn run(server: &Server, config: &Arc<ClientConfig>, shape: &Shape) -> Result<Cos
     let took = if shape.messages == 0 {
         (after - begin) as f64 / shape.connections as f64
     } else {
-        let each = shape.messages.div_ceil(shape.connections as u64);
+        let each = messages.div_ceil(shape.connections as u64);
         echo(&mut clients, &poll, shape.size, each)?;
         (server.ran()? - after) as f64 / (each * shape.connections as u64) as f64
     };
