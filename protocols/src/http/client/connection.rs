@@ -142,11 +142,11 @@ impl ClientConnection {
         self.reader
             .expect(&exchange.method(), exchange.asks_to_switch());
         self.out = self.lend_scratch();
-        let content = exchange.write_head(&mut self.out);
+        let framed = exchange.write_head(&mut self.out);
         let waits = exchange.expects_continue();
         let leg = exchange.leg();
         self.exchange = Some((exchange, leg));
-        self.begin_sending(transport, content, waits);
+        self.begin_sending(transport, framed, waits);
         self.leave(transport);
     }
 

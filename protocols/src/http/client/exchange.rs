@@ -424,8 +424,9 @@ impl Exchange {
         !options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
     }
 
-    /// Writes the head, and gives the body.
-    pub(super) fn write_head(&self, out: &mut Vec<u8>) -> Content {
+    /// Writes the head, and gives the body and how that is framed: what the head says of it holds, whatever is known
+    /// of the body when it is sent.
+    pub(super) fn write_head(&self, out: &mut Vec<u8>) -> (Content, Framing) {
         let mut draft = self.draft.borrow_mut();
         let route = self.route.borrow();
         let target = if route.absolute {
@@ -449,7 +450,7 @@ impl Exchange {
             encode::write_field(out, "proxy-authorization", authorization.as_bytes());
         }
         out.extend_from_slice(b"\r\n");
-        draft.content.take()
+        (draft.content.take(), framing)
     }
 
     /// Writes what the client has to say by itself.

@@ -22,8 +22,8 @@ const OUT_MAX: usize = 64 * 1024;
 
 /// A body that is not all with the connection.
 pub(super) enum Sending {
-    /// It waits for the server's word: RFC 9110 §10.1.1.
-    HeldBack(Content),
+    /// It waits for the server's word: RFC 9110 §10.1.1. How it is framed stays: the head that says so has been sent.
+    HeldBack(Content, Framing),
     Flowing {
         reader: Rc<Reader>,
         chunked: bool,
@@ -35,36 +35,35 @@ pub(super) enum Sending {
 
 impl Sending {
     pub(super) fn is_held_back(&self) -> bool {
-        matches!(self, Self::HeldBack(_))
+        matches!(self, Self::HeldBack(..))
     }
 }
 
 impl ClientConnection {
-    /// Sends a body, or waits for the server's word before that.
+    /// Sends a body, framed as its head says, or waits for the server's word before that.
     pub(super) fn begin_sending(
         &mut self,
         transport: &Transport<Self>,
-        content: Content,
+        (content, framing): (Content, Framing),
         waits: bool,
     ) {
-        if waits && content.framing() != Framing::None {
-            self.sending = Some(Sending::HeldBack(content));
+        if waits && framing != Framing::None {
+            self.sending = Some(Sending::HeldBack(content, framing));
         } else {
-            self.send(transport, content);
+            self.send(transport, content, framing);
         }
     }
 
     /// The server wants the body, or says nothing.
     pub(super) fn may_continue(&mut self, transport: &Transport<Self>) {
-        if let Some(Sending::HeldBack(content)) =
+        if let Some(Sending::HeldBack(content, framing)) =
             self.sending.take_if(|sending| sending.is_held_back())
         {
-            self.send(transport, content);
+            self.send(transport, content, framing);
         }
     }
 
-    fn send(&mut self, transport: &Transport<Self>, content: Content) {
-        let framing = content.framing();
+    fn send(&mut self, transport: &Transport<Self>, content: Content, framing: Framing) {
         let reader = match content {
             Content::Empty | Content::Spent => return,
             Content::Bytes(bytes) => {

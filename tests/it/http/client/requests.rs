@@ -257,6 +257,35 @@ fn a_body_waits_for_the_word_of_the_server_if_it_is_to() {
 }
 
 #[test]
+fn rfc9112_6_1_a_body_that_was_held_back_is_framed_as_its_head_says() {
+    for (text, chunks) in [("hello", "5\r\nhello\r\n0\r\n\r\n"), ("", "0\r\n\r\n")] {
+        for has_word in [true, false] {
+            let net = Net::new();
+            let (sender, body) = Body::channel();
+            let request = ClientRequest::post("http://here/").header("expect", "100-continue");
+            let response = net.client.request(request.body(body).expect("a request"));
+            let head = net.asked(0);
+            assert!(
+                head.ends_with("transfer-encoding: chunked\r\n\r\n"),
+                "{head}"
+            );
+            // All of it is there before the server says so.
+            sender.write(text).expect("it is read");
+            sender.finish();
+            assert_eq!(net.asked(0), "");
+            match has_word {
+                true => net.say(0, "HTTP/1.1 100 Continue\r\n\r\n"),
+                false => net.pass(std::time::Duration::from_secs(1)),
+            }
+            assert_eq!(net.asked(0), chunks);
+            net.say(0, OK);
+            assert_eq!(shown(response), "200 OK: ok");
+            assert_eq!(net.client.pool().idle, 1);
+        }
+    }
+}
+
+#[test]
 fn an_answer_that_comes_before_the_request_is_sent_ends_the_connection() {
     let net = Net::new();
     let (sender, body) = Body::channel();

@@ -1,9 +1,12 @@
 //! What is ambiguous does not come through a proxy, in either direction, in whatever pieces it comes.
 
-use torsade::protocols::http::{ForwardProxy, ReverseProxy};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use torsade::protocols::http::{ForwardProxy, Request, ReverseProxy};
 use torsade::reactor::testing::for_every_chunking;
 
-use super::{Between, OK, status};
+use super::{Between, Client, OK, status};
 
 /// Requests of which two readers could think differently, behind the head's first lines.
 const REQUESTS: [&str; 16] = [
@@ -50,6 +53,41 @@ fn an_ambiguous_request_is_refused_and_no_server_reads_what_is_behind_it() {
                 );
             }
         }
+    }
+}
+
+/// What a server takes these bytes for.
+fn targets(wire: &str) -> Vec<String> {
+    let targets = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&targets);
+    let server = Client::asking(move |request: Request| {
+        seen.borrow_mut().push(request.target().to_owned());
+        "seen"
+    });
+    server.send(wire);
+    targets.take()
+}
+
+#[test]
+fn a_body_that_ends_before_the_server_wants_it_stays_a_body() {
+    let hidden = "0\r\n\r\nGET /admin HTTP/1.1\r\nHost: a\r\n\r\n";
+    let chunk = format!("{:x}\r\n{hidden}\r\n0\r\n\r\n", hidden.len());
+    for has_word in [true, false] {
+        let between =
+            Between::with(|asking| ReverseProxy::new(asking, "http://back").expect("a URL"));
+        between.front.send(format!(
+            "POST /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\
+             Transfer-Encoding: chunked\r\n\r\n{chunk}"
+        ));
+        let head = between.asked(0);
+        assert!(head.ends_with("\r\n\r\n"), "{head}");
+        match has_word {
+            true => between.say(0, "HTTP/1.1 100 Continue\r\n\r\n"),
+            false => between.front.wait(2),
+        }
+        let body = between.asked(0);
+        assert_eq!(body, chunk);
+        assert_eq!(targets(&[head, body].concat()), ["/a"]);
     }
 }
 
