@@ -544,7 +544,7 @@ impl Stored {
     }
 
     /// Takes over what an answer with 200 to HEAD says (§4.3.5). Gives `false` if the answer to GET would
-    /// be another one now, by its tag, its date or its `length`: then this one is not to be used.
+    /// be another one now, by its status, its tag, its date or its `length`: then this one is not to be used.
     #[must_use]
     pub fn refresh_by_head(
         &mut self,
@@ -559,7 +559,8 @@ impl Stored {
         };
         // What the answer was coded with may be left out of an answer to HEAD, as its length may.
         let announced = response.get(CONTENT_LENGTH);
-        let is_same = self.is_same_state(response)
+        let is_same = self.status == StatusCode::OK
+            && self.is_same_state(response)
             && announced.is_none_or(|announced| *announced == *length.to_string())
             && agrees(LAST_MODIFIED)
             && agrees(CONTENT_ENCODING);

@@ -239,6 +239,19 @@ fn rfc9111_4_3_5_head_freshens_what_is_stored_or_ends_it() {
 }
 
 #[test]
+fn rfc9111_4_3_5_a_head_that_finds_something_freshens_no_answer_that_there_is_nothing() {
+    for status in ["404", "410", "301", "203"] {
+        let scene = stale(&OLD.replacen("200", status, 1));
+        let got = scene.get("HEAD /", "200\ncache-control: max-age=60");
+        assert_eq!(got, "200  (fwd=stale)");
+        let response = scene.ask("GET /");
+        no_result(&response);
+        scene.answer("200\n\nnew");
+        assert!(shown(response).starts_with("200 new "), "{status}");
+    }
+}
+
+#[test]
 fn rfc5861_3_a_stale_answer_goes_out_while_the_origin_is_asked() {
     let old = "200\ncache-control: max-age=10, stale-while-revalidate=20\netag: \"1\"\n\none";
     let scene = stale(old);
