@@ -481,7 +481,8 @@ impl Exchange {
         let is_passed_on = self.is_passed_on();
         if let Some(jar) = &settings.cookies
             && !is_passed_on
-            && settings.cache.is_none()
+            // What a server says to the cache is heeded there: see `caching.rs`.
+            && !(settings.cache.is_some() && self.is_cacheable())
         {
             let draft = self.draft.borrow();
             self.client

@@ -3,7 +3,7 @@
 use super::*;
 use torsade::protocols::http::cache::{Cache, CacheKind};
 use torsade::protocols::http::cookie_jar::CookieJar;
-use torsade::protocols::http::{ClientLimits, RedirectedTo};
+use torsade::protocols::http::{Body, ClientLimits, ClientRequest, RedirectedTo};
 
 /// A client with a cache, set up.
 pub(super) fn net_with(set_up: impl FnOnce(Client) -> Client) -> Net {
@@ -106,6 +106,37 @@ fn what_depends_on_cookies_is_asked_for_with_new_ones() {
     let response = ask("other");
     assert!(net.asked(0).contains("cookie: user=cy\r\n"));
     drop(response);
+}
+
+#[test]
+fn cookies_come_also_with_what_goes_past_the_cache() {
+    let net = net_with(|client| client.cookie_jar(CookieJar::new()));
+    let request = || {
+        let request = ClientRequest::get("http://a/chat").header("upgrade", "echo");
+        let request = request.header("connection", "upgrade");
+        request.body(Body::empty()).expect("a request")
+    };
+    let switched = net.client.upgrade(request());
+    net.asked(0);
+    net.say(
+        0,
+        "HTTP/1.1 401 No\r\nSet-Cookie: user=ali\r\nContent-Length: 0\r\n\r\n",
+    );
+    assert_eq!(success_of(switched).0.status(), 401);
+    let response = net.client.get("http://a/x");
+    assert!(net.asked(0).contains("cookie: user=ali\r\n"));
+    net.say(0, OK);
+    shown(response);
+    // Also where nobody waits for the switch.
+    let response = net.client.request(request());
+    assert!(net.asked(0).contains("cookie: user=ali\r\n"));
+    net.say(
+        0,
+        "HTTP/1.1 426 No\r\nSet-Cookie: user=bo\r\nContent-Length: 0\r\n\r\n",
+    );
+    assert_eq!(success_of(response).status(), 426);
+    drop(net.client.get("http://a/y"));
+    assert!(net.asked(0).contains("cookie: user=bo\r\n"));
 }
 
 #[test]
