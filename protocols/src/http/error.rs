@@ -52,6 +52,9 @@ pub enum BadMessage {
     /// A response with 101, to a request that did not ask for it.
     #[error("a switch of protocols that nobody asked for (RFC 9110 §15.2.2)")]
     UnaskedSwitch,
+    /// A response with 101 before the request's body was sent.
+    #[error("a switch of protocols in the middle of the request (RFC 9110 §7.8)")]
+    EarlySwitch,
     /// The size of a chunk is no number, or what follows it is malformed.
     #[error("a chunk is malformed (RFC 9112 §7.1)")]
     Chunk,

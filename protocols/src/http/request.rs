@@ -266,7 +266,8 @@ impl Request {
     }
 
     /// Whether the client asks to go on in this protocol, `"websocket"` for instance; see
-    /// [`switch_protocols`](super::switch_protocols).
+    /// [`switch_protocols`](super::switch_protocols). Not by a request with a body, which is answered in HTTP (RFC 9110
+    /// §7.8 lets a server do so).
     #[must_use]
     pub fn wants_upgrade(&self, protocol: &str) -> bool {
         let asked = self.head().wants_upgrade();

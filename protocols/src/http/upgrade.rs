@@ -85,7 +85,8 @@ pub fn switch_protocols(protocol: HeaderValue, then: impl FnOnce(Upgraded) + 'st
     response
 }
 
-/// The response to a CONNECT: 200. When it has been sent, `then` is called with the connection.
+/// The response to a CONNECT: 200. When it has been sent, `then` is called with the connection. To one with a body,
+/// 400 is sent.
 pub fn accept_connect(then: impl FnOnce(Upgraded) + 'static) -> Response {
     HttpResponse::new(Body::upgrade(then))
 }

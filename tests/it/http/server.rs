@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use torsade::prelude::*;
 use torsade::protocols::http::{
-    Access, Body, HeaderValue, Json, Request, Response, Site, StatusCode, StatusError, header,
-    redirect, switch_protocols,
+    Access, Body, HeaderValue, IntoResponse, Json, Request, Response, Site, StatusCode,
+    StatusError, accept_connect, header, redirect, switch_protocols,
 };
 use torsade::reactor::testing::for_every_chunking;
 
@@ -309,6 +309,41 @@ fn who_did_not_ask_to_switch_is_not_switched() {
     // RFC 9110 §15.5.22 and §7.8.
     assert!(answers.contains("\r\nupgrade: shout\r\n"), "{answers}");
     assert!(answers.contains("\r\nconnection: upgrade\r\n"), "{answers}");
+}
+
+/// Sends a request with a body, and another one behind that, in every chunking: the second one is answered as such, the
+/// first one so.
+#[track_caller]
+fn check_stays_in_http(first: &str, answered: &str, answer: fn(&Request) -> Response) {
+    let wire = format!("{first}Content-Length: 6\r\n\r\nsecretGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    for_every_chunking(wire.as_bytes(), |pieces| {
+        let client = Client::asking(move |request: Request| match request.target() {
+            "/2" => "two".into_response(),
+            _ => answer(&request),
+        });
+        for piece in pieces {
+            client.send(piece);
+        }
+        let answers = client.answers();
+        assert!(answers.starts_with(answered), "{answers}");
+        assert!(answers.ends_with(&text("two")), "{answers}");
+    });
+}
+
+#[test]
+fn rfc9110_7_8_a_request_with_a_body_does_not_become_another_protocol() {
+    const UPGRADE: &str = "GET /1 HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: shout\r\n";
+    check_stays_in_http(UPGRADE, "HTTP/1.1 404 ", |request| {
+        assert!(!request.wants_upgrade("shout"));
+        StatusCode::NOT_FOUND.into_response()
+    });
+    check_stays_in_http(UPGRADE, "HTTP/1.1 426 ", |_| {
+        switch_protocols(HeaderValue::from_static("shout"), |_| panic!("in HTTP"))
+    });
+    const CONNECT: &str = "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n";
+    check_stays_in_http(CONNECT, "HTTP/1.1 400 ", |_| {
+        accept_connect(|_| panic!("in HTTP"))
+    });
 }
 
 #[test]

@@ -187,6 +187,12 @@ impl ClientConnection {
                     }
                     self.interim_received(*head);
                 }
+                Ok(Some(ResponseEvent::Head(..)))
+                    if self.reader.is_handed_on() && self.sending.is_some() =>
+                {
+                    // The server reads the rest of the body, or takes it for the other protocol: nobody can tell.
+                    return self.refuse(transport, BadMessage::EarlySwitch);
+                }
                 Ok(Some(ResponseEvent::Head(head, framing))) => {
                     self.head_received(transport, *head, framing, &mut rest);
                 }

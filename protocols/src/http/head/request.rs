@@ -253,8 +253,12 @@ impl RequestHead {
 
     /// Whether it asks to go on in another protocol.
     pub(in crate::http) fn wants_upgrade(&self) -> bool {
-        // RFC 9110 §7.8: ignored in HTTP/1.0.
-        self.facts.upgrade && self.facts.has_upgrade && !self.is_1_0
+        // RFC 9110 §7.8: ignored in HTTP/1.0. With a body it may be, and is: what would come next is that, and no
+        // other protocol's.
+        self.facts.upgrade
+            && self.facts.has_upgrade
+            && !self.is_1_0
+            && self.framing == Framing::None
     }
 }
 

@@ -290,7 +290,9 @@ impl ServerConnection {
         let number = self.next_number;
         self.next_number += 1;
         let facts = self.facts_of(transport, head, number, now);
-        if facts.is_connect || head.wants_upgrade() {
+        // Behind a CONNECT with a body comes that, and no tunnel: RFC 9110 §9.3.6.
+        let is_tunnel = facts.is_connect && head.framing() == Framing::None;
+        if is_tunnel || head.wants_upgrade() {
             self.at_crossing = Some(number);
         }
         if !facts.persistent {
@@ -665,8 +667,7 @@ impl ServerConnection {
             .as_ref()
             .and_then(|it| it.writer.as_ref())
             .is_some_and(|writer| writer.is_read() && writer.is_full());
-        // The body of a request that asks to switch is still HTTP's.
-        let is_at_crossing = self.at_crossing.is_some() && self.incoming.is_none() && !self.lost;
+        let is_at_crossing = self.at_crossing.is_some() && !self.lost;
         let hold = is_full || !self.rest.is_empty() || is_at_crossing;
         if hold && !self.held {
             transport.pause_reading();

@@ -411,9 +411,13 @@ impl ServerConnection {
         let (status, headers) = (response.status(), response.headers());
         let is_switch = status == StatusCode::SWITCHING_PROTOCOLS;
         if !self.is_at_crossing(facts.number) || (is_switch && facts.is_connect) {
-            // Nobody asked for it.
+            // Nobody asked for it, or with a body: what comes next is that.
             drop(then);
-            let mut response = self.site.error_response(StatusCode::UPGRADE_REQUIRED, None);
+            let status = match facts.is_connect && !is_switch {
+                true => StatusCode::BAD_REQUEST,
+                false => StatusCode::UPGRADE_REQUIRED,
+            };
+            let mut response = self.site.error_response(status, None);
             // RFC 9110 §15.5.22: with what could have been asked for.
             if let Some(protocol) = headers.get(UPGRADE) {
                 let fields = response.headers_mut();

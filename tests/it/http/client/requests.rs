@@ -353,6 +353,31 @@ fn a_connection_becomes_another_protocols() {
 }
 
 #[test]
+fn rfc9110_7_8_a_server_that_switches_in_the_middle_of_the_request_is_not_followed() {
+    for expectation in ["100-continue", ""] {
+        let net = Net::new();
+        let (sender, body) = Body::channel();
+        let mut request = ClientRequest::post("http://here/chat")
+            .header("connection", "upgrade")
+            .header("upgrade", "echo");
+        if !expectation.is_empty() {
+            request = request.header("expect", expectation);
+        }
+        let switched = net.client.upgrade(request.body(body).expect("a request"));
+        sender.write("half").expect("it is read");
+        net.say(
+            0,
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\n\r\nfirst",
+        );
+        assert_eq!(
+            kind(switched),
+            "bad response: a switch of protocols in the middle of the request (RFC 9110 §7.8)"
+        );
+        assert!(!net.is_open(0));
+    }
+}
+
+#[test]
 fn a_server_that_does_not_switch_answers() {
     let net = Net::new();
     let mut request = request(Method::GET, "http://here/chat", "");

@@ -107,6 +107,21 @@ fn a_client_that_goes_away_before_the_switch_takes_it_back() {
     assert!(!between.is_open(0));
 }
 
+#[test]
+fn a_request_with_a_body_is_not_passed_on_as_one_that_asks_to_switch() {
+    let between = reverse();
+    let request = WEBSOCKET.replacen("\r\n\r\n", "\r\nContent-Length: 6\r\n\r\n", 1);
+    between.front.send(&request);
+    let asked = between.asked(0);
+    assert!(!asked.contains("upgrade"), "{asked}");
+    between.front.send("secret");
+    assert_eq!(between.asked(0), "secret");
+    // Nobody asked that server to.
+    between.say(0, SWITCH);
+    assert_eq!(status(&between.front.answers()), "HTTP/1.1 502 Bad Gateway");
+    assert!(!between.is_open(0));
+}
+
 /// curl asks so with `--http2`.
 #[test]
 fn a_body_comes_whole_though_its_request_asks_to_switch() {
