@@ -256,7 +256,8 @@ impl ServerConnection {
             }
             return;
         }
-        if !self.closing || self.handing_over {
+        // What is behind the last request is nobody's, but a tunnel's if it becomes one.
+        if !self.closing || self.handing_over || self.at_crossing.is_some() {
             self.rest.extend_from_slice(data);
         }
     }

@@ -86,6 +86,38 @@ fn a_tunnel_carries_both_ways_and_ends_with_either_side() {
 }
 
 #[test]
+fn what_is_behind_a_connect_that_keeps_no_connection_is_the_tunnels() {
+    for head in [
+        "CONNECT far.example:443 HTTP/1.0\r\n\r\n",
+        "CONNECT far.example:443 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    ] {
+        for is_late in [false, true] {
+            let between = forward();
+            between.dialled.late.set(is_late);
+            between.front.send(format!("{head}ear"));
+            // What a layer below had already.
+            between.front.send("ly");
+            between.front.turn();
+            assert_eq!(status(&between.front.answers()), "HTTP/1.1 200 OK");
+            assert_eq!(between.asked(0), "early");
+            between.front.send(" and late");
+            assert_eq!(between.asked(0), " and late");
+        }
+        // If there is none, it is nobody's.
+        let between = forward();
+        between.dialled.hanging.set(true);
+        between.front.send(format!(
+            "{head}GET http://far.example/ HTTP/1.1\r\nHost: a\r\n\r\n"
+        ));
+        between.front.wait(31);
+        let answers = between.front.answers();
+        assert_eq!(status(&answers), "HTTP/1.1 504 Gateway Timeout");
+        assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+        assert!(between.front.is_closed());
+    }
+}
+
+#[test]
 fn a_tunnel_waits_for_its_connection_and_is_taken_back_with_its_client() {
     let between = forward();
     between.dialled.hanging.set(true);
