@@ -86,7 +86,8 @@ impl CookieJar {
 
     /// An empty jar that asks whether hosts of strangers lie below a domain, such as `co.uk` or
     /// `github.io`: a cookie for all of it would be everybody's. The list of them changes every week
-    /// and is large, so it is not here; the crate `psl` has it.
+    /// and is large, so it is not here; the crate `psl` has it. It is asked for the domain in lower case, without a dot
+    /// at either end.
     #[must_use]
     pub fn with_public_suffixes(is_public_suffix: fn(&str) -> bool) -> Self {
         Self {
@@ -233,6 +234,8 @@ impl CookieJar {
     }
 
     fn is_public(&self, domain: &str) -> bool {
+        // `com.` is `com`, for hosts that are written with the dot.
+        let domain = domain.trim_end_matches('.');
         !domain.contains('.') || (self.is_public_suffix)(domain)
     }
 
@@ -308,7 +311,8 @@ fn domain_matches(host: &str, domain: &str) -> bool {
         return true;
     }
     let above = host.strip_suffix(domain);
-    above.is_some_and(|above| above.ends_with('.')) && host.parse::<IpAddr>().is_err()
+    let is_address = || host.trim_end_matches('.').parse::<IpAddr>().is_ok();
+    above.is_some_and(|above| above.ends_with('.')) && !is_address()
 }
 
 /// §5.1.4: the folder of the path.
@@ -462,6 +466,29 @@ mod tests {
             "x=1; Domain=com",
             &["http://com/"],
             &["http://a.com/"],
+        );
+    }
+
+    #[test]
+    fn a_dot_at_the_end_makes_no_domain_of_a_public_suffix() {
+        check_refused("https://evil.com./", "x=1; Domain=com.");
+        check_refused("https://evil.com./", "x=1; Domain=.com.");
+        check_refused("https://evil.com../", "x=1; Domain=com..");
+        check_refused("https://evil.com./", "x=1; Domain=com");
+        check_refused("https://10.0.0.1./", "x=1; Domain=0.0.1.");
+        let mut jar = CookieJar::with_public_suffixes(|domain| domain == "co.uk");
+        assert!(!store(&mut jar, "https://a.co.uk./", "x=1; Domain=co.uk."));
+        check(
+            "http://com./",
+            "x=1; Domain=com.",
+            &["http://com./"],
+            &["http://a.com./", "http://com/"],
+        );
+        check(
+            "https://a.example.com./",
+            "x=1; Domain=example.com.",
+            &["https://b.example.com./"],
+            &["https://b.example.com/"],
         );
     }
 
