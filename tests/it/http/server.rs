@@ -389,6 +389,39 @@ impl Refusal for StatusCode {
 }
 
 #[test]
+fn a_site_that_stops_turns_no_loop_for_requests_that_it_does_not_take() {
+    let (trigger, answer) = Deferred::<Body>::new();
+    let answer = RefCell::new(Some(answer));
+    let site = Site::new(move |_: Request| answer.take().expect("it is asked once"));
+    let reactor = Reactor::new().expect("there is room for one");
+    let server = site
+        .listen(&reactor, "127.0.0.1:0")
+        .expect("a port is free");
+    let client = Client::at(&reactor, &site);
+    client.send(
+        "GET /events HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n\
+         GET /behind HTTP/1.1\r\nHost: a\r\n\r\n",
+    );
+    let stopped = server.stop();
+    let (sender, body) = Body::channel();
+    trigger.callback(body);
+    sender.write("first").expect("it is read");
+    client.turn();
+    assert!(client.answers().ends_with("\r\n\r\n5\r\nfirst\r\n"));
+    let before = reactor.statistics().calls;
+    for _ in 0..100 {
+        client.turn();
+    }
+    let calls = reactor.statistics().calls - before;
+    assert!(calls < 10, "{calls} calls while nothing happens");
+    sender.finish();
+    assert_eq!(client.answers(), "0\r\n\r\n");
+    assert!(client.is_closed());
+    client.stream.end();
+    assert!(stopped.is_fired());
+}
+
+#[test]
 fn an_interim_status_is_no_answer() {
     let seen = Rc::new(RefCell::new(Vec::new()));
     let log = Rc::clone(&seen);
