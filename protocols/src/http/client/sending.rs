@@ -97,7 +97,9 @@ impl ClientConnection {
             chunked: framing == Framing::Chunked,
             announced: match framing {
                 Framing::Length(length) => Some(length),
-                _ => None,
+                // The head says so: what came all the same would be taken for the next request.
+                Framing::None => Some(0),
+                Framing::Chunked | Framing::UntilClose => None,
             },
             sent: 0,
         });

@@ -286,6 +286,29 @@ fn rfc9112_6_1_a_body_that_was_held_back_is_framed_as_its_head_says() {
 }
 
 #[test]
+fn a_body_that_is_said_to_be_empty_has_no_bytes() {
+    let get = || ClientRequest::get("http://here/");
+    let (sized, unsized_body) = (Body::sized_channel(0), Body::channel());
+    for (request, (sender, body)) in [
+        (get(), sized),
+        (get().header("content-length", "0"), unsized_body),
+    ] {
+        let net = Net::new();
+        let response = net.client.request(request.body(body).expect("a request"));
+        assert_eq!(net.asked(0), "GET / HTTP/1.1\r\nhost: here\r\n\r\n");
+        sender
+            .write("GET /admin HTTP/1.1\r\n\r\n")
+            .expect("it is read");
+        assert_eq!(net.asked(0), "");
+        assert_eq!(
+            kind(response),
+            "the request's body: the body does not have the length that was announced: 0, but 23"
+        );
+        assert!(!net.is_open(0));
+    }
+}
+
+#[test]
 fn an_answer_that_comes_before_the_request_is_sent_ends_the_connection() {
     let net = Net::new();
     let (sender, body) = Body::channel();
