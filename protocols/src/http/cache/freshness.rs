@@ -518,9 +518,12 @@ impl Stored {
 
     /// Makes a request one that asks whether this answer still holds (§4.3.1). Preconditions of the
     /// client's own are to be evaluated with the result, and are replaced.
+    ///
+    /// One with 404, say, is not asked for so, but anew: a 304 says that there would be 200 now (RFC 9110 §15.4.5).
     pub fn add_validation(&self, request: &mut HeaderMap) {
         for (ours, theirs) in [(ETAG, IF_NONE_MATCH), (LAST_MODIFIED, IF_MODIFIED_SINCE)] {
-            match self.headers.get(ours) {
+            let ours = self.headers.get(ours);
+            match ours.filter(|_| self.status.is_success()) {
                 Some(value) => drop(request.insert(theirs, value.clone())),
                 None => drop(request.remove(theirs)),
             }
@@ -528,7 +531,7 @@ impl Stored {
     }
 
     /// Takes over what an answer with 304 says (§4.3.4, §3.2). Gives `false` if that is of another
-    /// answer, by its tag: then this one is not to be used.
+    /// answer, by its tag or as this one is no success: then this one is not to be used.
     #[must_use]
     pub fn refresh(
         &mut self,
@@ -536,7 +539,7 @@ impl Stored {
         requested_at: SystemTime,
         received_at: SystemTime,
     ) -> bool {
-        if !self.is_same_state(not_modified) {
+        if !self.status.is_success() || !self.is_same_state(not_modified) {
             return false;
         }
         self.update(not_modified, requested_at, received_at);

@@ -252,6 +252,29 @@ fn rfc9111_4_3_5_a_head_that_finds_something_freshens_no_answer_that_there_is_no
 }
 
 #[test]
+fn rfc9110_15_4_5_what_was_not_there_is_asked_for_anew_and_not_whether_that_holds() {
+    for status in ["404", "410", "301"] {
+        let scene = stale(&OLD.replacen("200", status, 1));
+        let response = scene.ask("GET /");
+        // To a question with conditions the answer would be 304: that is how it was before it was not there.
+        let asked = scene.answer("200\netag: \"1\"\nlast-modified: @-65\n\none");
+        for condition in ["if-none-match", "if-modified-since"] {
+            assert!(!asked.headers.contains_key(condition), "{status}");
+        }
+        assert_eq!(
+            shown(response),
+            "200 one (fwd=stale; fwd-status=200; stored)"
+        );
+        // A 304 that comes all the same makes nothing of it fresh.
+        let scene = stale(&OLD.replacen("200", status, 1));
+        let response = scene.ask("GET /");
+        scene.answer("304\netag: \"1\"\ncache-control: max-age=60");
+        scene.answer("200\n\nnew");
+        assert!(shown(response).starts_with("200 new "), "{status}");
+    }
+}
+
+#[test]
 fn rfc5861_3_a_stale_answer_goes_out_while_the_origin_is_asked() {
     let old = "200\ncache-control: max-age=10, stale-while-revalidate=20\netag: \"1\"\n\none";
     let scene = stale(old);
