@@ -181,7 +181,7 @@ impl ServerConnection {
     fn go_on_later(&mut self, transport: &Transport<Self>) {
         // Behind the last request nothing is taken in.
         let has_more =
-            !self.closing && self.has_rest() && self.at_crossing.is_none() && self.has_room();
+            self.has_rest() && !self.closing && self.at_crossing.is_none() && self.has_room();
         let is_stuck = has_more || (self.sending.is_some() && transport.is_congested());
         if is_stuck && !self.choked && !self.lost && !self.goes_on {
             self.goes_on = true;
