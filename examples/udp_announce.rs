@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use torsade::prelude::*;
-use torsade::reactor::{MulticastGroup, MulticastInterface, UdpOptions};
+use torsade::reactor::{DatagramOptions, MulticastGroup, MulticastInterface};
 
 #[path = "common/mod.rs"]
 mod common;
@@ -43,7 +43,7 @@ pub struct Announcer {
 }
 
 impl Announcer {
-    fn announce(&mut self, transport: &UdpTransport<Self>) {
+    fn announce(&mut self, transport: &DatagramTransport<Self>) {
         transport.write_to(&self.name, (GROUP, PORT));
         let again = transport.clone();
         let reactor = transport.reactor();
@@ -52,11 +52,16 @@ impl Announcer {
 }
 
 impl DatagramProtocol for Announcer {
-    fn start_protocol(&mut self, transport: &UdpTransport<Self>) {
+    fn start_protocol(&mut self, transport: &DatagramTransport<Self>) {
         self.announce(transport);
     }
 
-    fn datagram_received(&mut self, transport: &UdpTransport<Self>, data: &[u8], from: &Address) {
+    fn datagram_received(
+        &mut self,
+        transport: &DatagramTransport<Self>,
+        data: &[u8],
+        from: &Address,
+    ) {
         let Ok(name) = str::from_utf8(data) else {
             return;
         };
@@ -91,9 +96,9 @@ pub fn announce(
     name: &str,
     interface: MulticastInterface,
     print: impl Fn(&str) + 'static,
-) -> Result<UdpTransport<Announcer>, Failure> {
+) -> Result<DatagramTransport<Announcer>, Failure> {
     // Several programs of one machine share the port: each hears the whole group.
-    let options = UdpOptions::new().reuse_port(true);
+    let options = DatagramOptions::new().reuse_port(true);
     let announcer = Announcer {
         name: name.to_owned(),
         print: Rc::new(print),

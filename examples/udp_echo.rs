@@ -24,14 +24,19 @@ mod common;
 pub struct UdpEcho;
 
 impl DatagramProtocol for UdpEcho {
-    fn datagram_received(&mut self, transport: &UdpTransport<Self>, data: &[u8], from: &Address) {
+    fn datagram_received(
+        &mut self,
+        transport: &DatagramTransport<Self>,
+        data: &[u8],
+        from: &Address,
+    ) {
         // Leaves at once, or waits in a queue with a bound. It may get lost: that is UDP.
         transport.write_to(data, from);
     }
 }
 
 /// Listens.
-pub fn listen(reactor: &Reactor, address: &str) -> Result<UdpTransport<UdpEcho>, ListenError> {
+pub fn listen(reactor: &Reactor, address: &str) -> Result<DatagramTransport<UdpEcho>, ListenError> {
     reactor.listen_udp(address, UdpEcho)
 }
 
@@ -50,7 +55,7 @@ struct Ask {
 }
 
 impl Ask {
-    fn ask(&mut self, transport: &UdpTransport<Self>) {
+    fn ask(&mut self, transport: &DatagramTransport<Self>) {
         if self.tries == TRIES {
             return self.finish(transport, Err(Failure::from(NoAnswer)));
         }
@@ -61,7 +66,7 @@ impl Ask {
         self.next_try = Some(transport.reactor().call_later(PATIENCE, call));
     }
 
-    fn finish(&mut self, transport: &UdpTransport<Self>, outcome: Result<String, Failure>) {
+    fn finish(&mut self, transport: &DatagramTransport<Self>, outcome: Result<String, Failure>) {
         if let Some(call) = self.next_try.take() {
             call.cancel();
         }
@@ -73,7 +78,7 @@ impl Ask {
 }
 
 impl DatagramProtocol for Ask {
-    fn start_protocol(&mut self, transport: &UdpTransport<Self>) {
+    fn start_protocol(&mut self, transport: &DatagramTransport<Self>) {
         // From now on only this server is heard, and it is told if nobody listens there.
         match transport.connect(self.server) {
             Ok(()) => self.ask(transport),
@@ -81,7 +86,7 @@ impl DatagramProtocol for Ask {
         }
     }
 
-    fn datagram_received(&mut self, transport: &UdpTransport<Self>, data: &[u8], _: &Address) {
+    fn datagram_received(&mut self, transport: &DatagramTransport<Self>, data: &[u8], _: &Address) {
         // What was asked twice may be answered twice: the first is as good as any. Something
         // else is an answer to nobody.
         if data == self.question.as_bytes() {
@@ -90,7 +95,7 @@ impl DatagramProtocol for Ask {
         }
     }
 
-    fn connection_refused(&mut self, transport: &UdpTransport<Self>) {
+    fn connection_refused(&mut self, transport: &DatagramTransport<Self>) {
         let refused = Failure::message(format!("nobody listens on {}", self.server));
         self.finish(transport, Err(refused));
     }

@@ -107,10 +107,10 @@ pub mod prelude {
     };
     pub use torsade_reactor::{
         Address, Backoff, ClientEndpoint, ClientService, ConnectError, ConnectionLimits,
-        ConnectionLost, DatagramProtocol, DelayedCall, Factory, IdleTimeout, LimitedServerEndpoint,
-        Limits, ListenError, Port, Protocol, Reactor, Remote, RunError, ServerEndpoint,
-        TcpClientEndpoint, TcpServerEndpoint, TimeoutServerEndpoint, Transport, UdpError,
-        UdpTransport, WeakReactor,
+        ConnectionLost, DatagramError, DatagramProtocol, DatagramTransport, DelayedCall, Factory,
+        IdleTimeout, LimitedServerEndpoint, Limits, ListenError, Port, Protocol, Reactor, Remote,
+        RunError, ServerEndpoint, TcpClientEndpoint, TcpServerEndpoint, TimeoutServerEndpoint,
+        Transport, WeakReactor,
     };
 }
 

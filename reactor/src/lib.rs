@@ -156,8 +156,8 @@ pub use crate::thread_pool::{Job, PoolError, PoolLimits, PoolStatistics, Refused
 pub use crate::transport::{Transport, Visited, WeakTransport};
 pub use crate::tunnel::{Carried, tunnel, tunnel_with_timeout};
 pub use crate::udp::{
-    DatagramProtocol, MulticastGroup, MulticastInterface, ToUdpAddress, UdpError, UdpLimits,
-    UdpOptions, UdpTransport,
+    DatagramError, DatagramLimits, DatagramOptions, DatagramProtocol, DatagramTransport,
+    MulticastGroup, MulticastInterface, ToUdpAddress,
 };
 pub use crate::unix::{AdoptError, AdoptProblem, PeerCredentials};
 pub use crate::weak_reactor::WeakReactor;

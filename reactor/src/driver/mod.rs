@@ -53,7 +53,7 @@ pub(crate) use crate::driver::events::{Change, Events};
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, KeepAlive, ListenOptions, SocketOption};
 use crate::sys::poller::Poller;
-use crate::udp::{DatagramOption, MulticastGroup, UdpOptions};
+use crate::udp::{DatagramOption, DatagramOptions, MulticastGroup};
 use crate::unix::{AdoptError, PeerCredentials};
 
 /// Where virtual time begins, by the calendar: 1 January 2000, 00:00 UTC, in time since the
@@ -128,7 +128,7 @@ pub(crate) trait Driver {
     fn bind_datagrams(
         &self,
         address: SocketAddr,
-        options: &UdpOptions,
+        options: &DatagramOptions,
     ) -> io::Result<Box<dyn DatagramSocket>>;
 
     /// Takes over a socket for datagrams that is bound already.

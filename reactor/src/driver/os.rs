@@ -26,7 +26,7 @@ use crate::sys::names;
 use crate::sys::poller::Poller;
 use crate::sys::signals::{self, SignalWatch};
 use crate::sys::wake::WakeFd;
-use crate::udp::UdpOptions;
+use crate::udp::DatagramOptions;
 use crate::unix::AdoptError;
 
 /// Sockets, clock and names of the machine that the program runs on.
@@ -137,7 +137,7 @@ impl Driver for OsDriver {
     fn bind_datagrams(
         &self,
         address: SocketAddr,
-        options: &UdpOptions,
+        options: &DatagramOptions,
     ) -> io::Result<Box<dyn DatagramSocket>> {
         Ok(Box::new(udp::bind(&self.poller, address, options)?))
     }

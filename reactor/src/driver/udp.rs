@@ -15,13 +15,13 @@ use crate::driver::{DatagramSocket, Watching, options};
 use crate::slab::Token;
 use crate::sockets::SocketOption;
 use crate::sys::poller::{Poller, Watched};
-use crate::udp::{DatagramOption, MulticastGroup, MulticastInterface, UdpOptions};
+use crate::udp::{DatagramOption, DatagramOptions, MulticastGroup, MulticastInterface};
 use crate::unix::{AdoptError, AdoptProblem};
 
 pub(super) fn bind(
     poller: &Rc<Poller>,
     address: SocketAddr,
-    asked_for: &UdpOptions,
+    asked_for: &DatagramOptions,
 ) -> io::Result<UdpSocket> {
     let family = if address.is_ipv4() {
         AddressFamily::INET

@@ -17,7 +17,7 @@ use crate::driver::{
 };
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, ListenOptions};
-use crate::udp::UdpOptions;
+use crate::udp::DatagramOptions;
 
 /// How far the clock jumps when it is to go beyond its range.
 const FAR_FUTURE: Duration = Duration::from_secs(86_400 * 365 * 30);
@@ -121,7 +121,7 @@ impl Driver for VirtualTime {
     fn bind_datagrams(
         &self,
         _address: SocketAddr,
-        _options: &UdpOptions,
+        _options: &DatagramOptions,
     ) -> io::Result<Box<dyn DatagramSocket>> {
         Err(no_network())
     }

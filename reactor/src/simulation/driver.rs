@@ -21,7 +21,7 @@ use crate::driver::{
 };
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, KeepAlive, ListenOptions, SocketOption};
-use crate::udp::UdpOptions;
+use crate::udp::DatagramOptions;
 
 use super::clock::HostClock;
 use super::datagrams::HostDatagrams;
@@ -190,7 +190,7 @@ impl Driver for HostDriver {
     fn bind_datagrams(
         &self,
         address: SocketAddr,
-        options: &UdpOptions,
+        options: &DatagramOptions,
     ) -> io::Result<Box<dyn DatagramSocket>> {
         self.living()?;
         let mut network = self.network.borrow_mut();

@@ -14,8 +14,8 @@ use crate::reactor::Reactor;
 use crate::slab::Token;
 use crate::sockets::SocketOption;
 use crate::udp::{
-    DATAGRAM_MAX, DatagramOption, DatagramProtocol, MulticastGroup, ToUdpAddress, UdpOptions,
-    UdpTransport, listen_on,
+    DATAGRAM_MAX, DatagramOption, DatagramOptions, DatagramProtocol, DatagramTransport,
+    MulticastGroup, ToUdpAddress, listen_on,
 };
 
 /// What [`MemoryDatagrams`] is bound to: an address for documentation, of RFC 5737.
@@ -36,12 +36,12 @@ const HOST: SocketAddr = SocketAddr::new(
 ///
 /// ```
 /// use torsade_reactor::testing::{MemoryDatagrams, virtual_time_reactor};
-/// use torsade_reactor::{Address, DatagramProtocol, UdpTransport};
+/// use torsade_reactor::{Address, DatagramProtocol, DatagramTransport};
 ///
 /// struct Echo;
 ///
 /// impl DatagramProtocol for Echo {
-///     fn datagram_received(&mut self, transport: &UdpTransport<Self>, data: &[u8], from: &Address) {
+///     fn datagram_received(&mut self, transport: &DatagramTransport<Self>, data: &[u8], from: &Address) {
 ///         transport.write_to(data, from);
 ///     }
 /// }
@@ -88,8 +88,8 @@ impl MemoryDatagrams {
     /// # Panics
     ///
     /// There is one already.
-    pub fn listen<P: DatagramProtocol>(&self, protocol: P) -> UdpTransport<P> {
-        self.listen_with(&UdpOptions::new(), protocol)
+    pub fn listen<P: DatagramProtocol>(&self, protocol: P) -> DatagramTransport<P> {
+        self.listen_with(&DatagramOptions::new(), protocol)
     }
 
     /// The same with options, of which the limits and the longest datagram have an effect.
@@ -99,9 +99,9 @@ impl MemoryDatagrams {
     /// There is one already.
     pub fn listen_with<P: DatagramProtocol>(
         &self,
-        options: &UdpOptions,
+        options: &DatagramOptions,
         protocol: P,
-    ) -> UdpTransport<P> {
+    ) -> DatagramTransport<P> {
         assert!(
             self.wire.token.get().is_none(),
             "there is a protocol already"

@@ -11,7 +11,7 @@ use crate::address::AddressError;
 /// gets it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum UdpError {
+pub enum DatagramError {
     /// It is no address, or a name.
     #[error(transparent)]
     Address(#[from] AddressError),
@@ -31,7 +31,7 @@ pub enum UdpError {
         length: usize,
     },
     /// Too much waits to be sent already; see
-    /// [`UdpLimits::queue_max`](crate::UdpLimits::queue_max). The datagram is dropped.
+    /// [`DatagramLimits::queue_max`](crate::DatagramLimits::queue_max). The datagram is dropped.
     #[error("more than {limit} bytes wait to be sent")]
     QueueFull {
         /// The limit.
@@ -47,7 +47,7 @@ pub enum UdpError {
         peer: SocketAddr,
     },
     /// The system does not allow it: a broadcast from a port that has not
-    /// [said so](crate::UdpTransport::set_broadcast), or a firewall's rule.
+    /// [said so](crate::DatagramTransport::set_broadcast), or a firewall's rule.
     #[error("the system does not allow datagrams to {to}")]
     NotPermitted {
         /// Where it was to go.
@@ -69,7 +69,7 @@ pub enum UdpError {
     Io(#[from] io::Error),
 }
 
-impl UdpError {
+impl DatagramError {
     /// What the system said when a datagram of this length was to be sent there.
     pub(crate) fn of_sending(error: io::Error, to: SocketAddr, length: usize) -> Self {
         use rustix::io::Errno;

@@ -10,8 +10,8 @@ use crate::driver::DatagramSocket;
 use crate::error::ListenError;
 use crate::reactor::Reactor;
 use crate::sockets::listen_error;
-use crate::udp::port::UdpPort;
-use crate::udp::{DatagramProtocol, ToUdpAddress, UdpOptions, UdpTransport};
+use crate::udp::port::DatagramPort;
+use crate::udp::{DatagramOptions, DatagramProtocol, DatagramTransport, ToUdpAddress};
 use crate::unix::AdoptError;
 
 impl Reactor {
@@ -30,8 +30,8 @@ impl Reactor {
         &self,
         address: impl ToUdpAddress,
         protocol: P,
-    ) -> Result<UdpTransport<P>, ListenError> {
-        self.listen_udp_with(address, &UdpOptions::new(), protocol)
+    ) -> Result<DatagramTransport<P>, ListenError> {
+        self.listen_udp_with(address, &DatagramOptions::new(), protocol)
     }
 
     /// The same with options.
@@ -43,13 +43,13 @@ impl Reactor {
     pub fn listen_udp_with<P: DatagramProtocol>(
         &self,
         address: impl ToUdpAddress,
-        options: &UdpOptions,
+        options: &DatagramOptions,
         protocol: P,
-    ) -> Result<UdpTransport<P>, ListenError> {
+    ) -> Result<DatagramTransport<P>, ListenError> {
         let address = address.to_udp_address()?;
         self.core().on_behalf_of(Location::caller(), || {
             let port = open(self.core(), address, options)?;
-            Ok(UdpTransport::seat(protocol, port))
+            Ok(DatagramTransport::seat(protocol, port))
         })
     }
 
@@ -62,19 +62,19 @@ impl Reactor {
     ///
     /// [`AdoptError`], with the descriptor: it is no such socket.
     #[track_caller]
-    pub fn adopt_udp<P: DatagramProtocol>(
+    pub fn adopt_datagrams<P: DatagramProtocol>(
         &self,
         fd: impl Into<OwnedFd>,
         protocol: P,
-    ) -> Result<UdpTransport<P>, AdoptError> {
+    ) -> Result<DatagramTransport<P>, AdoptError> {
         self.core().on_behalf_of(Location::caller(), || {
             let socket = self.core().driver().adopt_datagrams(fd.into())?;
-            let port = UdpPort::open(self.core(), socket, &UdpOptions::new());
+            let port = DatagramPort::open(self.core(), socket, &DatagramOptions::new());
             let port = port.map_err(|error| AdoptError {
                 fd: None,
                 problem: error.into(),
             })?;
-            Ok(UdpTransport::seat(protocol, port))
+            Ok(DatagramTransport::seat(protocol, port))
         })
     }
 }
@@ -82,11 +82,11 @@ impl Reactor {
 fn open(
     core: &Rc<Core>,
     address: SocketAddr,
-    options: &UdpOptions,
-) -> Result<Rc<UdpPort>, ListenError> {
+    options: &DatagramOptions,
+) -> Result<Rc<DatagramPort>, ListenError> {
     let socket = core.driver().bind_datagrams(address, options);
     socket
-        .and_then(|socket| UdpPort::open(core, socket, options))
+        .and_then(|socket| DatagramPort::open(core, socket, options))
         .map_err(|error| listen_error(address.to_string(), error))
 }
 
@@ -94,11 +94,11 @@ fn open(
 pub(crate) fn listen_on<P: DatagramProtocol>(
     core: &Rc<Core>,
     socket: Box<dyn DatagramSocket>,
-    options: &UdpOptions,
+    options: &DatagramOptions,
     protocol: P,
-) -> UdpTransport<P> {
-    let port = UdpPort::open(core, socket, options);
-    UdpTransport::seat(
+) -> DatagramTransport<P> {
+    let port = DatagramPort::open(core, socket, options);
+    DatagramTransport::seat(
         protocol,
         port.expect("it fails with the system's sockets only"),
     )

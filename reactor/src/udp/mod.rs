@@ -1,6 +1,6 @@
 //! Datagrams: what programs write, what they hold, and the socket between.
 //!
-//! A [`DatagramProtocol`] sits on a UDP port; its [`UdpTransport`] is what it sends with. One
+//! A [`DatagramProtocol`] sits on a UDP port; its [`DatagramTransport`] is what it sends with. One
 //! protocol serves all peers: a datagram comes with the address of who sent it.
 //!
 //! # Order
@@ -16,7 +16,7 @@
 //! # Bounds
 //!
 //! A port is read for [`SHARE`](port::SHARE) in a turn, then the others have theirs. What waits to be sent:
-//! [`UdpLimits::queue_max`].
+//! [`DatagramLimits::queue_max`].
 //!
 //! # Not here
 //!
@@ -35,11 +35,11 @@ mod queue;
 mod transport;
 
 pub use self::address::ToUdpAddress;
-pub use self::error::UdpError;
+pub use self::error::DatagramError;
 pub(crate) use self::listen::listen_on;
 pub(crate) use self::multicast::DatagramOption;
 pub use self::multicast::{MulticastGroup, MulticastInterface};
 pub(crate) use self::options::DATAGRAM_MAX;
-pub use self::options::{UdpLimits, UdpOptions};
+pub use self::options::{DatagramLimits, DatagramOptions};
 pub use self::protocol::DatagramProtocol;
-pub use self::transport::UdpTransport;
+pub use self::transport::DatagramTransport;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::udp::{UdpError, UdpTransport};
+use crate::udp::{DatagramError, DatagramTransport};
 
 /// A group that a port may join: what is sent to its address comes to all who have.
 ///
@@ -89,15 +89,15 @@ pub(crate) enum DatagramOption {
     MulticastInterface(MulticastInterface),
 }
 
-impl<P: 'static> UdpTransport<P> {
+impl<P: 'static> DatagramTransport<P> {
     /// Joins a group: what is sent to it and to this port's number comes from now on, if the
     /// port is on every interface or on the group's own address. Twisted's `joinGroup`.
     ///
     /// # Errors
     ///
-    /// [`UdpError::Membership`]: it is no group's address, the port is a member already, or
-    /// there is no such interface; [`UdpError::Stopped`].
-    pub fn join_group(&self, group: impl Into<MulticastGroup>) -> Result<(), UdpError> {
+    /// [`DatagramError::Membership`]: it is no group's address, the port is a member already, or
+    /// there is no such interface; [`DatagramError::Stopped`].
+    pub fn join_group(&self, group: impl Into<MulticastGroup>) -> Result<(), DatagramError> {
         self.set_membership(&group.into(), true)
     }
 
@@ -105,15 +105,15 @@ impl<P: 'static> UdpTransport<P> {
     ///
     /// # Errors
     ///
-    /// As for [`join_group`](UdpTransport::join_group).
-    pub fn leave_group(&self, group: impl Into<MulticastGroup>) -> Result<(), UdpError> {
+    /// As for [`join_group`](DatagramTransport::join_group).
+    pub fn leave_group(&self, group: impl Into<MulticastGroup>) -> Result<(), DatagramError> {
         self.set_membership(&group.into(), false)
     }
 
-    fn set_membership(&self, group: &MulticastGroup, member: bool) -> Result<(), UdpError> {
+    fn set_membership(&self, group: &MulticastGroup, member: bool) -> Result<(), DatagramError> {
         self.port().ask(|socket| {
             let outcome = socket.set_membership(group, member);
-            outcome.map_err(|source| UdpError::Membership {
+            outcome.map_err(|source| DatagramError::Membership {
                 group: group.address,
                 source,
             })
@@ -125,8 +125,8 @@ impl<P: 'static> UdpTransport<P> {
     ///
     /// # Errors
     ///
-    /// [`UdpError::Stopped`]; [`UdpError::Io`], for what the system says.
-    pub fn set_multicast_ttl(&self, routers: u8) -> Result<(), UdpError> {
+    /// [`DatagramError::Stopped`]; [`DatagramError::Io`], for what the system says.
+    pub fn set_multicast_ttl(&self, routers: u8) -> Result<(), DatagramError> {
         self.set_datagram_option(DatagramOption::MulticastTtl(routers))
     }
 
@@ -135,8 +135,8 @@ impl<P: 'static> UdpTransport<P> {
     ///
     /// # Errors
     ///
-    /// As for [`set_multicast_ttl`](UdpTransport::set_multicast_ttl).
-    pub fn set_multicast_loopback(&self, on: bool) -> Result<(), UdpError> {
+    /// As for [`set_multicast_ttl`](DatagramTransport::set_multicast_ttl).
+    pub fn set_multicast_loopback(&self, on: bool) -> Result<(), DatagramError> {
         self.set_datagram_option(DatagramOption::MulticastLoopback(on))
     }
 
@@ -144,8 +144,11 @@ impl<P: 'static> UdpTransport<P> {
     ///
     /// # Errors
     ///
-    /// As for [`set_multicast_ttl`](UdpTransport::set_multicast_ttl).
-    pub fn set_multicast_interface(&self, interface: MulticastInterface) -> Result<(), UdpError> {
+    /// As for [`set_multicast_ttl`](DatagramTransport::set_multicast_ttl).
+    pub fn set_multicast_interface(
+        &self,
+        interface: MulticastInterface,
+    ) -> Result<(), DatagramError> {
         self.set_datagram_option(DatagramOption::MulticastInterface(interface))
     }
 
@@ -154,12 +157,12 @@ impl<P: 'static> UdpTransport<P> {
     ///
     /// # Errors
     ///
-    /// As for [`set_multicast_ttl`](UdpTransport::set_multicast_ttl).
-    pub fn set_broadcast(&self, on: bool) -> Result<(), UdpError> {
+    /// As for [`set_multicast_ttl`](DatagramTransport::set_multicast_ttl).
+    pub fn set_broadcast(&self, on: bool) -> Result<(), DatagramError> {
         self.set_datagram_option(DatagramOption::Broadcast(on))
     }
 
-    fn set_datagram_option(&self, option: DatagramOption) -> Result<(), UdpError> {
+    fn set_datagram_option(&self, option: DatagramOption) -> Result<(), DatagramError> {
         self.port()
             .ask(|socket| Ok(socket.set_datagram_option(option)?))
     }

@@ -10,22 +10,22 @@ pub(crate) const DATAGRAM_MAX: usize = 65_535;
 /// # Examples
 ///
 /// ```
-/// use torsade_reactor::UdpOptions;
+/// use torsade_reactor::DatagramOptions;
 ///
-/// let options = UdpOptions::new().broadcast(true).datagram_max(1500);
-/// assert_ne!(options, UdpOptions::new());
+/// let options = DatagramOptions::new().broadcast(true).datagram_max(1500);
+/// assert_ne!(options, DatagramOptions::new());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UdpOptions {
+pub struct DatagramOptions {
     pub(crate) reuse_port: bool,
     pub(crate) only_v6: bool,
     pub(crate) broadcast: bool,
     pub(crate) datagram_max: usize,
-    pub(crate) limits: UdpLimits,
+    pub(crate) limits: DatagramLimits,
     pub(crate) options: Vec<SocketOption>,
 }
 
-impl UdpOptions {
+impl DatagramOptions {
     /// What a program wants as a rule.
     #[must_use]
     pub fn new() -> Self {
@@ -34,7 +34,7 @@ impl UdpOptions {
             only_v6: false,
             broadcast: false,
             datagram_max: DATAGRAM_MAX,
-            limits: UdpLimits::default(),
+            limits: DatagramLimits::default(),
             options: Vec::new(),
         }
     }
@@ -59,7 +59,7 @@ impl UdpOptions {
     }
 
     /// Whether it may send to broadcast addresses (`SO_BROADCAST`). Not by default. See also
-    /// [`UdpTransport::set_broadcast`](crate::UdpTransport::set_broadcast).
+    /// [`DatagramTransport::set_broadcast`](crate::DatagramTransport::set_broadcast).
     #[must_use]
     pub fn broadcast(mut self, on: bool) -> Self {
         self.broadcast = on;
@@ -77,7 +77,7 @@ impl UdpOptions {
 
     /// What may wait to be sent.
     #[must_use]
-    pub fn limits(mut self, limits: UdpLimits) -> Self {
+    pub fn limits(mut self, limits: DatagramLimits) -> Self {
         self.limits = limits;
         self
     }
@@ -90,7 +90,7 @@ impl UdpOptions {
     }
 }
 
-impl Default for UdpOptions {
+impl Default for DatagramOptions {
     fn default() -> Self {
         Self::new()
     }
@@ -100,17 +100,17 @@ impl Default for UdpOptions {
 ///
 /// A datagram counts with its length and 64 bytes, for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UdpLimits {
+pub struct DatagramLimits {
     /// Above this the writer is paused: 64 KiB.
     pub queue_high: usize,
     /// At this it goes on: 16 KiB.
     pub queue_low: usize,
-    /// What would exceed this is dropped, with [`UdpError::QueueFull`](crate::UdpError::QueueFull):
+    /// What would exceed this is dropped, with [`DatagramError::QueueFull`](crate::DatagramError::QueueFull):
     /// 1 MiB. What is too old when it arrives is of no use to anybody.
     pub queue_max: usize,
 }
 
-impl Default for UdpLimits {
+impl Default for DatagramLimits {
     fn default() -> Self {
         Self {
             // asyncio's marks, which are the same for datagrams as for streams.

@@ -28,7 +28,7 @@ use crate::slab::Token;
 use crate::udp::eagerness::Eagerness;
 use crate::udp::options::DATAGRAM_MAX;
 use crate::udp::queue::Queue;
-use crate::udp::{UdpError, UdpLimits, UdpOptions};
+use crate::udp::{DatagramError, DatagramLimits, DatagramOptions};
 
 /// What one port may receive in a turn, so that a flood starves nobody: datagrams, and bytes
 /// (Twisted's bound).
@@ -41,7 +41,7 @@ const NEWS_MAX: usize = 64;
 const TRIES: usize = 4;
 
 /// A port that receives and sends.
-pub(crate) struct UdpPort {
+pub(crate) struct DatagramPort {
     core: Rc<Core>,
     token: Token,
     host: Cell<SocketAddr>,
@@ -55,7 +55,7 @@ pub(crate) struct UdpPort {
     news: RefCell<VecDeque<News>>,
     /// They wait for the end.
     stopped: RefCell<Vec<Trigger<()>>>,
-    limits: Cell<UdpLimits>,
+    limits: Cell<DatagramLimits>,
     datagram_max: usize,
     watching: Cell<Watching>,
     /// What was told as a level was there. Once it was not (an error that nobody asks for, a socket
@@ -81,7 +81,7 @@ pub(crate) struct UdpPort {
 /// What is to be told.
 pub(super) enum News {
     Refused,
-    Error(UdpError),
+    Error(DatagramError),
     WritePaused,
     WriteResumed,
 }
@@ -97,12 +97,12 @@ pub(super) trait DatagramReceiver {
     fn stopped(self: Rc<Self>);
 }
 
-impl UdpPort {
+impl DatagramPort {
     /// Puts a socket under the reactor's eyes.
     pub(super) fn open(
         core: &Rc<Core>,
         socket: Box<dyn DatagramSocket>,
-        options: &UdpOptions,
+        options: &DatagramOptions,
     ) -> io::Result<Rc<Self>> {
         let host = socket.local_address()?;
         let peer = socket.peer();
@@ -155,11 +155,11 @@ impl UdpPort {
     /// Asks the socket, while there is one.
     pub(super) fn ask<T>(
         &self,
-        question: impl FnOnce(&dyn DatagramSocket) -> Result<T, UdpError>,
-    ) -> Result<T, UdpError> {
+        question: impl FnOnce(&dyn DatagramSocket) -> Result<T, DatagramError>,
+    ) -> Result<T, DatagramError> {
         match self.socket.borrow().as_ref() {
             Some(socket) => question(&**socket),
-            None => Err(UdpError::Stopped),
+            None => Err(DatagramError::Stopped),
         }
     }
 
@@ -191,11 +191,11 @@ impl UdpPort {
         &self.background
     }
 
-    pub(super) fn limits(&self) -> UdpLimits {
+    pub(super) fn limits(&self) -> DatagramLimits {
         self.limits.get()
     }
 
-    pub(super) fn set_limits(&self, limits: UdpLimits) {
+    pub(super) fn set_limits(&self, limits: DatagramLimits) {
         self.limits.set(limits);
         self.mark_dirty();
     }
@@ -211,11 +211,11 @@ impl UdpPort {
     }
 
     /// Sends a datagram, or has it wait until the system takes it.
-    pub(super) fn send(&self, data: &[u8], to: Option<SocketAddr>) -> Result<(), UdpError> {
+    pub(super) fn send(&self, data: &[u8], to: Option<SocketAddr>) -> Result<(), DatagramError> {
         self.ask(|socket| {
             let to = self.destination(to)?;
             if data.len() > DATAGRAM_MAX {
-                return Err(UdpError::TooLong { length: data.len() });
+                return Err(DatagramError::TooLong { length: data.len() });
             }
             let may = self.queue.borrow().is_empty() && self.writable.get();
             if may && self.hand_over(socket, data, to)? {
@@ -223,7 +223,7 @@ impl UdpPort {
             }
             let limit = self.limits.get().queue_max;
             if !self.queue.borrow_mut().push(data, to, limit) {
-                return Err(UdpError::QueueFull { limit });
+                return Err(DatagramError::QueueFull { limit });
             }
             self.mark_dirty();
             Ok(())
@@ -236,29 +236,29 @@ impl UdpPort {
     }
 
     /// Has the protocol told of what went wrong.
-    pub(super) fn mind(&self, sent: Result<(), UdpError>) {
+    pub(super) fn mind(&self, sent: Result<(), DatagramError>) {
         match sent {
             // Dropped, as what is written to a connection that is over.
-            Ok(()) | Err(UdpError::Stopped) => {}
+            Ok(()) | Err(DatagramError::Stopped) => {}
             Err(error) => self.note(News::Error(error)),
         }
     }
 
     /// Where a datagram goes: `None` for the peer that the socket is connected to.
-    fn destination(&self, to: Option<SocketAddr>) -> Result<Option<SocketAddr>, UdpError> {
+    fn destination(&self, to: Option<SocketAddr>) -> Result<Option<SocketAddr>, DatagramError> {
         match (to, self.peer.get()) {
-            (None, None) => Err(UdpError::NotConnected),
+            (None, None) => Err(DatagramError::NotConnected),
             (None, Some(_)) => Ok(None),
             (Some(to), Some(peer)) if is_same(to, peer) => Ok(None),
-            (Some(_), Some(peer)) => Err(UdpError::Connected { peer }),
+            (Some(_), Some(peer)) => Err(DatagramError::Connected { peer }),
             (Some(to), None) => self.of_our_family(to).map(Some),
         }
     }
 
-    fn of_our_family(&self, to: SocketAddr) -> Result<SocketAddr, UdpError> {
+    fn of_our_family(&self, to: SocketAddr) -> Result<SocketAddr, DatagramError> {
         let host = self.host.get();
         if to.is_ipv4() != host.is_ipv4() {
-            return Err(UdpError::WrongFamily { to, host });
+            return Err(DatagramError::WrongFamily { to, host });
         }
         Ok(to)
     }
@@ -269,7 +269,7 @@ impl UdpPort {
         socket: &dyn DatagramSocket,
         data: &[u8],
         to: Option<SocketAddr>,
-    ) -> Result<bool, UdpError> {
+    ) -> Result<bool, DatagramError> {
         for _ in 0..TRIES {
             let Err(error) = socket.send(data, to) else {
                 return Ok(true);
@@ -285,7 +285,7 @@ impl UdpPort {
                 io::ErrorKind::ConnectionRefused => self.note(News::Refused),
                 _ => {
                     let to = to.or(self.peer.get()).unwrap_or(self.host.get());
-                    return Err(UdpError::of_sending(error, to, data.len()));
+                    return Err(DatagramError::of_sending(error, to, data.len()));
                 }
             }
         }
@@ -474,22 +474,22 @@ impl UdpPort {
         }
     }
 
-    pub(super) fn connect(&self, peer: SocketAddr) -> Result<(), UdpError> {
+    pub(super) fn connect(&self, peer: SocketAddr) -> Result<(), DatagramError> {
         if let Some(peer) = self.peer.get() {
-            return Err(UdpError::Connected { peer });
+            return Err(DatagramError::Connected { peer });
         }
         let peer = self.of_our_family(peer)?;
         self.set_peer(Some(peer))
     }
 
-    pub(super) fn disconnect(&self) -> Result<(), UdpError> {
+    pub(super) fn disconnect(&self) -> Result<(), DatagramError> {
         if self.peer.get().is_none() && self.is_listening() {
             return Ok(());
         }
         self.set_peer(None)
     }
 
-    fn set_peer(&self, peer: Option<SocketAddr>) -> Result<(), UdpError> {
+    fn set_peer(&self, peer: Option<SocketAddr>) -> Result<(), DatagramError> {
         self.ask(|socket| {
             // What waits goes to whom it was sent.
             socket.connect(peer)?;
@@ -537,7 +537,7 @@ fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port() && one.ip() == other.ip()
 }
 
-impl Source for UdpPort {
+impl Source for DatagramPort {
     fn ready(self: Rc<Self>, change: Change) {
         if change.is_writable() && !self.writable.replace(true) {
             self.mark_dirty();
@@ -680,7 +680,7 @@ mod tests {
         let reactor = Reactor::new().expect("the system has descriptors left");
         let system = Rc::new(System::default());
         let socket = Box::new(FakeSocket(Rc::clone(&system)));
-        let port = UdpPort::open(reactor.core(), socket, &UdpOptions::new());
+        let port = DatagramPort::open(reactor.core(), socket, &DatagramOptions::new());
         let port = port.expect("it is watched");
         let writable = || Readiness {
             readable: false,

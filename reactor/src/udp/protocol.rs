@@ -1,7 +1,7 @@
 //! What users implement.
 
 use crate::address::Address;
-use crate::udp::{UdpError, UdpTransport};
+use crate::udp::{DatagramError, DatagramTransport};
 
 /// A UDP port, as callbacks.
 ///
@@ -24,12 +24,12 @@ use crate::udp::{UdpError, UdpTransport};
 /// # Examples
 ///
 /// ```
-/// use torsade_reactor::{Address, DatagramProtocol, Reactor, UdpTransport};
+/// use torsade_reactor::{Address, DatagramProtocol, Reactor, DatagramTransport};
 ///
 /// struct Echo;
 ///
 /// impl DatagramProtocol for Echo {
-///     fn datagram_received(&mut self, transport: &UdpTransport<Self>, data: &[u8], from: &Address) {
+///     fn datagram_received(&mut self, transport: &DatagramTransport<Self>, data: &[u8], from: &Address) {
 ///         transport.write_to(data, from);
 ///     }
 /// }
@@ -46,22 +46,27 @@ use crate::udp::{UdpError, UdpTransport};
 pub trait DatagramProtocol: Sized + 'static {
     /// Called once, before anything else, when the port is open: before
     /// [`listen_udp`](crate::Reactor::listen_udp) returns.
-    fn start_protocol(&mut self, transport: &UdpTransport<Self>) {
+    fn start_protocol(&mut self, transport: &DatagramTransport<Self>) {
         let _ = transport;
     }
 
     /// Called for each datagram, whole. It may be empty.
     ///
     /// Anybody can send here, under any address: what `from` says is no proof of anything.
-    fn datagram_received(&mut self, transport: &UdpTransport<Self>, data: &[u8], from: &Address);
+    fn datagram_received(
+        &mut self,
+        transport: &DatagramTransport<Self>,
+        data: &[u8],
+        from: &Address,
+    );
 
     /// Called in place of [`datagram_received`](DatagramProtocol::datagram_received) for a
     /// datagram of `length` bytes, which is more than
-    /// [`UdpOptions::datagram_max`](crate::UdpOptions::datagram_max); `data` is its beginning.
+    /// [`DatagramOptions::datagram_max`](crate::DatagramOptions::datagram_max); `data` is its beginning.
     /// By default it is dropped: half a message is none.
     fn datagram_truncated(
         &mut self,
-        transport: &UdpTransport<Self>,
+        transport: &DatagramTransport<Self>,
         data: &[u8],
         from: &Address,
         length: usize,
@@ -70,31 +75,31 @@ pub trait DatagramProtocol: Sized + 'static {
     }
 
     /// Called when the peer's host says that nobody listens there. Only for a port that is
-    /// [connected](UdpTransport::connect); it goes on. Some time after a datagram was sent, or
+    /// [connected](DatagramTransport::connect); it goes on. Some time after a datagram was sent, or
     /// never: hosts and routers need not say so, and what they say may be lost.
-    fn connection_refused(&mut self, transport: &UdpTransport<Self>) {
+    fn connection_refused(&mut self, transport: &DatagramTransport<Self>) {
         let _ = transport;
     }
 
     /// Called when the system says that something went wrong, and when a datagram that was
-    /// [written](UdpTransport::write) was not sent. The port goes on. By default it is told to
+    /// [written](DatagramTransport::write) was not sent. The port goes on. By default it is told to
     /// `tracing`, as a warning.
     ///
     /// asyncio's `error_received`.
-    fn error_received(&mut self, transport: &UdpTransport<Self>, error: UdpError) {
+    fn error_received(&mut self, transport: &DatagramTransport<Self>, error: DatagramError) {
         tracing::warn!(target: "torsade", host = %transport.host(), %error, "a UDP port");
     }
 
-    /// Called when more than [`UdpLimits::queue_high`](crate::UdpLimits::queue_high) waits to be
+    /// Called when more than [`DatagramLimits::queue_high`](crate::DatagramLimits::queue_high) waits to be
     /// sent. Always followed by [`write_resumed`](DatagramProtocol::write_resumed), or by the
     /// end.
-    fn write_paused(&mut self, transport: &UdpTransport<Self>) {
+    fn write_paused(&mut self, transport: &DatagramTransport<Self>) {
         let _ = transport;
     }
 
     /// Called when what waits to be sent has sunk to
-    /// [`UdpLimits::queue_low`](crate::UdpLimits::queue_low).
-    fn write_resumed(&mut self, transport: &UdpTransport<Self>) {
+    /// [`DatagramLimits::queue_low`](crate::DatagramLimits::queue_low).
+    fn write_resumed(&mut self, transport: &DatagramTransport<Self>) {
         let _ = transport;
     }
 

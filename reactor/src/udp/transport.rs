@@ -13,27 +13,27 @@ use crate::panics;
 use crate::reactor::Reactor;
 use crate::slab::Slab;
 use crate::sockets::SocketOption;
-use crate::udp::port::{DatagramReceiver, News, UdpPort};
-use crate::udp::{DatagramProtocol, ToUdpAddress, UdpError, UdpLimits};
+use crate::udp::port::{DatagramPort, DatagramReceiver, News};
+use crate::udp::{DatagramError, DatagramLimits, DatagramProtocol, ToUdpAddress};
 
 /// A UDP port and its protocol's seat: a cheap clone, to keep, to store, to hand around.
 /// Dropping it does not stop the port.
 ///
-/// Through the seat, whoever has the transport can [`call`](UdpTransport::call) the protocol with
-/// `&mut` access, and [`when`](UdpTransport::when) ties a Deferred to it, as with a
+/// Through the seat, whoever has the transport can [`call`](DatagramTransport::call) the protocol with
+/// `&mut` access, and [`when`](DatagramTransport::when) ties a Deferred to it, as with a
 /// [`Transport`](crate::Transport).
 ///
-/// There are two ways to send. [`write`](UdpTransport::write) and
-/// [`write_to`](UdpTransport::write_to) answer nothing, as a connection's `write`: what goes wrong
-/// is told to [`error_received`](DatagramProtocol::error_received). [`send`](UdpTransport::send) and
-/// [`send_to`](UdpTransport::send_to) answer at once. All of them leave at once, whole or not at
+/// There are two ways to send. [`write`](DatagramTransport::write) and
+/// [`write_to`](DatagramTransport::write_to) answer nothing, as a connection's `write`: what goes wrong
+/// is told to [`error_received`](DatagramProtocol::error_received). [`send`](DatagramTransport::send) and
+/// [`send_to`](DatagramTransport::send_to) answer at once. All of them leave at once, whole or not at
 /// all; what the system does not take for the moment waits.
 ///
 /// Kept beyond the end of the port, a transport does no harm: writes are dropped, calls are not
 /// made.
 ///
 /// Twisted's `IUDPTransport`.
-pub struct UdpTransport<P: 'static> {
+pub struct DatagramTransport<P: 'static> {
     seat: Rc<Seat<P>>,
 }
 
@@ -46,17 +46,17 @@ struct Seat<P: 'static> {
     waiting: RefCell<VecDeque<WaitingVisit<P>>>,
     /// What `when` has tied to this port and has not fired.
     ties: RefCell<Slab<Canceller>>,
-    port: Rc<UdpPort>,
+    port: Rc<DatagramPort>,
 }
 
 /// Visits made in a row before the loop goes on with something else.
 const VISITS_AT_ONCE: usize = 1000;
 
-type WaitingVisit<P> = Box<dyn FnOnce(&mut Option<P>, &UdpTransport<P>)>;
+type WaitingVisit<P> = Box<dyn FnOnce(&mut Option<P>, &DatagramTransport<P>)>;
 
-impl<P: DatagramProtocol> UdpTransport<P> {
+impl<P: DatagramProtocol> DatagramTransport<P> {
     /// Seats a protocol on a port that is open, and tells it so.
-    pub(super) fn seat(protocol: P, port: Rc<UdpPort>) -> Self {
+    pub(super) fn seat(protocol: P, port: Rc<DatagramPort>) -> Self {
         let seat = Rc::new(Seat {
             protocol: RefCell::new(Some(protocol)),
             waiting: RefCell::default(),
@@ -71,12 +71,12 @@ impl<P: DatagramProtocol> UdpTransport<P> {
     }
 }
 
-impl<P: 'static> UdpTransport<P> {
-    pub(super) fn port(&self) -> &UdpPort {
+impl<P: 'static> DatagramTransport<P> {
+    pub(super) fn port(&self) -> &DatagramPort {
         &self.seat.port
     }
 
-    /// Sends a datagram to the peer that the port is [connected](UdpTransport::connect) to.
+    /// Sends a datagram to the peer that the port is [connected](DatagramTransport::connect) to.
     ///
     /// If it cannot be sent, [`error_received`](DatagramProtocol::error_received) says why when the
     /// callback at hand has returned. After the end it is dropped.
@@ -84,19 +84,19 @@ impl<P: 'static> UdpTransport<P> {
         self.port().write(datagram.as_ref(), None);
     }
 
-    /// Sends a datagram to an address; otherwise as [`write`](UdpTransport::write). Twisted's
+    /// Sends a datagram to an address; otherwise as [`write`](DatagramTransport::write). Twisted's
     /// `write(datagram, addr)`.
     pub fn write_to(&self, datagram: impl AsRef<[u8]>, to: impl ToUdpAddress) {
         let sent = self.send_to(datagram, to);
         self.port().mind(sent);
     }
 
-    /// Sends a datagram to the peer that the port is [connected](UdpTransport::connect) to.
+    /// Sends a datagram to the peer that the port is [connected](DatagramTransport::connect) to.
     ///
     /// # Errors
     ///
-    /// [`UdpError`]: the datagram is not sent.
-    pub fn send(&self, datagram: impl AsRef<[u8]>) -> Result<(), UdpError> {
+    /// [`DatagramError`]: the datagram is not sent.
+    pub fn send(&self, datagram: impl AsRef<[u8]>) -> Result<(), DatagramError> {
         self.port().send(datagram.as_ref(), None)
     }
 
@@ -104,12 +104,12 @@ impl<P: 'static> UdpTransport<P> {
     ///
     /// # Errors
     ///
-    /// [`UdpError`]: the datagram is not sent.
+    /// [`DatagramError`]: the datagram is not sent.
     pub fn send_to(
         &self,
         datagram: impl AsRef<[u8]>,
         to: impl ToUdpAddress,
-    ) -> Result<(), UdpError> {
+    ) -> Result<(), DatagramError> {
         self.port()
             .send(datagram.as_ref(), Some(to.to_udp_address()?))
     }
@@ -120,9 +120,9 @@ impl<P: 'static> UdpTransport<P> {
     ///
     /// # Errors
     ///
-    /// [`UdpError::Connected`]: once is enough; [`disconnect`](UdpTransport::disconnect) first.
+    /// [`DatagramError::Connected`]: once is enough; [`disconnect`](DatagramTransport::disconnect) first.
     /// Otherwise as for a datagram.
-    pub fn connect(&self, peer: impl ToUdpAddress) -> Result<(), UdpError> {
+    pub fn connect(&self, peer: impl ToUdpAddress) -> Result<(), DatagramError> {
         self.port().connect(peer.to_udp_address()?)
     }
 
@@ -131,8 +131,8 @@ impl<P: 'static> UdpTransport<P> {
     ///
     /// # Errors
     ///
-    /// [`UdpError::Stopped`]; [`UdpError::Io`], for what the system says.
-    pub fn disconnect(&self) -> Result<(), UdpError> {
+    /// [`DatagramError::Stopped`]; [`DatagramError::Io`], for what the system says.
+    pub fn disconnect(&self) -> Result<(), DatagramError> {
         self.port().disconnect()
     }
 
@@ -174,16 +174,16 @@ impl<P: 'static> UdpTransport<P> {
 
     /// What may wait to be sent.
     #[must_use]
-    pub fn limits(&self) -> UdpLimits {
+    pub fn limits(&self) -> DatagramLimits {
         self.port().limits()
     }
 
     /// Sets what may wait to be sent; it holds from now on.
-    pub fn set_limits(&self, limits: UdpLimits) {
+    pub fn set_limits(&self, limits: DatagramLimits) {
         self.port().set_limits(limits);
     }
 
-    /// Delivers no datagram until [`resume_reading`](UdpTransport::resume_reading). The system keeps
+    /// Delivers no datagram until [`resume_reading`](DatagramTransport::resume_reading). The system keeps
     /// some (`SO_RCVBUF`), and drops the others.
     pub fn pause_reading(&self) {
         self.port().pause_reading();
@@ -198,9 +198,9 @@ impl<P: 'static> UdpTransport<P> {
     ///
     /// # Errors
     ///
-    /// [`UdpError::Io`] of kind [`Unsupported`](std::io::ErrorKind::Unsupported) for one that is
-    /// TCP's, or what the system says of the value; [`UdpError::Stopped`].
-    pub fn set_option(&self, option: SocketOption) -> Result<(), UdpError> {
+    /// [`DatagramError::Io`] of kind [`Unsupported`](std::io::ErrorKind::Unsupported) for one that is
+    /// TCP's, or what the system says of the value; [`DatagramError::Stopped`].
+    pub fn set_option(&self, option: SocketOption) -> Result<(), DatagramError> {
         self.port().ask(|socket| Ok(socket.set_option(&option)?))
     }
 
@@ -208,8 +208,8 @@ impl<P: 'static> UdpTransport<P> {
     ///
     /// # Errors
     ///
-    /// [`UdpError::Stopped`]; [`UdpError::Io`], for what the system says.
-    pub fn buffer_sizes(&self) -> Result<(usize, usize), UdpError> {
+    /// [`DatagramError::Stopped`]; [`DatagramError::Io`], for what the system says.
+    pub fn buffer_sizes(&self) -> Result<(usize, usize), DatagramError> {
         self.port().ask(|socket| Ok(socket.buffer_sizes()?))
     }
 
@@ -248,7 +248,7 @@ impl<P: 'static> UdpTransport<P> {
     }
 
     /// Ties a Deferred to this port: `callback` gets its result together with the protocol, as
-    /// [`call`](UdpTransport::call) would.
+    /// [`call`](DatagramTransport::call) would.
     ///
     /// When the port stops first, the Deferred is cancelled, and `callback` is dropped. Handing
     /// over the result counts as handling it.
@@ -349,7 +349,7 @@ impl<P: 'static> UdpTransport<P> {
 
 impl<P: DatagramProtocol> DatagramReceiver for Seat<P> {
     fn datagram_received(self: Rc<Self>, data: &[u8], length: usize, from: SocketAddr) {
-        let transport = UdpTransport { seat: self };
+        let transport = DatagramTransport { seat: self };
         let from = Address::Udp(from);
         let visited = transport
             .visit(|protocol, transport| deliver(protocol, transport, data, length, &from));
@@ -384,14 +384,14 @@ impl<P: DatagramProtocol> DatagramReceiver for Seat<P> {
 }
 
 impl<P: 'static> Seat<P> {
-    fn transport(seat: Rc<Self>) -> UdpTransport<P> {
-        UdpTransport { seat }
+    fn transport(seat: Rc<Self>) -> DatagramTransport<P> {
+        DatagramTransport { seat }
     }
 }
 
 fn deliver<P: DatagramProtocol>(
     protocol: &mut P,
-    transport: &UdpTransport<P>,
+    transport: &DatagramTransport<P>,
     data: &[u8],
     length: usize,
     from: &Address,
@@ -403,7 +403,7 @@ fn deliver<P: DatagramProtocol>(
     }
 }
 
-impl<P: 'static> Clone for UdpTransport<P> {
+impl<P: 'static> Clone for DatagramTransport<P> {
     fn clone(&self) -> Self {
         Self {
             seat: Rc::clone(&self.seat),
@@ -412,22 +412,22 @@ impl<P: 'static> Clone for UdpTransport<P> {
 }
 
 /// Two transports are equal if they are of the same port.
-impl<P: 'static> PartialEq for UdpTransport<P> {
+impl<P: 'static> PartialEq for DatagramTransport<P> {
     fn eq(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.seat, &other.seat)
     }
 }
 
-impl<P: 'static> Eq for UdpTransport<P> {}
+impl<P: 'static> Eq for DatagramTransport<P> {}
 
-impl<P: 'static> fmt::Debug for UdpTransport<P> {
+impl<P: 'static> fmt::Debug for DatagramTransport<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.is_listening() {
             "listening"
         } else {
             "stopped"
         };
-        write!(f, "UdpTransport({}, {state}", self.host())?;
+        write!(f, "DatagramTransport({}, {state}", self.host())?;
         if let Some(peer) = self.peer() {
             write!(f, ", connected to {peer}")?;
         }

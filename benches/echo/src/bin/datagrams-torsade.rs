@@ -5,7 +5,12 @@ use torsade::prelude::*;
 struct Echo;
 
 impl DatagramProtocol for Echo {
-    fn datagram_received(&mut self, transport: &UdpTransport<Self>, data: &[u8], from: &Address) {
+    fn datagram_received(
+        &mut self,
+        transport: &DatagramTransport<Self>,
+        data: &[u8],
+        from: &Address,
+    ) {
         transport.write_to(data, from);
     }
 }

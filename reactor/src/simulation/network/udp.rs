@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use crate::descriptor::Readiness;
 use crate::slab::{Slab, Token};
-use crate::udp::{DatagramOption, MulticastGroup, UdpOptions};
+use crate::udp::{DatagramOption, DatagramOptions, MulticastGroup};
 
 use super::super::link::{Fate, Latency};
 use super::super::trace::Happening;
@@ -95,7 +95,7 @@ impl Network {
         &mut self,
         host: HostId,
         address: SocketAddr,
-        options: &UdpOptions,
+        options: &DatagramOptions,
     ) -> io::Result<Token> {
         let ip = self.hosts[host.0].ip;
         let asked = address.ip();

@@ -76,7 +76,10 @@ const VALUES: &[(&str, &str)] = &[
     ("TimeoutServerEndpoint::timeout", "a value: Reactor::listen"),
     ("MulticastGroup::address", "a value"),
     ("MulticastGroup::from_source", "a value"),
-    ("MulticastGroup::on", "a value: UdpTransport::join_group"),
+    (
+        "MulticastGroup::on",
+        "a value: DatagramTransport::join_group",
+    ),
     ("Unsupported::capability", "a value"),
     ("Unsupported::find", "a value"),
     ("Hosts::host", "a value"),

@@ -11,8 +11,8 @@ use std::rc::Rc;
 use torsade_deferred::{Failure, succeed};
 use torsade_reactor::testing::MemoryDatagrams;
 use torsade_reactor::{
-    Address, DatagramProtocol, MulticastGroup, MulticastInterface, Reactor, SocketOption, UdpError,
-    UdpLimits, UdpOptions, UdpTransport,
+    Address, DatagramError, DatagramLimits, DatagramOptions, DatagramProtocol, DatagramTransport,
+    MulticastGroup, MulticastInterface, Reactor, SocketOption,
 };
 
 use super::places::{Place, act_on, place};
@@ -30,10 +30,10 @@ pub(super) struct Listener {
     paused: OnUdp,
     resumed: OnUdp,
     stopped: OnUdp,
-    own: Option<UdpTransport<Self>>,
+    own: Option<DatagramTransport<Self>>,
 }
 
-type OnUdp = Option<Box<dyn FnMut(&UdpTransport<Listener>)>>;
+type OnUdp = Option<Box<dyn FnMut(&DatagramTransport<Listener>)>>;
 
 impl Listener {
     /// One that calls for every datagram and every error.
@@ -47,24 +47,24 @@ impl Listener {
     }
 }
 
-fn call(place: &mut OnUdp, transport: &UdpTransport<Listener>) {
+fn call(place: &mut OnUdp, transport: &DatagramTransport<Listener>) {
     if let Some(call) = place {
         call(transport);
     }
 }
 
 impl DatagramProtocol for Listener {
-    fn start_protocol(&mut self, transport: &UdpTransport<Self>) {
+    fn start_protocol(&mut self, transport: &DatagramTransport<Self>) {
         call(&mut self.started, transport);
     }
 
-    fn datagram_received(&mut self, transport: &UdpTransport<Self>, _: &[u8], _: &Address) {
+    fn datagram_received(&mut self, transport: &DatagramTransport<Self>, _: &[u8], _: &Address) {
         call(&mut self.received, transport);
     }
 
     fn datagram_truncated(
         &mut self,
-        transport: &UdpTransport<Self>,
+        transport: &DatagramTransport<Self>,
         _: &[u8],
         _: &Address,
         _: usize,
@@ -72,19 +72,19 @@ impl DatagramProtocol for Listener {
         call(&mut self.truncated, transport);
     }
 
-    fn connection_refused(&mut self, transport: &UdpTransport<Self>) {
+    fn connection_refused(&mut self, transport: &DatagramTransport<Self>) {
         call(&mut self.refused, transport);
     }
 
-    fn error_received(&mut self, transport: &UdpTransport<Self>, _: UdpError) {
+    fn error_received(&mut self, transport: &DatagramTransport<Self>, _: DatagramError) {
         call(&mut self.error, transport);
     }
 
-    fn write_paused(&mut self, transport: &UdpTransport<Self>) {
+    fn write_paused(&mut self, transport: &DatagramTransport<Self>) {
         call(&mut self.paused, transport);
     }
 
-    fn write_resumed(&mut self, transport: &UdpTransport<Self>) {
+    fn write_resumed(&mut self, transport: &DatagramTransport<Self>) {
         call(&mut self.resumed, transport);
     }
 
@@ -97,27 +97,27 @@ impl DatagramProtocol for Listener {
 
 fn acts(world: &Rc<World>) -> OnUdp {
     let mut act = Some(act_on(world));
-    Some(Box::new(move |own: &UdpTransport<Listener>| {
+    Some(Box::new(move |own: &DatagramTransport<Listener>| {
         if let Some(act) = act.take() {
             act(Target::Udp(own.clone()));
         }
     }))
 }
 
-pub(super) fn listen(reactor: &Reactor, protocol: Listener) -> UdpTransport<Listener> {
+pub(super) fn listen(reactor: &Reactor, protocol: Listener) -> DatagramTransport<Listener> {
     let listening = reactor.listen_udp((Ipv4Addr::LOCALHOST, 0), protocol);
     listening.expect("loopback can listen")
 }
 
 /// A socket that is memory, for what the system cannot be made to do.
-fn memory(world: &Rc<World>, protocol: Listener) -> (MemoryDatagrams, UdpTransport<Listener>) {
+fn memory(world: &Rc<World>, protocol: Listener) -> (MemoryDatagrams, DatagramTransport<Listener>) {
     let datagrams = MemoryDatagrams::new(&world.reactor_now());
-    let limits = UdpLimits {
+    let limits = DatagramLimits {
         queue_high: 100,
         queue_low: 0,
-        ..UdpLimits::default()
+        ..DatagramLimits::default()
     };
-    let options = UdpOptions::new().limits(limits).datagram_max(4);
+    let options = DatagramOptions::new().limits(limits).datagram_max(4);
     let transport = datagrams.listen_with(&options, protocol);
     (datagrams, transport)
 }
@@ -211,7 +211,7 @@ pub(super) const PLACES: &[Place] = &[
         drop(own.stop_listening());
     })
     .own_is_ending(),
-    place("UdpTransport::call", |world| {
+    place("DatagramTransport::call", |world| {
         let act = act_on(world);
         let own = listen(&world.reactor_now(), Listener::default());
         later(world, move || {
@@ -220,7 +220,7 @@ pub(super) const PLACES: &[Place] = &[
     }),
 ];
 
-fn later_still(own: &UdpTransport<Listener>, call: impl FnOnce() + 'static) {
+fn later_still(own: &DatagramTransport<Listener>, call: impl FnOnce() + 'static) {
     own.reactor().call_soon(call);
 }
 
@@ -241,89 +241,89 @@ pub(super) const ROWS: &[Row] = &[
     row(
         "Reactor::listen_udp_with",
         Act::Reactor(|_, reactor| {
-            let options = UdpOptions::new();
+            let options = DatagramOptions::new();
             let listening = reactor.listen_udp_with("127.0.0.1:0", &options, Listener::default());
             say(listening.is_ok_and(|port| port.is_listening()))
         }),
         ["true", "", "true"],
     ),
     row(
-        "Reactor::adopt_udp",
+        "Reactor::adopt_datagrams",
         Act::Reactor(|_, reactor| {
             let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback can listen");
-            let adopted = reactor.adopt_udp(socket, Listener::default());
+            let adopted = reactor.adopt_datagrams(socket, Listener::default());
             say(adopted.is_ok_and(|port| port.is_listening()))
         }),
         ["true", "", "true"],
     ),
     row(
-        "UdpTransport::write",
+        "DatagramTransport::write",
         // It is connected to nobody: `error_received` comes.
         Act::Udp(|_, port| say(port.write("x"))),
         ["(); called", "(); silent", "()"],
     ),
     row(
-        "UdpTransport::write_to",
+        "DatagramTransport::write_to",
         Act::Udp(|_, port| say(port.write_to("x", port.host()))),
         ["(); called", "(); silent", "()"],
     ),
     row(
-        "UdpTransport::send",
+        "DatagramTransport::send",
         Act::Udp(|_, port| say(port.send("x").is_ok())),
         ["false; silent", "false; silent", "false"],
     ),
     row(
-        "UdpTransport::send_to",
+        "DatagramTransport::send_to",
         Act::Udp(|_, port| say(port.send_to("x", port.host()).is_ok())),
         ["true; called", "false; silent", "true"],
     ),
     row(
-        "UdpTransport::connect",
+        "DatagramTransport::connect",
         Act::Udp(|_, port| say(port.connect(port.host()).is_ok())),
         ["true", "false", "true"],
     ),
     row(
-        "UdpTransport::disconnect",
+        "DatagramTransport::disconnect",
         Act::Udp(|_, port| say(port.disconnect().is_ok())),
         ["true", "false", "true"],
     ),
     row(
-        "UdpTransport::stop_listening",
+        "DatagramTransport::stop_listening",
         Act::Udp(|_, port| say(port.stop_listening().is_fired())),
         ["false", "true", "false"],
     ),
     row(
-        "UdpTransport::is_listening",
+        "DatagramTransport::is_listening",
         Act::Udp(|_, port| say(port.is_listening())),
         ["true", "false", "true"],
     ),
     row(
-        "UdpTransport::host",
+        "DatagramTransport::host",
         Act::Udp(|_, port| say(port.host().port().is_some_and(|port| port > 0))),
         ["true", "true", "true"],
     ),
     row(
-        "UdpTransport::peer",
+        "DatagramTransport::peer",
         Act::Udp(|_, port| say(port.peer().is_some())),
         ["false", "false", "false"],
     ),
     row(
-        "UdpTransport::unsent",
+        "DatagramTransport::unsent",
         Act::Udp(|_, port| looked(port.unsent())),
         ["looked", "looked", "looked"],
     ),
     row(
-        "UdpTransport::limits",
+        "DatagramTransport::limits",
         Act::Udp(|_, port| looked(port.limits())),
         ["looked", "looked", "looked"],
     ),
     row(
-        "UdpTransport::set_limits",
-        Act::Udp(|_, port| say(port.set_limits(UdpLimits::default()))),
+        "DatagramTransport::set_limits",
+        Act::Udp(|_, port| say(port.set_limits(DatagramLimits::default()))),
         ["()", "()", "()"],
     ),
     row(
-        "UdpTransport::pause_reading",
+        "DatagramTransport::pause_reading",
         Act::Udp(|_, port| {
             port.write_to("x", port.host());
             say(port.pause_reading())
@@ -331,7 +331,7 @@ pub(super) const ROWS: &[Row] = &[
         ["(); silent", "(); silent", "()"],
     ),
     row(
-        "UdpTransport::resume_reading",
+        "DatagramTransport::resume_reading",
         Act::Udp(|_, port| {
             port.pause_reading();
             port.write_to("x", port.host());
@@ -340,32 +340,32 @@ pub(super) const ROWS: &[Row] = &[
         ["(); called", "(); silent", "()"],
     ),
     row(
-        "UdpTransport::set_option",
+        "DatagramTransport::set_option",
         Act::Udp(|_, port| say(port.set_option(SocketOption::TimeToLive(3)).is_ok())),
         ["true", "false", "true"],
     ),
     row(
-        "UdpTransport::buffer_sizes",
+        "DatagramTransport::buffer_sizes",
         Act::Udp(|_, port| say(port.buffer_sizes().is_ok())),
         ["true", "false", "true"],
     ),
     row(
-        "UdpTransport::set_background",
+        "DatagramTransport::set_background",
         Act::Udp(|_, port| say(port.set_background(true))),
         ["()", "()", "()"],
     ),
     row(
-        "UdpTransport::is_background",
+        "DatagramTransport::is_background",
         Act::Udp(|_, port| say(port.is_background())),
         ["false", "false", "false"],
     ),
     row(
-        "UdpTransport::reactor",
+        "DatagramTransport::reactor",
         Act::Udp(|_, port| looked(port.reactor())),
         ["looked", "looked", "looked"],
     ),
     row(
-        "UdpTransport::call",
+        "DatagramTransport::call",
         Act::Udp(|world, port| {
             let comes = world.comes();
             say(port.call(move |_, _| comes()))
@@ -373,7 +373,7 @@ pub(super) const ROWS: &[Row] = &[
         ["(); at once", "(); silent", "(); called"],
     ),
     row(
-        "UdpTransport::when",
+        "DatagramTransport::when",
         Act::Udp(|world, port| {
             let comes = world.comes();
             say(port.when(succeed::<_, Failure>(()), move |_, _, _| comes()))
@@ -381,12 +381,12 @@ pub(super) const ROWS: &[Row] = &[
         ["(); at once", "(); silent", "(); called"],
     ),
     row(
-        "UdpTransport::join_group",
+        "DatagramTransport::join_group",
         Act::Udp(|_, port| say(port.join_group(group()).is_ok())),
         ["true", "false", "true"],
     ),
     row(
-        "UdpTransport::leave_group",
+        "DatagramTransport::leave_group",
         Act::Udp(|_, port| {
             let joined = port.join_group(group());
             say(joined.and_then(|()| port.leave_group(group())).is_ok())
@@ -394,17 +394,17 @@ pub(super) const ROWS: &[Row] = &[
         ["true", "false", "true"],
     ),
     row(
-        "UdpTransport::set_multicast_ttl",
+        "DatagramTransport::set_multicast_ttl",
         Act::Udp(|_, port| say(port.set_multicast_ttl(1).is_ok())),
         ["true", "false", "true"],
     ),
     row(
-        "UdpTransport::set_multicast_loopback",
+        "DatagramTransport::set_multicast_loopback",
         Act::Udp(|_, port| say(port.set_multicast_loopback(true).is_ok())),
         ["true", "false", "true"],
     ),
     row(
-        "UdpTransport::set_multicast_interface",
+        "DatagramTransport::set_multicast_interface",
         Act::Udp(|_, port| {
             let interface = MulticastInterface::Address(Ipv4Addr::LOCALHOST);
             say(port.set_multicast_interface(interface).is_ok())
@@ -412,7 +412,7 @@ pub(super) const ROWS: &[Row] = &[
         ["true", "false", "true"],
     ),
     row(
-        "UdpTransport::set_broadcast",
+        "DatagramTransport::set_broadcast",
         Act::Udp(|_, port| say(port.set_broadcast(true).is_ok())),
         ["true", "false", "true"],
     ),

@@ -8,9 +8,9 @@ use std::time::Duration;
 use torsade_deferred::{Deferred, Failure};
 use torsade_reactor::task::{CooperativeTask, Cooperator, LoopingCall, TimerService};
 use torsade_reactor::{
-    Address, AsyncFd, Channel, ChannelEvent, DelayedCall, Guest, Hook, Interest, Job, Mode, Ping,
-    PoolLimits, Port, Protocol, Reactor, Remote, Sender, Signal, SignalWatcher, SoonCall,
-    ThreadPool, Transport, UdpTransport, Watch, WeakReactor,
+    Address, AsyncFd, Channel, ChannelEvent, DatagramTransport, DelayedCall, Guest, Hook, Interest,
+    Job, Mode, Ping, PoolLimits, Port, Protocol, Reactor, Remote, Sender, Signal, SignalWatcher,
+    SoonCall, ThreadPool, Transport, Watch, WeakReactor,
 };
 
 use super::SETTLED;
@@ -70,7 +70,7 @@ kinds! {
     Job(Job),
     Port(Port),
     Transport(Transport<Peer>),
-    Udp(UdpTransport<Listener>),
+    Udp(DatagramTransport<Listener>),
     Looping(LoopingCall),
     Cooperator(Cooperator),
     Task(CooperativeTask),
@@ -157,7 +157,7 @@ pub(super) struct World {
     living: RefCell<Option<Transport<Peer>>>,
     lost: RefCell<Option<Transport<Peer>>>,
     /// A UDP port that has stopped before the loop began.
-    stopped: RefCell<Option<UdpTransport<Listener>>>,
+    stopped: RefCell<Option<DatagramTransport<Listener>>>,
     /// What must not be dropped before the end.
     kept: RefCell<Vec<Box<dyn std::any::Any>>>,
 }

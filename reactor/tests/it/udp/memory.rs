@@ -5,7 +5,9 @@ use std::rc::Rc;
 
 use rustix::io::Errno;
 use torsade_reactor::testing::{MemoryDatagrams, capture_events, virtual_time_reactor};
-use torsade_reactor::{Address, DatagramProtocol, UdpError, UdpLimits, UdpOptions, UdpTransport};
+use torsade_reactor::{
+    Address, DatagramError, DatagramLimits, DatagramOptions, DatagramProtocol, DatagramTransport,
+};
 
 use crate::common::Log;
 use crate::udp::Diary;
@@ -40,12 +42,12 @@ fn what_the_system_does_not_take_waits_and_leaves_in_order() {
 fn a_writer_is_paused_at_the_high_mark_and_resumed_at_the_low_one() {
     let (reactor, log) = (virtual_time_reactor(), Log::default());
     let datagrams = MemoryDatagrams::new(&reactor);
-    let limits = UdpLimits {
+    let limits = DatagramLimits {
         queue_high: 1000,
         queue_low: 0,
         queue_max: 2000,
     };
-    let options = UdpOptions::new().limits(limits);
+    let options = DatagramOptions::new().limits(limits);
     let transport = datagrams.listen_with(&options, Diary::new("near", &log));
     assert_eq!(transport.limits(), limits);
     datagrams.set_congested(true);
@@ -59,7 +61,7 @@ fn a_writer_is_paused_at_the_high_mark_and_resumed_at_the_low_one() {
     log.check(["near starts", "near pauses"]);
     let full = transport.send_to([0; 900], PEER);
     assert!(
-        matches!(full, Err(UdpError::QueueFull { limit: 2000 })),
+        matches!(full, Err(DatagramError::QueueFull { limit: 2000 })),
         "{full:?}"
     );
     transport.write_to([0; 900], PEER);
@@ -140,19 +142,19 @@ fn what_the_system_says_is_told_with_the_type_that_it_has() {
     datagrams.fail_to_send(Errno::MSGSIZE.into());
     let error = transport.send_to("12345", PEER);
     assert!(
-        matches!(error, Err(UdpError::TooLong { length: 5 })),
+        matches!(error, Err(DatagramError::TooLong { length: 5 })),
         "{error:?}"
     );
     datagrams.fail_to_send(Errno::PERM.into());
     let error = transport.send_to("x", PEER);
     assert!(
-        matches!(error, Err(UdpError::NotPermitted { .. })),
+        matches!(error, Err(DatagramError::NotPermitted { .. })),
         "{error:?}"
     );
     datagrams.fail_to_send(Errno::NETUNREACH.into());
     let error = transport.send_to("x", PEER);
     assert!(
-        matches!(&error, Err(UdpError::Io(io)) if io.kind() == ErrorKind::NetworkUnreachable),
+        matches!(&error, Err(DatagramError::Io(io)) if io.kind() == ErrorKind::NetworkUnreachable),
         "{error:?}"
     );
     // One that waited when it failed.
@@ -172,7 +174,7 @@ fn what_the_system_says_is_told_with_the_type_that_it_has() {
 fn errors_that_nobody_looks_at_are_warnings() {
     struct Silent;
     impl DatagramProtocol for Silent {
-        fn datagram_received(&mut self, _: &UdpTransport<Self>, _: &[u8], _: &Address) {}
+        fn datagram_received(&mut self, _: &DatagramTransport<Self>, _: &[u8], _: &Address) {}
     }
     let reactor = virtual_time_reactor();
     let datagrams = MemoryDatagrams::new(&reactor);

@@ -11,7 +11,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use torsade_reactor::testing::Simulation;
-use torsade_reactor::{Address, DatagramProtocol, Reactor, UdpError, UdpOptions, UdpTransport};
+use torsade_reactor::{
+    Address, DatagramError, DatagramOptions, DatagramProtocol, DatagramTransport, Reactor,
+};
 
 use crate::common::{Log, reactor, run_while};
 
@@ -50,16 +52,20 @@ impl Places {
         }
     }
 
-    pub(super) fn near(&self, protocol: Diary) -> UdpTransport<Diary> {
+    pub(super) fn near(&self, protocol: Diary) -> DatagramTransport<Diary> {
         let listening = self.near.listen_udp((self.near_ip, 0), protocol);
         listening.expect("a port is free")
     }
 
-    pub(super) fn far(&self, protocol: Diary) -> UdpTransport<Diary> {
-        self.far_with(&UdpOptions::new(), protocol)
+    pub(super) fn far(&self, protocol: Diary) -> DatagramTransport<Diary> {
+        self.far_with(&DatagramOptions::new(), protocol)
     }
 
-    pub(super) fn far_with(&self, options: &UdpOptions, protocol: Diary) -> UdpTransport<Diary> {
+    pub(super) fn far_with(
+        &self,
+        options: &DatagramOptions,
+        protocol: Diary,
+    ) -> DatagramTransport<Diary> {
         let listening = self
             .far
             .listen_udp_with((self.far_ip, 0), options, protocol);
@@ -82,8 +88,8 @@ impl Places {
     }
 }
 
-type OnError = Box<dyn FnMut(&UdpTransport<Diary>)>;
-type OnDatagram = Box<dyn FnMut(&mut Diary, &UdpTransport<Diary>, &[u8], &Address)>;
+type OnError = Box<dyn FnMut(&DatagramTransport<Diary>)>;
+type OnDatagram = Box<dyn FnMut(&mut Diary, &DatagramTransport<Diary>, &[u8], &Address)>;
 
 /// A protocol that writes down what happens, and does what the test says on datagrams.
 pub(super) struct Diary {
@@ -109,7 +115,7 @@ impl Diary {
 
     pub(super) fn on_datagram(
         mut self,
-        call: impl FnMut(&mut Self, &UdpTransport<Self>, &[u8], &Address) + 'static,
+        call: impl FnMut(&mut Self, &DatagramTransport<Self>, &[u8], &Address) + 'static,
     ) -> Self {
         self.on_datagram = Some(Box::new(call));
         self
@@ -133,11 +139,16 @@ fn text(datagram: &[u8]) -> String {
 }
 
 impl DatagramProtocol for Diary {
-    fn start_protocol(&mut self, _: &UdpTransport<Self>) {
+    fn start_protocol(&mut self, _: &DatagramTransport<Self>) {
         self.note("starts");
     }
 
-    fn datagram_received(&mut self, transport: &UdpTransport<Self>, data: &[u8], from: &Address) {
+    fn datagram_received(
+        &mut self,
+        transport: &DatagramTransport<Self>,
+        data: &[u8],
+        from: &Address,
+    ) {
         self.note(&format!("gets {}", text(data)));
         self.received.set(self.received.get() + 1);
         self.last_from.replace(Some(from.clone()));
@@ -149,7 +160,7 @@ impl DatagramProtocol for Diary {
 
     fn datagram_truncated(
         &mut self,
-        _: &UdpTransport<Self>,
+        _: &DatagramTransport<Self>,
         data: &[u8],
         _: &Address,
         length: usize,
@@ -157,22 +168,22 @@ impl DatagramProtocol for Diary {
         self.note(&format!("gets {} of {length}", text(data)));
     }
 
-    fn connection_refused(&mut self, _: &UdpTransport<Self>) {
+    fn connection_refused(&mut self, _: &DatagramTransport<Self>) {
         self.note("is refused");
     }
 
-    fn error_received(&mut self, transport: &UdpTransport<Self>, error: UdpError) {
+    fn error_received(&mut self, transport: &DatagramTransport<Self>, error: DatagramError) {
         self.note(&format!("hears: {error}"));
         if let Some(call) = &mut self.on_error {
             call(transport);
         }
     }
 
-    fn write_paused(&mut self, _: &UdpTransport<Self>) {
+    fn write_paused(&mut self, _: &DatagramTransport<Self>) {
         self.note("pauses");
     }
 
-    fn write_resumed(&mut self, _: &UdpTransport<Self>) {
+    fn write_resumed(&mut self, _: &DatagramTransport<Self>) {
         self.note("resumes");
     }
 

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use torsade_deferred::{Deferred, Failure};
 use torsade_reactor::{
-    Address, ListenError, MulticastGroup, MulticastInterface, UdpError, UdpOptions,
+    Address, DatagramError, DatagramOptions, ListenError, MulticastGroup, MulticastInterface,
 };
 
 use crate::common::{Log, count_unhandled};
@@ -143,7 +143,7 @@ fn the_longest_datagram_arrives_and_a_longer_one_is_refused(places: &Places) {
     for length in [65_508, 65_535, 65_536, 1 << 20] {
         let sent = near.send_to(vec![b'x'; length], far.host());
         assert!(
-            matches!(sent, Err(UdpError::TooLong { length: l }) if l == length),
+            matches!(sent, Err(DatagramError::TooLong { length: l }) if l == length),
             "{sent:?}"
         );
     }
@@ -155,7 +155,7 @@ fn the_longest_datagram_arrives_and_a_longer_one_is_refused(places: &Places) {
 
 fn what_is_longer_than_the_protocol_wants_is_told_and_not_delivered(places: &Places) {
     let log = Log::default();
-    let options = UdpOptions::new().datagram_max(4);
+    let options = DatagramOptions::new().datagram_max(4);
     let far = places.far_with(&options, Diary::new("far", &log));
     let near = places.near(Diary::new("near", &log));
     near.write_to("four", far.host());
@@ -173,20 +173,20 @@ fn names_and_other_families_are_refused_at_once(places: &Places) {
     let log = Log::default();
     let near = places.near(Diary::new("near", &log));
     let named = near.send_to("x", "localhost:7");
-    assert!(matches!(named, Err(UdpError::Address(_))), "{named:?}");
+    assert!(matches!(named, Err(DatagramError::Address(_))), "{named:?}");
     let other = near.send_to("x", "[::1]:7");
     assert!(
-        matches!(other, Err(UdpError::WrongFamily { .. })),
+        matches!(other, Err(DatagramError::WrongFamily { .. })),
         "{other:?}"
     );
     let connected = near.connect("[::1]:7");
     assert!(
-        matches!(connected, Err(UdpError::WrongFamily { .. })),
+        matches!(connected, Err(DatagramError::WrongFamily { .. })),
         "{connected:?}"
     );
     let nowhere = near.send("x");
     assert!(
-        matches!(nowhere, Err(UdpError::NotConnected)),
+        matches!(nowhere, Err(DatagramError::NotConnected)),
         "{nowhere:?}"
     );
     let listening = places.near.listen_udp("localhost:0", Diary::new("x", &log));
@@ -223,12 +223,12 @@ fn a_port_that_is_connected_sends_to_its_peer_alone(places: &Places) {
     near.write("three");
     let other = near.send_to("x", (places.far_ip, 9));
     assert!(
-        matches!(other, Err(UdpError::Connected { .. })),
+        matches!(other, Err(DatagramError::Connected { .. })),
         "{other:?}"
     );
     let twice = near.connect(far.host());
     assert!(
-        matches!(twice, Err(UdpError::Connected { .. })),
+        matches!(twice, Err(DatagramError::Connected { .. })),
         "{twice:?}"
     );
     places.run_until(&log, "far gets three");
@@ -347,7 +347,7 @@ fn an_address_is_given_once_unless_all_share_it(places: &Places) {
     let second = places.far.listen_udp(far.host(), Diary::new("x", &log));
     assert!(matches!(second, Err(ListenError::InUse { .. })));
     log.check(["far starts"]);
-    let options = UdpOptions::new().reuse_port(true);
+    let options = DatagramOptions::new().reuse_port(true);
     let one = places.far_with(&options, Diary::new("one", &log));
     let two = places
         .far
@@ -511,7 +511,10 @@ fn after_the_end_nothing_is_sent_and_nothing_harmed(places: &Places) {
         near.set_multicast_ttl(1),
     ];
     for outcome in outcomes {
-        assert!(matches!(outcome, Err(UdpError::Stopped)), "{outcome:?}");
+        assert!(
+            matches!(outcome, Err(DatagramError::Stopped)),
+            "{outcome:?}"
+        );
     }
     places.turns();
     log.check(["near starts", "near stops"]);
@@ -527,7 +530,7 @@ fn a_broadcast_must_be_allowed_first(places: &Places) {
     let sender = sender.expect("a port is free");
     let sent = sender.send_to("hello", &all);
     assert!(
-        matches!(sent, Err(UdpError::NotPermitted { .. })),
+        matches!(sent, Err(DatagramError::NotPermitted { .. })),
         "{sent:?}"
     );
     sender.set_broadcast(true).expect("it may be allowed");
@@ -537,7 +540,7 @@ fn a_broadcast_must_be_allowed_first(places: &Places) {
     sender
         .send_to("hello", &all)
         .expect_err("it is not allowed");
-    let options = UdpOptions::new().broadcast(true);
+    let options = DatagramOptions::new().broadcast(true);
     let allowed = places
         .far
         .listen_udp_with(":0", &options, Diary::new("allowed", &log));
@@ -554,7 +557,7 @@ fn what_goes_to_a_group_comes_to_its_members(places: &Places) {
     };
     let on = MulticastInterface::Address(home);
     let membership = MulticastGroup::from(group).on(on);
-    let options = UdpOptions::new().reuse_port(true);
+    let options = DatagramOptions::new().reuse_port(true);
     let listen = |name, address: &Address| {
         let listening = places
             .far
@@ -569,13 +572,13 @@ fn what_goes_to_a_group_comes_to_its_members(places: &Places) {
         member.join_group(membership).expect("it may join");
         let twice = member.join_group(membership);
         assert!(
-            matches!(twice, Err(UdpError::Membership { .. })),
+            matches!(twice, Err(DatagramError::Membership { .. })),
             "{twice:?}"
         );
     }
     let no_group = one.join_group(home);
     assert!(
-        matches!(no_group, Err(UdpError::Membership { .. })),
+        matches!(no_group, Err(DatagramError::Membership { .. })),
         "{no_group:?}"
     );
     let sender = places.near(Diary::new("sender", &log));
@@ -592,7 +595,7 @@ fn what_goes_to_a_group_comes_to_its_members(places: &Places) {
     two.leave_group(membership).expect("it is a member");
     let again = two.leave_group(membership);
     assert!(
-        matches!(again, Err(UdpError::Membership { .. })),
+        matches!(again, Err(DatagramError::Membership { .. })),
         "{again:?}"
     );
     sender.write_to("again", (group, port));

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use torsade_reactor::testing::{FaultRates, Host, Latency, Link, Simulation};
-use torsade_reactor::{UdpOptions, UdpTransport};
+use torsade_reactor::{DatagramOptions, DatagramTransport};
 
 use crate::common::Log;
 use crate::udp::Diary;
@@ -14,8 +14,8 @@ struct Pair {
     simulation: Simulation,
     near: Host,
     far: Host,
-    sender: UdpTransport<Diary>,
-    receiver: UdpTransport<Diary>,
+    sender: DatagramTransport<Diary>,
+    receiver: DatagramTransport<Diary>,
     /// What the receiver got, in order.
     got: Rc<RefCell<Vec<u16>>>,
 }
@@ -246,7 +246,7 @@ fn a_group_spans_hosts() {
         .into_iter()
         .map(|name| {
             let host = simulation.host(name);
-            let options = UdpOptions::new().broadcast(true);
+            let options = DatagramOptions::new().broadcast(true);
             let listening = host
                 .reactor()
                 .listen_udp_with(":9", &options, Diary::new(name, &log));

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{Shutdown, shutdown};
 use torsade_reactor::testing::{Simulation, virtual_time_reactor};
 use torsade_reactor::{
-    AdoptProblem, ListenError, Reactor, SocketOption, UdpError, UdpOptions, Unsupported,
+    AdoptProblem, DatagramError, DatagramOptions, ListenError, Reactor, SocketOption, Unsupported,
 };
 
 use crate::common::{Log, reactor, run_while};
@@ -43,7 +43,7 @@ fn large_datagrams_count_for_their_bytes() {
     let (reactor, log) = (reactor(), Log::default());
     let far = Diary::new("far", &log);
     let received = far.received.clone();
-    let options = UdpOptions::new().option(SocketOption::ReceiveBuffer(4 << 20));
+    let options = DatagramOptions::new().option(SocketOption::ReceiveBuffer(4 << 20));
     let far = reactor
         .listen_udp_with("127.0.0.1:0", &options, far)
         .unwrap();
@@ -75,7 +75,7 @@ fn a_socket_of_somebody_else_is_adopted_with_what_has_come_already() {
     peer.send_to(b"before", theirs.local_addr().unwrap())
         .unwrap();
     let adopted = reactor
-        .adopt_udp(theirs, Diary::new("adopted", &log))
+        .adopt_datagrams(theirs, Diary::new("adopted", &log))
         .unwrap();
     assert_eq!(
         adopted.peer().unwrap().port(),
@@ -94,7 +94,9 @@ fn a_socket_of_somebody_else_is_adopted_with_what_has_come_already() {
 fn what_is_no_udp_socket_comes_back() {
     let (reactor, log) = (reactor(), Log::default());
     let refused = |fd: OwnedFd| {
-        let error = reactor.adopt_udp(fd, Diary::new("x", &log)).unwrap_err();
+        let error = reactor
+            .adopt_datagrams(fd, Diary::new("x", &log))
+            .unwrap_err();
         assert!(error.fd.is_some());
         error.problem
     };
@@ -117,7 +119,7 @@ fn options_are_set_and_tcps_are_refused() {
     assert!(near.buffer_sizes().unwrap().0 >= 100_000);
     let refused = near.set_option(SocketOption::NoDelay(true));
     assert!(
-        matches!(&refused, Err(UdpError::Io(error)) if error.kind() == io::ErrorKind::Unsupported),
+        matches!(&refused, Err(DatagramError::Io(error)) if error.kind() == io::ErrorKind::Unsupported),
         "{refused:?}"
     );
 }
@@ -137,7 +139,7 @@ fn ipv6_ports_send_to_ipv6_ports() {
     run_while(&reactor, || log.lines().len() < 4);
     let wrong = near.send_to("x", "127.0.0.1:9");
     assert!(
-        matches!(wrong, Err(UdpError::WrongFamily { .. })),
+        matches!(wrong, Err(DatagramError::WrongFamily { .. })),
         "{wrong:?}"
     );
 }
@@ -152,7 +154,9 @@ fn worlds_without_a_network_say_so() {
     let simulation = Simulation::new(1);
     let host = simulation.host("host");
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let adopted = host.reactor().adopt_udp(socket, Diary::new("x", &log));
+    let adopted = host
+        .reactor()
+        .adopt_datagrams(socket, Diary::new("x", &log));
     let error = adopted.expect_err("there are no descriptors");
     assert!(Unsupported::find(&error).is_some());
     log.check([]);
@@ -195,7 +199,7 @@ fn a_port_that_has_stopped_does_not_keep_the_loop_awake_though_its_socket_lives_
     for _ in 0..3 {
         let diary = Diary::new("adopted", &log);
         let received = diary.received.clone();
-        let adopted = reactor.adopt_udp(theirs.try_clone().unwrap(), diary);
+        let adopted = reactor.adopt_datagrams(theirs.try_clone().unwrap(), diary);
         near.send(b"ours").unwrap();
         turns(&reactor, 3);
         assert_eq!(received.get(), 1);
@@ -246,7 +250,7 @@ fn a_socket_that_says_readable_and_is_not_does_not_keep_the_loop_awake() {
     shutdown(&theirs, Shutdown::Read).unwrap();
     let diary = Diary::new("adopted", &log);
     let received = diary.received.clone();
-    let adopted = reactor.adopt_udp(theirs, diary).unwrap();
+    let adopted = reactor.adopt_datagrams(theirs, diary).unwrap();
     turns(&reactor, 3);
     assert!(!has_news(&reactor));
     // What comes all the same is received, alone or not.
