@@ -367,6 +367,14 @@ pub trait ToUnixAddress {
 
 impl ToUnixAddress for UnixAddress {
     fn to_unix_address(&self) -> Result<UnixAddress, AddressError> {
+        self.check()?;
+        Ok(self.clone())
+    }
+}
+
+impl UnixAddress {
+    /// Whether a socket can have it.
+    pub(crate) fn check(&self) -> Result<(), AddressError> {
         let (bytes, is_path) = match self {
             Self::Path(path) => (path.as_os_str().as_bytes(), true),
             Self::Abstract(name) => (&**name, false),
@@ -379,7 +387,7 @@ impl ToUnixAddress for UnixAddress {
         } else if is_path && bytes.contains(&0) {
             Problem::Unix("a path holds no NUL")
         } else {
-            return Ok(self.clone());
+            return Ok(());
         };
         Err(AddressError {
             text: self.to_string(),

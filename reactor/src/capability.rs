@@ -33,7 +33,7 @@ use crate::reactor::Reactor;
 pub enum Capability {
     /// TCP and UDP: to listen and to connect; names are looked up.
     Network,
-    /// UNIX sockets: to listen, to connect, and pairs.
+    /// UNIX sockets: to listen, to connect, and pairs; datagrams over them.
     UnixSockets,
     /// Anything that has a descriptor can be watched and adopted, and a host can wait for
     /// the reactor's own.

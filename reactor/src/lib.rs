@@ -156,8 +156,8 @@ pub use crate::thread_pool::{Job, PoolError, PoolLimits, PoolStatistics, Refused
 pub use crate::transport::{Transport, Visited, WeakTransport};
 pub use crate::tunnel::{Carried, tunnel, tunnel_with_timeout};
 pub use crate::udp::{
-    DatagramError, DatagramLimits, DatagramOptions, DatagramProtocol, DatagramTransport,
-    MulticastGroup, MulticastInterface, ToUdpAddress,
+    DatagramError, DatagramFamily, DatagramLimits, DatagramOptions, DatagramProtocol,
+    DatagramTransport, MulticastGroup, MulticastInterface, ToDatagramAddress, ToUdpAddress,
 };
 pub use crate::unix::{AdoptError, AdoptProblem, PeerCredentials};
 pub use crate::weak_reactor::WeakReactor;

@@ -17,4 +17,5 @@ mod simulated;
 mod syscalls;
 mod tls;
 mod tour;
+mod unix_datagrams;
 mod websocket;

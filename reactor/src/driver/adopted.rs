@@ -9,8 +9,10 @@ use rustix::net::{self, AddressFamily, SocketAddrAny, SocketType, sockopt};
 
 use crate::address::Address;
 use crate::driver::tcp::{self, TcpListening, TcpSocket};
+use crate::driver::udp::UdpSocket;
 use crate::driver::unix::{UnixListening, UnixSocket, our_address};
-use crate::driver::{AnySocket, ListeningSocket};
+use crate::driver::unix_datagrams::UnixDatagrams;
+use crate::driver::{AnySocket, DatagramSocket, ListeningSocket};
 use crate::sys::poller::Poller;
 use crate::unix::{AdoptError, AdoptProblem};
 
@@ -45,6 +47,36 @@ pub(super) fn connection(
     Ok((socket, peer))
 }
 
+/// A socket for datagrams.
+pub(super) fn datagrams(
+    poller: &Rc<Poller>,
+    fd: OwnedFd,
+) -> Result<Box<dyn DatagramSocket>, AdoptError> {
+    let (family, peer) = match examine_datagrams(&fd) {
+        Ok(found) => found,
+        Err(problem) => return Err(AdoptError::new(fd, problem)),
+    };
+    Ok(match (family, peer) {
+        (AddressFamily::UNIX, Some(Address::Unix(peer))) => {
+            Box::new(UnixDatagrams::adopted(poller, fd, Some(peer)))
+        }
+        (AddressFamily::UNIX, _) => Box::new(UnixDatagrams::adopted(poller, fd, None)),
+        (_, Some(Address::Tcp(peer))) => Box::new(UdpSocket::over(poller, fd, Some(peer))),
+        _ => Box::new(UdpSocket::over(poller, fd, None)),
+    })
+}
+
+fn examine_datagrams(fd: &OwnedFd) -> Result<(AddressFamily, Option<Address>), AdoptProblem> {
+    let family = family_of(fd, SocketType::DGRAM, AdoptProblem::NotDatagrams)?;
+    let peer = match net::getpeername(fd) {
+        Ok(peer) => Some(peer.map_or_else(|| Ok(unnamed()), address_of)?),
+        Err(Errno::NOTCONN) => None,
+        Err(error) => return Err(AdoptProblem::Io(error.into())),
+    };
+    make_ours(fd)?;
+    Ok((family, peer))
+}
+
 fn examine_listener(fd: &OwnedFd) -> Result<Address, AdoptProblem> {
     examine(fd)?;
     if !sockopt::socket_acceptconn(fd).map_err(io::Error::from)? {
@@ -65,22 +97,35 @@ fn examine_connection(fd: &OwnedFd) -> Result<Address, AdoptProblem> {
 
 /// Whether it is a stream of a family that we know; makes it as ours are.
 fn examine(fd: &OwnedFd) -> Result<(), AdoptProblem> {
+    let family = family_of(fd, SocketType::STREAM, AdoptProblem::NotAStream)?;
+    if family != AddressFamily::UNIX {
+        tcp::set_options(fd, &[])?;
+    }
+    Ok(make_ours(fd)?)
+}
+
+/// The family, if it is one that we know and the socket of this type.
+fn family_of(
+    fd: &OwnedFd,
+    wanted: SocketType,
+    otherwise: AdoptProblem,
+) -> Result<AddressFamily, AdoptProblem> {
     match sockopt::socket_type(fd) {
-        Ok(SocketType::STREAM) => {}
-        Ok(_) => return Err(AdoptProblem::NotAStream),
+        Ok(found) if found == wanted => {}
+        Ok(_) => return Err(otherwise),
         Err(Errno::NOTSOCK) => return Err(AdoptProblem::NotASocket),
         Err(error) => return Err(AdoptProblem::Io(error.into())),
     }
-    let family = sockopt::socket_domain(fd).map_err(io::Error::from)?;
-    match family {
-        AddressFamily::UNIX => {}
-        AddressFamily::INET | AddressFamily::INET6 => tcp::set_options(fd, &[])?,
-        _ => return Err(AdoptProblem::UnknownFamily),
+    match sockopt::socket_domain(fd).map_err(io::Error::from)? {
+        family @ (AddressFamily::UNIX | AddressFamily::INET | AddressFamily::INET6) => Ok(family),
+        _ => Err(AdoptProblem::UnknownFamily),
     }
-    let flags = fcntl_getfd(fd).map_err(io::Error::from)?;
-    fcntl_setfd(fd, flags | FdFlags::CLOEXEC).map_err(io::Error::from)?;
-    ioctl_fionbio(fd.as_fd(), true).map_err(io::Error::from)?;
-    Ok(())
+}
+
+fn make_ours(fd: &OwnedFd) -> io::Result<()> {
+    let flags = fcntl_getfd(fd)?;
+    fcntl_setfd(fd, flags | FdFlags::CLOEXEC)?;
+    Ok(ioctl_fionbio(fd.as_fd(), true)?)
 }
 
 fn address_of(address: SocketAddrAny) -> io::Result<Address> {

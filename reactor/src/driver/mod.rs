@@ -34,6 +34,7 @@ pub(crate) mod os;
 mod tcp;
 mod udp;
 mod unix;
+mod unix_datagrams;
 #[cfg(feature = "testing")]
 pub(crate) mod virtual_time;
 
@@ -45,7 +46,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::address::Address;
+use crate::address::{Address, UnixAddress};
 use crate::capability::{Capability, WorldKind};
 use crate::descriptor::{Interest, Mode};
 pub(crate) use crate::driver::any_socket::AnySocket;
@@ -131,7 +132,18 @@ pub(crate) trait Driver {
         options: &DatagramOptions,
     ) -> io::Result<Box<dyn DatagramSocket>>;
 
-    /// Takes over a socket for datagrams that is bound already.
+    /// Opens a UNIX socket for datagrams with this name, connected to that peer.
+    fn open_unix_datagrams(
+        &self,
+        host: &UnixAddress,
+        peer: Option<&UnixAddress>,
+        options: &DatagramOptions,
+    ) -> io::Result<Box<dyn DatagramSocket>> {
+        let _ = (host, peer, options);
+        Err(self.world().lacks(Capability::UnixSockets).into())
+    }
+
+    /// Takes over a socket for datagrams that somebody else made.
     fn adopt_datagrams(&self, fd: OwnedFd) -> Result<Box<dyn DatagramSocket>, AdoptError> {
         Err(AdoptError::new(
             fd,
@@ -346,28 +358,42 @@ pub(crate) trait DatagramSocket {
         Ok(Watching::Edges)
     }
 
-    fn local_address(&self) -> io::Result<SocketAddr>;
+    fn local_address(&self) -> io::Result<Address>;
 
     /// Whom it is connected to.
-    fn peer(&self) -> Option<SocketAddr>;
+    fn peer(&self) -> Option<Address>;
 
-    /// One datagram: how long it is, and who sent it. `ConnectionRefused` for what has come
-    /// back from the peer's host. The buffer holds the longest that there is.
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
+    /// One datagram: how long it is, which may be more than the buffer holds, and in `from` who sent
+    /// it. What is there already is left, if it is the same. `ConnectionRefused` for what has come
+    /// back from the peer's host.
+    fn receive(&self, buffer: &mut [u8], from: &mut Address) -> io::Result<usize>;
 
-    /// To whom it is connected, for `None`. `WouldBlock` if there is no room at the moment;
-    /// `ConnectionRefused`, as above, if the datagram has not been sent.
-    fn send(&self, data: &[u8], to: Option<SocketAddr>) -> io::Result<()>;
+    /// To whom it is connected, for `None`. `WouldBlock` if there is no room at the moment. Of UDP
+    /// `ConnectionRefused`, as above: the datagram has not been sent.
+    fn send(&self, data: &[u8], to: Option<&Address>) -> io::Result<()>;
+
+    /// Whether an event tells that there is room, after such a `WouldBlock`.
+    fn tells_of_room(&self, to: Option<&Address>) -> bool {
+        let _ = to;
+        true
+    }
 
     /// Connects to a peer, or to nobody.
-    fn connect(&self, peer: Option<SocketAddr>) -> io::Result<()>;
+    fn connect(&self, peer: Option<&Address>) -> io::Result<()>;
 
     fn set_option(&self, option: &SocketOption) -> io::Result<()>;
 
-    fn set_datagram_option(&self, option: DatagramOption) -> io::Result<()>;
+    /// `Unsupported` for what is no UDP socket.
+    fn set_datagram_option(&self, option: DatagramOption) -> io::Result<()> {
+        let _ = option;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
-    /// Joins a group, or leaves it.
-    fn set_membership(&self, group: &MulticastGroup, member: bool) -> io::Result<()>;
+    /// Joins a group, or leaves it; `Unsupported`, as above.
+    fn set_membership(&self, group: &MulticastGroup, member: bool) -> io::Result<()> {
+        let _ = (group, member);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// The bytes that the system holds for us: to send, and received.
     fn buffer_sizes(&self) -> io::Result<(usize, usize)>;

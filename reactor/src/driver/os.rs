@@ -12,13 +12,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::address::Address;
+use crate::address::{Address, UnixAddress};
 use crate::capability::WorldKind;
 use crate::descriptor::{Interest, Mode};
 use crate::driver::boot_time::BootTime;
 use crate::driver::{
     AnySocket, DatagramSocket, Driver, Events, ListeningSocket, Names, SignalSource, WakeUp,
-    adopted, tcp, udp, unix,
+    adopted, tcp, udp, unix, unix_datagrams,
 };
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, ListenOptions};
@@ -142,8 +142,18 @@ impl Driver for OsDriver {
         Ok(Box::new(udp::bind(&self.poller, address, options)?))
     }
 
+    fn open_unix_datagrams(
+        &self,
+        host: &UnixAddress,
+        peer: Option<&UnixAddress>,
+        options: &DatagramOptions,
+    ) -> io::Result<Box<dyn DatagramSocket>> {
+        let socket = unix_datagrams::open(&self.poller, host, peer, options)?;
+        Ok(Box::new(socket))
+    }
+
     fn adopt_datagrams(&self, fd: OwnedFd) -> Result<Box<dyn DatagramSocket>, AdoptError> {
-        Ok(Box::new(udp::adopt(&self.poller, fd)?))
+        adopted::datagrams(&self.poller, fd)
     }
 
     fn adopt_listener(&self, fd: OwnedFd) -> Result<Box<dyn ListeningSocket>, AdoptError> {

@@ -6,17 +6,17 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd, ioctl_fionbio};
+use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::net::{ipproto, sockopt};
 
+use crate::address::Address;
 use crate::descriptor::{Interest, Mode};
 use crate::driver::{DatagramSocket, Watching, options};
 use crate::slab::Token;
 use crate::sockets::SocketOption;
 use crate::sys::poller::{Poller, Watched};
 use crate::udp::{DatagramOption, DatagramOptions, MulticastGroup, MulticastInterface};
-use crate::unix::{AdoptError, AdoptProblem};
 
 pub(super) fn bind(
     poller: &Rc<Poller>,
@@ -49,56 +49,29 @@ pub(super) fn bind(
     Ok(socket)
 }
 
-/// A socket that somebody else made.
-pub(super) fn adopt(poller: &Rc<Poller>, fd: OwnedFd) -> Result<UdpSocket, AdoptError> {
-    match examine(&fd) {
-        Ok(peer) => Ok(UdpSocket::over(poller, fd, peer)),
-        Err(problem) => Err(AdoptError::new(fd, problem)),
-    }
-}
-
-/// Whether it is a UDP socket, and whom it is connected to; makes it as ours are.
-fn examine(fd: &OwnedFd) -> Result<Option<SocketAddr>, AdoptProblem> {
-    match sockopt::socket_type(fd) {
-        Ok(SocketType::DGRAM) => {}
-        Ok(_) => return Err(AdoptProblem::NotDatagrams),
-        Err(Errno::NOTSOCK) => return Err(AdoptProblem::NotASocket),
-        Err(error) => return Err(AdoptProblem::Io(error.into())),
-    }
-    match sockopt::socket_domain(fd).map_err(io::Error::from)? {
-        AddressFamily::INET | AddressFamily::INET6 => {}
-        _ => return Err(AdoptProblem::UnknownFamily),
-    }
-    let peer = match net::getpeername(fd) {
-        Ok(peer) => peer.map(SocketAddr::try_from).transpose(),
-        Err(Errno::NOTCONN) => Ok(None),
-        Err(error) => Err(error),
-    };
-    let flags = fcntl_getfd(fd).map_err(io::Error::from)?;
-    fcntl_setfd(fd, flags | FdFlags::CLOEXEC).map_err(io::Error::from)?;
-    ioctl_fionbio(fd.as_fd(), true).map_err(io::Error::from)?;
-    Ok(peer.map_err(io::Error::from)?)
-}
-
 pub(super) struct UdpSocket {
     watched: Watched,
     peer: Cell<Option<SocketAddr>>,
 }
 
 impl UdpSocket {
-    fn over(poller: &Rc<Poller>, fd: OwnedFd, peer: Option<SocketAddr>) -> Self {
+    pub(super) fn over(poller: &Rc<Poller>, fd: OwnedFd, peer: Option<SocketAddr>) -> Self {
         Self {
             watched: Watched::new(fd, Rc::clone(poller)),
             peer: Cell::new(peer),
         }
     }
 
+    fn own_address(&self) -> io::Result<SocketAddr> {
+        Ok(SocketAddr::try_from(net::getsockname(&self.watched)?)?)
+    }
+
     /// connect(2): to connect to no family is to be connected to nobody. A port that the
     /// system had chosen goes with the connection, so it is taken again.
     fn disconnect(&self) -> io::Result<()> {
-        let before = self.local_address()?;
+        let before = self.own_address()?;
         net::connect_unspec(&self.watched)?;
-        if self.local_address()?.port() != before.port() {
+        if self.own_address()?.port() != before.port() {
             let any = match before {
                 SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
                 SocketAddr::V6(_) => IpAddr::from(std::net::Ipv6Addr::UNSPECIFIED),
@@ -109,55 +82,81 @@ impl UdpSocket {
     }
 
     fn is_ipv4(&self) -> io::Result<bool> {
-        Ok(self.local_address()?.is_ipv4())
+        Ok(self.own_address()?.is_ipv4())
+    }
+}
+
+/// Begins to watch a socket for datagrams.
+pub(super) fn watch(watched: &Watched, token: Token) -> io::Result<Watching> {
+    if !watched.poller().is_epoll() {
+        watched.watch(token)?;
+        return Ok(Watching::Edges);
+    }
+    watched.watch_arrivals(token)?;
+    Ok(Watching::Arrivals)
+}
+
+/// Watches it in another way.
+pub(super) fn watch_as(
+    watched: &Watched,
+    token: Token,
+    watching: Watching,
+) -> io::Result<Watching> {
+    if !watched.poller().is_epoll() {
+        return Ok(Watching::Edges);
+    }
+    let (interest, mode) = match watching {
+        Watching::Edges => (Interest::ReadWrite, Mode::Edge),
+        Watching::Arrivals => (Interest::Read, Mode::Level),
+    };
+    watched.watch_as(token, interest, mode)?;
+    Ok(watching)
+}
+
+fn ip_address(address: &Address) -> Result<SocketAddr, Errno> {
+    match address {
+        Address::Udp(address) => Ok(*address),
+        _ => Err(Errno::AFNOSUPPORT),
     }
 }
 
 impl DatagramSocket for UdpSocket {
     fn watch(&self, token: Token) -> io::Result<Watching> {
-        if !self.watched.poller().is_epoll() {
-            self.watched.watch(token)?;
-            return Ok(Watching::Edges);
-        }
-        self.watched.watch_arrivals(token)?;
-        Ok(Watching::Arrivals)
+        watch(&self.watched, token)
     }
 
     fn watch_as(&self, token: Token, watching: Watching) -> io::Result<Watching> {
-        if !self.watched.poller().is_epoll() {
-            return Ok(Watching::Edges);
-        }
-        let (interest, mode) = match watching {
-            Watching::Edges => (Interest::ReadWrite, Mode::Edge),
-            Watching::Arrivals => (Interest::Read, Mode::Level),
-        };
-        self.watched.watch_as(token, interest, mode)?;
-        Ok(watching)
+        watch_as(&self.watched, token, watching)
     }
 
-    fn local_address(&self) -> io::Result<SocketAddr> {
-        Ok(SocketAddr::try_from(net::getsockname(&self.watched)?)?)
+    fn local_address(&self) -> io::Result<Address> {
+        Ok(Address::Udp(self.own_address()?))
     }
 
-    fn peer(&self) -> Option<SocketAddr> {
-        self.peer.get()
+    fn peer(&self) -> Option<Address> {
+        self.peer.get().map(Address::Udp)
     }
 
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let (count, _, from) = net::recvfrom(&self.watched, buffer, RecvFlags::empty())?;
-        let from = from.ok_or(Errno::AFNOSUPPORT)?;
-        Ok((count, SocketAddr::try_from(from)?))
+    fn receive(&self, buffer: &mut [u8], from: &mut Address) -> io::Result<usize> {
+        let (count, _, sender) = net::recvfrom(&self.watched, buffer, RecvFlags::empty())?;
+        let sender = sender.ok_or(Errno::AFNOSUPPORT)?;
+        *from = Address::Udp(SocketAddr::try_from(sender)?);
+        Ok(count)
     }
 
-    fn send(&self, data: &[u8], to: Option<SocketAddr>) -> io::Result<()> {
+    fn send(&self, data: &[u8], to: Option<&Address>) -> io::Result<()> {
         match to {
             None => net::send(&self.watched, data, SendFlags::NOSIGNAL)?,
-            Some(to) => net::sendto(&self.watched, data, SendFlags::NOSIGNAL, &to)?,
+            Some(to) => {
+                let to = ip_address(to)?;
+                net::sendto(&self.watched, data, SendFlags::NOSIGNAL, &to)?
+            }
         };
         Ok(())
     }
 
-    fn connect(&self, peer: Option<SocketAddr>) -> io::Result<()> {
+    fn connect(&self, peer: Option<&Address>) -> io::Result<()> {
+        let peer = peer.map(ip_address).transpose()?;
         match peer {
             Some(peer) => net::connect(&self.watched, &peer)?,
             None => self.disconnect()?,

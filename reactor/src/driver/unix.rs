@@ -48,7 +48,7 @@ pub(super) fn listen(
         UnixAddress::Path(path) => {
             // Until it listens, a socket looks stale to whoever comes at the same time.
             let _locked = lock_folder_of(path);
-            bind_to_file(&fd, path, &name)?;
+            bind_to_file(fd.as_fd(), path, &name)?;
             let file = SocketFile::at(path)?;
             if let Err(error) = open_up(&fd, path, asked_for.mode, backlog) {
                 file.remove_locked();
@@ -113,7 +113,7 @@ fn stream_socket() -> io::Result<OwnedFd> {
     )?)
 }
 
-fn system_address(address: &UnixAddress) -> io::Result<SocketAddrUnix> {
+pub(super) fn system_address(address: &UnixAddress) -> io::Result<SocketAddrUnix> {
     Ok(match address {
         UnixAddress::Path(path) => SocketAddrUnix::new(path)?,
         UnixAddress::Abstract(name) => SocketAddrUnix::new_abstract_name(name)?,
@@ -135,7 +135,11 @@ pub(super) fn our_address(address: SocketAddrAny) -> io::Result<UnixAddress> {
 }
 
 /// Makes the socket's file; one that is left of a server that is gone gives way.
-fn bind_to_file(fd: &OwnedFd, path: &Path, name: &SocketAddrUnix) -> io::Result<()> {
+pub(super) fn bind_to_file(
+    fd: BorrowedFd<'_>,
+    path: &Path,
+    name: &SocketAddrUnix,
+) -> io::Result<()> {
     match net::bind(fd, name) {
         Err(Errno::ADDRINUSE) if is_stale(path, name)? => {}
         outcome => return Ok(outcome?),
@@ -164,7 +168,7 @@ fn is_stale(path: &Path, name: &SocketAddrUnix) -> io::Result<bool> {
 /// Keeps others like us from making or removing sockets in the folder of `path`: two that
 /// find a stale one must not remove each other's new one. Without, if the folder cannot be
 /// locked or somebody keeps its lock: nothing waits for strangers.
-fn lock_folder_of(path: &Path) -> Option<File> {
+pub(super) fn lock_folder_of(path: &Path) -> Option<File> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -181,14 +185,14 @@ fn lock_folder_of(path: &Path) -> Option<File> {
 }
 
 /// The file of a socket that we made.
-struct SocketFile {
+pub(super) struct SocketFile {
     path: PathBuf,
     device: u64,
     inode: u64,
 }
 
 impl SocketFile {
-    fn at(path: &Path) -> io::Result<Self> {
+    pub(super) fn at(path: &Path) -> io::Result<Self> {
         let found = fs::symlink_metadata(path)?;
         // Absolute: the process may go to another folder meanwhile.
         let path = std::path::absolute(path)?;
@@ -201,13 +205,13 @@ impl SocketFile {
 
     /// Removes the file, if it is this one still. To be called while the socket is open:
     /// until it is closed, no other file gets its number.
-    fn remove(&self) {
+    pub(super) fn remove(&self) {
         let _locked = lock_folder_of(&self.path);
         self.remove_locked();
     }
 
     /// The same, for who has locked the folder.
-    fn remove_locked(&self) {
+    pub(super) fn remove_locked(&self) {
         let is_ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode));
         if is_ours && let Err(error) = fs::remove_file(&self.path) {

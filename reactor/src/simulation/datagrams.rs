@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 
+use crate::address::Address;
 use crate::driver::{DatagramSocket, Watching};
 use crate::slab::Token;
 use crate::sockets::SocketOption;
@@ -35,6 +36,13 @@ impl HostDatagrams {
     }
 }
 
+fn ip_address(address: &Address) -> io::Result<SocketAddr> {
+    match address {
+        Address::Udp(address) => Ok(*address),
+        _ => Err(ErrorKind::Unsupported.into()),
+    }
+}
+
 impl DatagramSocket for HostDatagrams {
     fn watch(&self, token: Token) -> io::Result<Watching> {
         self.living(|network| {
@@ -43,26 +51,29 @@ impl DatagramSocket for HostDatagrams {
         })
     }
 
-    fn local_address(&self) -> io::Result<SocketAddr> {
+    fn local_address(&self) -> io::Result<Address> {
         if !self.dead.get() {
             self.address
                 .set(self.network.borrow().udp_address(self.id)?);
         }
-        Ok(self.address.get())
+        Ok(Address::Udp(self.address.get()))
     }
 
-    fn peer(&self) -> Option<SocketAddr> {
-        self.peer.get()
+    fn peer(&self) -> Option<Address> {
+        self.peer.get().map(Address::Udp)
     }
 
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    fn receive(&self, buffer: &mut [u8], from: &mut Address) -> io::Result<usize> {
         if self.dead.get() {
             return Err(ErrorKind::WouldBlock.into());
         }
-        self.network.borrow_mut().receive_udp(self.id, buffer)
+        let (length, sender) = self.network.borrow_mut().receive_udp(self.id, buffer)?;
+        *from = Address::Udp(sender);
+        Ok(length)
     }
 
-    fn send(&self, data: &[u8], to: Option<SocketAddr>) -> io::Result<()> {
+    fn send(&self, data: &[u8], to: Option<&Address>) -> io::Result<()> {
+        let to = to.map(ip_address).transpose()?;
         if let Some(world) = self.world.upgrade().filter(|_| !self.dead.get()) {
             world.about_to_write(self.host);
         }
@@ -73,7 +84,8 @@ impl DatagramSocket for HostDatagrams {
         self.network.borrow_mut().send_udp(self.id, data, to)
     }
 
-    fn connect(&self, peer: Option<SocketAddr>) -> io::Result<()> {
+    fn connect(&self, peer: Option<&Address>) -> io::Result<()> {
+        let peer = peer.map(ip_address).transpose()?;
         self.peer.set(peer);
         if self.dead.get() {
             return Ok(());

@@ -1,30 +1,33 @@
-//! A UDP port that records what it is asked to send, and has no network.
+//! A port for datagrams that records what it is asked to send, and has no network.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 
-use crate::address::Address;
+use crate::address::{Address, UnixAddress};
 use crate::descriptor::Readiness;
 use crate::driver::{DatagramSocket, Watching};
 use crate::reactor::Reactor;
 use crate::slab::Token;
 use crate::sockets::SocketOption;
 use crate::udp::{
-    DATAGRAM_MAX, DatagramOption, DatagramOptions, DatagramProtocol, DatagramTransport,
-    MulticastGroup, ToUdpAddress, listen_on,
+    DATAGRAM_MAX, DatagramFamily, DatagramOption, DatagramOptions, DatagramProtocol,
+    DatagramTransport, MulticastGroup, ToDatagramAddress, listen_on,
 };
 
-/// What [`MemoryDatagrams`] is bound to: an address for documentation, of RFC 5737.
+/// What [`MemoryDatagrams::new`] is bound to: an address for documentation, of RFC 5737.
 const HOST: SocketAddr = SocketAddr::new(
     std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
     4000,
 );
+/// What [`MemoryDatagrams::unix`] is bound to. There is no such file.
+const PATH: &str = "/run/memory";
 
-/// A UDP port without a network, for a test that plays the peers itself. Twisted's
+/// A port for datagrams without a network, for a test that plays the peers itself. Twisted's
 /// `FakeDatagramTransport`.
 ///
 /// The transport is a real one, with its queue and its errors; only the socket below it is memory.
@@ -60,26 +63,54 @@ pub struct MemoryDatagrams {
 }
 
 /// A datagram, and who sent it.
-type Come = (Vec<u8>, SocketAddr);
+type Come = (Vec<u8>, Address);
 
 /// What the test and the socket share.
-#[derive(Default)]
 struct Wire {
+    host: Address,
+    family: DatagramFamily,
+    peer: RefCell<Option<Address>>,
     token: Cell<Option<Token>>,
     inbox: RefCell<VecDeque<io::Result<Come>>>,
     sent: RefCell<Vec<(Vec<u8>, Address)>>,
     congested: Cell<bool>,
+    /// They have no room.
+    full: RefCell<BTreeSet<Address>>,
+    tries: Cell<usize>,
     refuses_next: Cell<Option<io::Error>>,
     closed: Cell<bool>,
 }
 
 impl MemoryDatagrams {
-    /// A socket on `192.0.2.1:4000` that nobody has yet.
+    /// A UDP socket on `192.0.2.1:4000` that nobody has yet.
     #[must_use]
     pub fn new(reactor: &Reactor) -> Self {
+        Self::over(reactor, Address::Udp(HOST), DatagramFamily::Ipv4)
+    }
+
+    /// A UNIX socket on `/run/memory`, a file that is not there, which nobody has yet.
+    #[must_use]
+    pub fn unix(reactor: &Reactor) -> Self {
+        let path = UnixAddress::Path(PathBuf::from(PATH));
+        Self::over(reactor, path.into(), DatagramFamily::Unix)
+    }
+
+    fn over(reactor: &Reactor, host: Address, family: DatagramFamily) -> Self {
         Self {
             reactor: reactor.clone(),
-            wire: Rc::default(),
+            wire: Rc::new(Wire {
+                host,
+                family,
+                peer: RefCell::default(),
+                token: Cell::default(),
+                inbox: RefCell::default(),
+                sent: RefCell::default(),
+                congested: Cell::default(),
+                full: RefCell::default(),
+                tries: Cell::default(),
+                refuses_next: Cell::default(),
+                closed: Cell::default(),
+            }),
         }
     }
 
@@ -108,7 +139,6 @@ impl MemoryDatagrams {
         );
         let socket = MemorySocket {
             wire: Rc::clone(&self.wire),
-            peer: Cell::new(None),
         };
         listen_on(self.reactor.core(), Box::new(socket), options, protocol)
     }
@@ -117,9 +147,9 @@ impl MemoryDatagrams {
     ///
     /// # Panics
     ///
-    /// `from` is no address, or the datagram is longer than 65 535 bytes.
-    pub fn receive(&self, datagram: impl AsRef<[u8]>, from: impl ToUdpAddress) {
-        let from = from.to_udp_address().expect("an IP address and a port");
+    /// `from` is no address of the socket's kind, or the datagram is longer than 65 535 bytes.
+    pub fn receive(&self, datagram: impl AsRef<[u8]>, from: impl ToDatagramAddress) {
+        let from = self.read(from);
         let datagram = datagram.as_ref().to_vec();
         assert!(datagram.len() <= DATAGRAM_MAX, "no datagram is so long");
         self.come(Ok((datagram, from)));
@@ -151,6 +181,38 @@ impl MemoryDatagrams {
         if !congested {
             self.tell(|news| news.writable = true);
         }
+    }
+
+    /// A receiver has no room, or has room again. A UNIX socket that is not connected to it is not
+    /// told.
+    ///
+    /// # Panics
+    ///
+    /// `receiver` is no address of the socket's kind.
+    pub fn set_full(&self, receiver: impl ToDatagramAddress, full: bool) {
+        let receiver = self.read(receiver);
+        if full {
+            self.wire.full.borrow_mut().insert(receiver);
+        } else {
+            self.wire.full.borrow_mut().remove(&receiver);
+            let is_peer = self.wire.peer.borrow().as_ref() == Some(&receiver);
+            if is_peer || self.wire.family != DatagramFamily::Unix {
+                self.tell(|news| news.writable = true);
+            }
+        }
+    }
+
+    fn read(&self, address: impl ToDatagramAddress) -> Address {
+        let address = address.to_datagram_address(self.wire.family);
+        address
+            .expect("an address of the socket's kind")
+            .into_owned()
+    }
+
+    /// How often the system was asked to take a datagram, in vain or not.
+    #[must_use]
+    pub fn tries(&self) -> usize {
+        self.wire.tries.get()
     }
 
     /// Takes what was sent since the last time, and to whom.
@@ -191,7 +253,6 @@ impl fmt::Debug for MemoryDatagrams {
 
 struct MemorySocket {
     wire: Rc<Wire>,
-    peer: Cell<Option<SocketAddr>>,
 }
 
 impl DatagramSocket for MemorySocket {
@@ -200,36 +261,43 @@ impl DatagramSocket for MemorySocket {
         Ok(Watching::Edges)
     }
 
-    fn local_address(&self) -> io::Result<SocketAddr> {
-        Ok(HOST)
+    fn local_address(&self) -> io::Result<Address> {
+        Ok(self.wire.host.clone())
     }
 
-    fn peer(&self) -> Option<SocketAddr> {
-        self.peer.get()
+    fn peer(&self) -> Option<Address> {
+        self.wire.peer.borrow().clone()
     }
 
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    fn receive(&self, buffer: &mut [u8], from: &mut Address) -> io::Result<usize> {
         let next = self.wire.inbox.borrow_mut().pop_front();
-        let (data, from) = next.unwrap_or_else(|| Err(ErrorKind::WouldBlock.into()))?;
+        let (data, sender) = next.unwrap_or_else(|| Err(ErrorKind::WouldBlock.into()))?;
         buffer[..data.len()].copy_from_slice(&data);
-        Ok((data.len(), from))
+        *from = sender;
+        Ok(data.len())
     }
 
-    fn send(&self, data: &[u8], to: Option<SocketAddr>) -> io::Result<()> {
-        if self.wire.congested.get() {
+    fn send(&self, data: &[u8], to: Option<&Address>) -> io::Result<()> {
+        self.wire.tries.set(self.wire.tries.get() + 1);
+        let peer = self.wire.peer.borrow();
+        let to = to.or(peer.as_ref()).ok_or(ErrorKind::NotConnected)?;
+        if self.wire.congested.get() || self.wire.full.borrow().contains(to) {
             return Err(ErrorKind::WouldBlock.into());
         }
         if let Some(error) = self.wire.refuses_next.take() {
             return Err(error);
         }
-        let to = to.or(self.peer.get()).ok_or(ErrorKind::NotConnected)?;
         let mut sent = self.wire.sent.borrow_mut();
-        sent.push((data.to_vec(), Address::Udp(to)));
+        sent.push((data.to_vec(), to.clone()));
         Ok(())
     }
 
-    fn connect(&self, peer: Option<SocketAddr>) -> io::Result<()> {
-        self.peer.set(peer);
+    fn tells_of_room(&self, to: Option<&Address>) -> bool {
+        to.is_none() || self.wire.family != DatagramFamily::Unix
+    }
+
+    fn connect(&self, peer: Option<&Address>) -> io::Result<()> {
+        self.wire.peer.replace(peer.cloned());
         Ok(())
     }
 

@@ -1,10 +1,12 @@
-//! Opening UDP ports.
+//! Opening ports for datagrams.
 
-use std::net::SocketAddr;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::rc::Rc;
 
+use crate::address::{ToUnixAddress, UnixAddress};
+use crate::connect_error::ConnectError;
 use crate::core::Core;
 use crate::driver::DatagramSocket;
 use crate::error::ListenError;
@@ -47,16 +49,148 @@ impl Reactor {
         protocol: P,
     ) -> Result<DatagramTransport<P>, ListenError> {
         let address = address.to_udp_address()?;
-        self.core().on_behalf_of(Location::caller(), || {
-            let port = open(self.core(), address, options)?;
+        let socket = || self.core().driver().bind_datagrams(address, options);
+        self.open_datagrams(Location::caller(), socket, options, protocol)
+            .map_err(|error| listen_error(address.to_string(), error))
+    }
+
+    /// Opens a UNIX socket for datagrams, and seats `protocol` on it:
+    /// [`start_protocol`](DatagramProtocol::start_protocol) is called before this returns. All is as
+    /// with UDP, but for the addresses; nothing is lost on its way, and a receiver that has no room
+    /// makes what is sent there wait ([`DatagramLimits`](crate::DatagramLimits)).
+    ///
+    /// `address` is a path, or a text that begins with `@`, for a name in Linux's abstract
+    /// namespace. The socket's file is removed when the port stops, if it is this one still. A file
+    /// that is left of a program that died without removing it gives way; one where somebody
+    /// listens does not.
+    ///
+    /// Twisted's `listenUNIXDatagram`.
+    ///
+    /// # Errors
+    ///
+    /// [`ListenError`], which names the address. In virtual time and in a simulation there are no
+    /// UNIX sockets ([`Unsupported`](crate::Unsupported)).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade_reactor::{Address, DatagramProtocol, DatagramTransport, Reactor};
+    /// struct Log;
+    ///
+    /// impl DatagramProtocol for Log {
+    ///     fn datagram_received(&mut self, _: &DatagramTransport<Self>, line: &[u8], from: &Address) {
+    ///         println!("{from}: {}", String::from_utf8_lossy(line));
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("torsade-doc-log-{}", std::process::id()));
+    /// let reactor = Reactor::new()?;
+    /// let log = reactor.listen_unix_datagrams(&path, Log)?;
+    /// assert!(path.exists());
+    /// drop(log.stop_listening());
+    /// assert!(!path.exists());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn listen_unix_datagrams<P: DatagramProtocol>(
+        &self,
+        address: impl ToUnixAddress,
+        protocol: P,
+    ) -> Result<DatagramTransport<P>, ListenError> {
+        self.listen_unix_datagrams_with(address, &DatagramOptions::new(), protocol)
+    }
+
+    /// The same with options.
+    ///
+    /// # Errors
+    ///
+    /// As for [`listen_unix_datagrams`](Reactor::listen_unix_datagrams).
+    #[track_caller]
+    pub fn listen_unix_datagrams_with<P: DatagramProtocol>(
+        &self,
+        address: impl ToUnixAddress,
+        options: &DatagramOptions,
+        protocol: P,
+    ) -> Result<DatagramTransport<P>, ListenError> {
+        let address = address.to_unix_address()?;
+        let driver = self.core().driver();
+        let socket = || driver.open_unix_datagrams(&address, None, options);
+        self.open_datagrams(Location::caller(), socket, options, protocol)
+            .map_err(|error| listen_error(address.to_string(), error))
+    }
+
+    /// Opens a UNIX socket for datagrams that is [connected](DatagramTransport::connect) to `peer`, and
+    /// seats `protocol` on it: it sends there alone and hears nobody else. It has no name, so that the
+    /// peer cannot answer: [`connect_unix_datagrams_with`](Reactor::connect_unix_datagrams_with) gives it
+    /// one.
+    ///
+    /// Twisted's `connectUNIXDatagram`. (A socket that has no name and is not connected, either, to
+    /// send to many, is `UnixDatagram::unbound()` and
+    /// [`adopt_datagrams`](Reactor::adopt_datagrams).)
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`], which names the address: [`Refused`](ConnectError::Refused) if nobody listens
+    /// there, [`Io`](ConnectError::Io) of kind `NotFound` if there is no such file.
+    #[track_caller]
+    pub fn connect_unix_datagrams<P: DatagramProtocol>(
+        &self,
+        peer: impl ToUnixAddress,
+        protocol: P,
+    ) -> Result<DatagramTransport<P>, ConnectError> {
+        self.connect_unix_datagrams_with(peer, &DatagramOptions::new(), protocol)
+    }
+
+    /// The same with options, of which [`local_address`](DatagramOptions::local_address) is the name
+    /// under which the peer's answers come.
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect_unix_datagrams`](Reactor::connect_unix_datagrams); and what the system says
+    /// of the local address.
+    #[track_caller]
+    pub fn connect_unix_datagrams_with<P: DatagramProtocol>(
+        &self,
+        peer: impl ToUnixAddress,
+        options: &DatagramOptions,
+        protocol: P,
+    ) -> Result<DatagramTransport<P>, ConnectError> {
+        let (peer, host) = (peer.to_unix_address()?, &options.local_address);
+        if !is_of_the_systems_choosing(host) {
+            host.check()?;
+        }
+        let driver = self.core().driver();
+        let socket = || driver.open_unix_datagrams(host, Some(&peer), options);
+        self.open_datagrams(Location::caller(), socket, options, protocol)
+            .map_err(|error| {
+                let address = match host {
+                    UnixAddress::Unnamed => peer.to_string(),
+                    host => format!("{peer} from {host}"),
+                };
+                ConnectError::of_system(address, error, None)
+            })
+    }
+
+    fn open_datagrams<P: DatagramProtocol>(
+        &self,
+        origin: &'static Location<'static>,
+        socket: impl FnOnce() -> io::Result<Box<dyn DatagramSocket>>,
+        options: &DatagramOptions,
+        protocol: P,
+    ) -> io::Result<DatagramTransport<P>> {
+        self.core().on_behalf_of(origin, || {
+            let port = DatagramPort::open(self.core(), socket()?, options)?;
             Ok(DatagramTransport::seat(protocol, port))
         })
     }
 
-    /// Takes over a UDP socket that somebody else has bound, and perhaps connected. Twisted's
-    /// `adoptDatagramPort`.
+    /// Takes over a socket for datagrams that somebody else has made, UDP or UNIX: bound or not,
+    /// connected or not. Twisted's `adoptDatagramPort`.
     ///
-    /// The socket is made non-blocking, which whoever else holds it will notice.
+    /// The socket is made non-blocking, which whoever else holds it will notice. A UNIX socket's file
+    /// stays when the port stops: it is not ours.
     ///
     /// # Errors
     ///
@@ -79,15 +213,13 @@ impl Reactor {
     }
 }
 
-fn open(
-    core: &Rc<Core>,
-    address: SocketAddr,
-    options: &DatagramOptions,
-) -> Result<Rc<DatagramPort>, ListenError> {
-    let socket = core.driver().bind_datagrams(address, options);
-    socket
-        .and_then(|socket| DatagramPort::open(core, socket, options))
-        .map_err(|error| listen_error(address.to_string(), error))
+/// Whether it is no name, or whichever is free.
+fn is_of_the_systems_choosing(host: &UnixAddress) -> bool {
+    match host {
+        UnixAddress::Unnamed => true,
+        UnixAddress::Abstract(name) => name.is_empty(),
+        UnixAddress::Path(_) => false,
+    }
 }
 
 /// Seats `protocol` on a socket of whatever world.

@@ -1,14 +1,16 @@
 //! Datagrams: what programs write, what they hold, and the socket between.
 //!
-//! A [`DatagramProtocol`] sits on a UDP port; its [`DatagramTransport`] is what it sends with. One
+//! A [`DatagramProtocol`] sits on a UDP port or a UNIX socket; its [`DatagramTransport`] is what it sends with. One
 //! protocol serves all peers: a datagram comes with the address of who sent it.
 //!
 //! # Order
 //!
 //! Datagrams leave in the order in which they were sent from a port, at once: what the system
-//! does not take for the moment waits in a queue, and nothing overtakes it. What is received is
-//! told in the order in which the system has it. Whether and when a datagram arrives is the
-//! network's affair: it may be lost, come twice, or late.
+//! does not take for the moment waits in a queue, and nothing overtakes it. From a UNIX socket that
+//! is not connected, those to one receiver do: what waits for one that has no room holds up no other.
+//! What is received is told in the order in which the system has it. Whether and when a datagram
+//! arrives is the network's affair: it may be lost, come twice, or late. Between UNIX sockets none is
+//! lost that was taken, unless its receiver goes.
 //!
 //! `start_protocol` is first and once, `stop_protocol` last and once. No method of a protocol is
 //! called from inside another.
@@ -20,7 +22,7 @@
 //!
 //! # Not here
 //!
-//! No system (see `driver/udp.rs`), no simulated network (see `simulation/network/udp.rs`), no
+//! No system (see `driver/udp.rs` and `driver/unix_datagrams.rs`), no simulated network (see `simulation/network/udp.rs`), no
 //! fake one (see `testing/memory_datagrams.rs`).
 
 mod address;
@@ -32,9 +34,10 @@ mod options;
 pub(crate) mod port;
 mod protocol;
 mod queue;
+mod sending;
 mod transport;
 
-pub use self::address::ToUdpAddress;
+pub use self::address::{DatagramFamily, ToDatagramAddress, ToUdpAddress};
 pub use self::error::DatagramError;
 pub(crate) use self::listen::listen_on;
 pub(crate) use self::multicast::DatagramOption;

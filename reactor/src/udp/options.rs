@@ -1,11 +1,14 @@
-//! How a UDP port is opened, and what it may hold.
+//! How a port for datagrams is opened, and what it may hold.
 
+use std::time::Duration;
+
+use crate::address::UnixAddress;
 use crate::sockets::SocketOption;
 
-/// The longest datagram that a port is given, if nobody asks for less: whatever UDP can carry.
+/// The longest datagram that a port is given, if nobody asks for another: whatever UDP can carry.
 pub(crate) const DATAGRAM_MAX: usize = 65_535;
 
-/// How a UDP port is opened.
+/// How a port for datagrams is opened: UDP, or a UNIX socket.
 ///
 /// # Examples
 ///
@@ -20,6 +23,8 @@ pub struct DatagramOptions {
     pub(crate) reuse_port: bool,
     pub(crate) only_v6: bool,
     pub(crate) broadcast: bool,
+    pub(crate) mode: Option<u32>,
+    pub(crate) local_address: UnixAddress,
     pub(crate) datagram_max: usize,
     pub(crate) limits: DatagramLimits,
     pub(crate) options: Vec<SocketOption>,
@@ -33,13 +38,15 @@ impl DatagramOptions {
             reuse_port: false,
             only_v6: false,
             broadcast: false,
+            mode: None,
+            local_address: UnixAddress::Unnamed,
             datagram_max: DATAGRAM_MAX,
             limits: DatagramLimits::default(),
             options: Vec::new(),
         }
     }
 
-    /// Whether several ports, of several processes as a rule, may have the same address
+    /// Whether several UDP ports, of several processes as a rule, may have the same address
     /// (`SO_REUSEADDR` and `SO_REUSEPORT`). Each of them gets what goes to a group or to all;
     /// of what goes to the address itself, each its share. All of them have to say so. Not by
     /// default. Twisted's `listenMultiple`.
@@ -66,9 +73,29 @@ impl DatagramOptions {
         self
     }
 
+    /// The permission bits of a UNIX socket's file, such as `0o600`; by default what the process's
+    /// umask leaves of `0o777`. Who may not write to the file may not send. Twisted's `mode`.
+    #[must_use]
+    pub fn mode(mut self, bits: u32) -> Self {
+        self.mode = Some(bits);
+        self
+    }
+
+    /// The name that [`connect_unix_datagrams_with`](crate::Reactor::connect_unix_datagrams_with)
+    /// gives its socket. By default it has none, and whom it sends to cannot answer. An abstract
+    /// name that is empty is one that nobody else has, of the system's choosing, as port 0 is.
+    /// Twisted's `bindAddress`.
+    #[must_use]
+    pub fn local_address(mut self, address: UnixAddress) -> Self {
+        self.local_address = address;
+        self
+    }
+
     /// The longest datagram that the protocol is given whole, in bytes: of a longer one it is
     /// told so ([`DatagramProtocol::datagram_truncated`](crate::DatagramProtocol::datagram_truncated)).
-    /// By default as long as they come: it costs no memory. Twisted's `maxPacketSize`.
+    /// By default 65 535, which is more than UDP can carry, and costs no memory. A UNIX socket can
+    /// be sent more (212 960 bytes by default, on Linux): for more than 65 792 its port has a buffer of
+    /// that size, for as long as it is open. Twisted's `maxPacketSize`.
     #[must_use]
     pub fn datagram_max(mut self, bytes: usize) -> Self {
         self.datagram_max = bytes;
@@ -99,6 +126,13 @@ impl Default for DatagramOptions {
 /// How much may wait to be sent, when the system takes no more for the moment.
 ///
 /// A datagram counts with its length and 64 bytes, for itself.
+///
+/// # UNIX sockets
+///
+/// There it is a receiver who takes no more: the system holds a few datagrams for each (on Linux
+/// `net.unix.max_dgram_qlen`, 10 as a rule). Nothing tells a port that is not connected when there is room,
+/// so it asks again, after 1 ms first and 100 ms at last. Receivers do not wait for each other; one of
+/// them may have a quarter of [`queue_max`](Self::queue_max).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatagramLimits {
     /// Above this the writer is paused: 64 KiB.
@@ -108,6 +142,10 @@ pub struct DatagramLimits {
     /// What would exceed this is dropped, with [`DatagramError::QueueFull`](crate::DatagramError::QueueFull):
     /// 1 MiB. What is too old when it arrives is of no use to anybody.
     pub queue_max: usize,
+    /// Who has taken nothing for so long is given up, with what waits for them:
+    /// [`DatagramError::TimedOut`](crate::DatagramError::TimedOut). 30 s. UNIX sockets only: what waits
+    /// for a network waits for our own system.
+    pub wait_max: Duration,
 }
 
 impl Default for DatagramLimits {
@@ -117,6 +155,7 @@ impl Default for DatagramLimits {
             queue_high: 64 * 1024,
             queue_low: 16 * 1024,
             queue_max: 1024 * 1024,
+            wait_max: Duration::from_secs(30),
         }
     }
 }

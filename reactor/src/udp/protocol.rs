@@ -3,7 +3,7 @@
 use crate::address::Address;
 use crate::udp::{DatagramError, DatagramTransport};
 
-/// A UDP port, as callbacks.
+/// A port for datagrams, UDP or UNIX, as callbacks.
 ///
 /// Called by the reactor, on its thread, never two at a time for one port. One protocol serves
 /// every peer of its port.
@@ -45,14 +45,16 @@ use crate::udp::{DatagramError, DatagramTransport};
 /// Twisted's `DatagramProtocol`.
 pub trait DatagramProtocol: Sized + 'static {
     /// Called once, before anything else, when the port is open: before
-    /// [`listen_udp`](crate::Reactor::listen_udp) returns.
+    /// [`listen_udp`](crate::Reactor::listen_udp) and its namesakes return.
     fn start_protocol(&mut self, transport: &DatagramTransport<Self>) {
         let _ = transport;
     }
 
     /// Called for each datagram, whole. It may be empty.
     ///
-    /// Anybody can send here, under any address: what `from` says is no proof of anything.
+    /// Anybody can send to a UDP port, under any address: what `from` says is no proof of anything.
+    /// To a UNIX socket can send who may write to its file, under a name that is their own, or under
+    /// none, if they have none: then there is no way to answer.
     fn datagram_received(
         &mut self,
         transport: &DatagramTransport<Self>,
@@ -76,7 +78,10 @@ pub trait DatagramProtocol: Sized + 'static {
 
     /// Called when the peer's host says that nobody listens there. Only for a port that is
     /// [connected](DatagramTransport::connect); it goes on. Some time after a datagram was sent, or
-    /// never: hosts and routers need not say so, and what they say may be lost.
+    /// never: hosts and routers need not say so, and what they say may be lost. A UNIX socket says so
+    /// of each datagram that was [written](DatagramTransport::write) and did not find its peer;
+    /// [`send`](DatagramTransport::send) answers
+    /// [`DatagramError::Refused`].
     fn connection_refused(&mut self, transport: &DatagramTransport<Self>) {
         let _ = transport;
     }
@@ -87,7 +92,7 @@ pub trait DatagramProtocol: Sized + 'static {
     ///
     /// asyncio's `error_received`.
     fn error_received(&mut self, transport: &DatagramTransport<Self>, error: DatagramError) {
-        tracing::warn!(target: "torsade", host = %transport.host(), %error, "a UDP port");
+        tracing::warn!(target: "torsade", host = %transport.host(), %error, "a port for datagrams");
     }
 
     /// Called when more than [`DatagramLimits::queue_high`](crate::DatagramLimits::queue_high) waits to be

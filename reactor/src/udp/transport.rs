@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use torsade_deferred::{Canceller, ChainError, Deferred};
@@ -14,10 +13,10 @@ use crate::reactor::Reactor;
 use crate::slab::Slab;
 use crate::sockets::SocketOption;
 use crate::udp::port::{DatagramPort, DatagramReceiver, News};
-use crate::udp::{DatagramError, DatagramLimits, DatagramProtocol, ToUdpAddress};
+use crate::udp::{DatagramError, DatagramLimits, DatagramProtocol, ToDatagramAddress};
 
-/// A UDP port and its protocol's seat: a cheap clone, to keep, to store, to hand around.
-/// Dropping it does not stop the port.
+/// A port for datagrams, UDP or UNIX, and its protocol's seat: a cheap clone, to keep, to store,
+/// to hand around. Dropping it does not stop the port.
 ///
 /// Through the seat, whoever has the transport can [`call`](DatagramTransport::call) the protocol with
 /// `&mut` access, and [`when`](DatagramTransport::when) ties a Deferred to it, as with a
@@ -86,7 +85,7 @@ impl<P: 'static> DatagramTransport<P> {
 
     /// Sends a datagram to an address; otherwise as [`write`](DatagramTransport::write). Twisted's
     /// `write(datagram, addr)`.
-    pub fn write_to(&self, datagram: impl AsRef<[u8]>, to: impl ToUdpAddress) {
+    pub fn write_to(&self, datagram: impl AsRef<[u8]>, to: impl ToDatagramAddress) {
         let sent = self.send_to(datagram, to);
         self.port().mind(sent);
     }
@@ -100,7 +99,8 @@ impl<P: 'static> DatagramTransport<P> {
         self.port().send(datagram.as_ref(), None)
     }
 
-    /// Sends a datagram to an address: a number and a port, never a name.
+    /// Sends a datagram to an address: on a UDP port a number and a port, never a name; on a
+    /// UNIX socket a path, or `@` and a name.
     ///
     /// # Errors
     ///
@@ -108,26 +108,31 @@ impl<P: 'static> DatagramTransport<P> {
     pub fn send_to(
         &self,
         datagram: impl AsRef<[u8]>,
-        to: impl ToUdpAddress,
+        to: impl ToDatagramAddress,
     ) -> Result<(), DatagramError> {
-        self.port()
-            .send(datagram.as_ref(), Some(to.to_udp_address()?))
+        let to = to.to_datagram_address(self.port().family())?;
+        self.port().send(datagram.as_ref(), Some(&to))
     }
 
     /// Connects the port: from now on it sends to this peer alone, hears this peer alone, and is
     /// told if nobody listens there
     /// ([`connection_refused`](DatagramProtocol::connection_refused)). Nothing is sent for that.
     ///
+    /// A UNIX socket must be there; when it has gone and there is another one of its name, that
+    /// is whom the next datagram goes to. What others had sent before is heard. Who sends to a socket
+    /// that is connected to somebody else is told that they may not.
+    ///
     /// # Errors
     ///
     /// [`DatagramError::Connected`]: once is enough; [`disconnect`](DatagramTransport::disconnect) first.
     /// Otherwise as for a datagram.
-    pub fn connect(&self, peer: impl ToUdpAddress) -> Result<(), DatagramError> {
-        self.port().connect(peer.to_udp_address()?)
+    pub fn connect(&self, peer: impl ToDatagramAddress) -> Result<(), DatagramError> {
+        let peer = peer.to_datagram_address(self.port().family())?;
+        self.port().connect(&peer)
     }
 
     /// Connects the port to nobody: it hears everybody again. For one that is not connected,
-    /// nothing.
+    /// nothing. Linux drops what a UNIX socket's peer had sent and was not delivered.
     ///
     /// # Errors
     ///
@@ -154,16 +159,17 @@ impl<P: 'static> DatagramTransport<P> {
         self.port().is_listening()
     }
 
-    /// Our own address, with the real port where 0 was asked for. Known also after the end.
+    /// Our own address, with the real port where 0 was asked for; a UNIX socket may be unnamed. Known
+    /// also after the end.
     #[must_use]
     pub fn host(&self) -> Address {
-        Address::Udp(self.port().host())
+        self.port().host()
     }
 
     /// To whom it is connected.
     #[must_use]
     pub fn peer(&self) -> Option<Address> {
-        self.port().peer().map(Address::Udp)
+        self.port().peer()
     }
 
     /// How many datagrams wait to be sent.
@@ -199,7 +205,7 @@ impl<P: 'static> DatagramTransport<P> {
     /// # Errors
     ///
     /// [`DatagramError::Io`] of kind [`Unsupported`](std::io::ErrorKind::Unsupported) for one that is
-    /// TCP's, or what the system says of the value; [`DatagramError::Stopped`].
+    /// TCP's, or on a UNIX socket IP's, or what the system says of the value; [`DatagramError::Stopped`].
     pub fn set_option(&self, option: SocketOption) -> Result<(), DatagramError> {
         self.port().ask(|socket| Ok(socket.set_option(&option)?))
     }
@@ -348,13 +354,12 @@ impl<P: 'static> DatagramTransport<P> {
 }
 
 impl<P: DatagramProtocol> DatagramReceiver for Seat<P> {
-    fn datagram_received(self: Rc<Self>, data: &[u8], length: usize, from: SocketAddr) {
+    fn datagram_received(self: Rc<Self>, data: &[u8], length: usize, from: &Address) {
         let transport = DatagramTransport { seat: self };
-        let from = Address::Udp(from);
-        let visited = transport
-            .visit(|protocol, transport| deliver(protocol, transport, data, length, &from));
+        let visited =
+            transport.visit(|protocol, transport| deliver(protocol, transport, data, length, from));
         if visited.is_err() {
-            let data = data.to_vec();
+            let (data, from) = (data.to_vec(), from.clone());
             transport.call(move |protocol, transport| {
                 deliver(protocol, transport, &data, length, &from);
             });

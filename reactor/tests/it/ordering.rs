@@ -335,6 +335,11 @@ const PROOFS: &[(&str, &str, &[&str])] = &[
     ),
     (
         "udp/mod.rs",
+        "what waits for a receiver that has no room holds up no other",
+        &["a_receiver_without_room_holds_up_no_other_and_is_asked_less_and_less"],
+    ),
+    (
+        "udp/mod.rs",
         "what is received is told in the order in which the system has it",
         &[
             "a_good_link_delivers_every_datagram_once_and_in_order",
@@ -356,8 +361,11 @@ const PROOFS: &[(&str, &str, &[&str])] = &[
     ),
     (
         "udp/queue.rs",
-        "first in, first out",
-        &["what_waits_leaves_in_order_and_is_counted"],
+        "first in, first out, of what waits for one receiver",
+        &[
+            "what_waits_leaves_in_order_and_is_counted",
+            "receivers_do_not_wait_for_each_other_and_have_a_share_each",
+        ],
     ),
     (
         "transport.rs",

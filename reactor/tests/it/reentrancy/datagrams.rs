@@ -7,6 +7,7 @@
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use torsade_deferred::{Failure, succeed};
 use torsade_reactor::testing::MemoryDatagrams;
@@ -224,6 +225,13 @@ fn later_still(own: &DatagramTransport<Listener>, call: impl FnOnce() + 'static)
     own.reactor().call_soon(call);
 }
 
+/// A name for a UNIX socket that no other has.
+fn free_name() -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("@torsade-rows-{}-{count}", std::process::id())
+}
+
 fn group() -> MulticastGroup {
     let group = MulticastGroup::from(Ipv4Addr::new(239, 255, 77, 8));
     group.on(MulticastInterface::Address(Ipv4Addr::LOCALHOST))
@@ -246,6 +254,48 @@ pub(super) const ROWS: &[Row] = &[
             say(listening.is_ok_and(|port| port.is_listening()))
         }),
         ["true", "", "true"],
+    ),
+    row(
+        "Reactor::listen_unix_datagrams",
+        Act::Reactor(|_, reactor| {
+            let listening = reactor.listen_unix_datagrams(free_name(), Listener::default());
+            say(listening.is_ok_and(|port| port.is_listening()))
+        }),
+        ["true", "", "true"],
+    ),
+    row(
+        "Reactor::listen_unix_datagrams_with",
+        Act::Reactor(|_, reactor| {
+            let options = DatagramOptions::new();
+            let listening =
+                reactor.listen_unix_datagrams_with(free_name(), &options, Listener::default());
+            say(listening.is_ok_and(|port| port.is_listening()))
+        }),
+        ["true", "", "true"],
+    ),
+    row(
+        "Reactor::connect_unix_datagrams",
+        Act::Reactor(|_, reactor| {
+            let peer = free_name();
+            let peer = (
+                reactor.listen_unix_datagrams(&peer, Listener::default()),
+                peer,
+            );
+            let connected = reactor.connect_unix_datagrams(peer.1, Listener::default());
+            say(connected.is_ok_and(|port| port.peer().is_some()))
+        }),
+        ["true", "", "true"],
+    ),
+    row(
+        "Reactor::connect_unix_datagrams_with",
+        Act::Reactor(|_, reactor| {
+            let options = DatagramOptions::new();
+            let connected =
+                reactor.connect_unix_datagrams_with(free_name(), &options, Listener::default());
+            // Nobody is there.
+            say(connected.is_ok())
+        }),
+        ["false", "", "false"],
     ),
     row(
         "Reactor::adopt_datagrams",

@@ -2,12 +2,16 @@
 
 use std::io::ErrorKind;
 use std::rc::Rc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use torsade_reactor::testing::{MemoryDatagrams, capture_events, virtual_time_reactor};
 use torsade_reactor::{
     Address, DatagramError, DatagramLimits, DatagramOptions, DatagramProtocol, DatagramTransport,
 };
+
+use torsade_reactor::Reactor;
+use torsade_reactor::task::sleep;
 
 use crate::common::Log;
 use crate::udp::Diary;
@@ -46,12 +50,13 @@ fn a_writer_is_paused_at_the_high_mark_and_resumed_at_the_low_one() {
         queue_high: 1000,
         queue_low: 0,
         queue_max: 2000,
+        ..DatagramLimits::default()
     };
     let options = DatagramOptions::new().limits(limits);
     let transport = datagrams.listen_with(&options, Diary::new("near", &log));
     assert_eq!(transport.limits(), limits);
     datagrams.set_congested(true);
-    let turn = || reactor.turn(Some(std::time::Duration::ZERO));
+    let turn = || reactor.turn(Some(Duration::ZERO));
     transport.write_to([0; 900], PEER);
     turn().expect("it runs");
     log.check(["near starts"]);
@@ -84,7 +89,7 @@ fn a_writer_is_resumed_however_much_else_there_is_to_tell() {
     datagrams.set_congested(true);
     transport.write_to([0; 60_000], PEER);
     transport.write_to([0; 60_000], PEER);
-    let turned = reactor.turn(Some(std::time::Duration::ZERO));
+    let turned = reactor.turn(Some(Duration::ZERO));
     turned.expect("it runs");
     for _ in 0..1000 {
         transport.write("to nobody");
@@ -126,9 +131,7 @@ fn an_answer_that_comes_at_a_send_is_told_and_the_datagram_is_sent() {
     transport.send("again").expect("it is sent");
     assert_eq!(sent(&datagrams), [format!("again to {PEER}")]);
     log.check(["near starts"]);
-    reactor
-        .turn(Some(std::time::Duration::ZERO))
-        .expect("it runs");
+    reactor.turn(Some(Duration::ZERO)).expect("it runs");
     log.check(["near starts", "near is refused"]);
     datagrams.refuse();
     log.check(["near starts", "near is refused", "near is refused"]);
@@ -207,4 +210,163 @@ fn a_datagram_that_comes_while_the_protocol_is_busy_waits_for_it() {
         "near is still in it",
         "near gets second",
     ]);
+}
+
+/// Lets time pass.
+fn pass(reactor: &Reactor, time: Duration) {
+    let slept = reactor.run_until(sleep(reactor, time));
+    slept.expect("time passes");
+}
+
+#[test]
+fn a_receiver_without_room_holds_up_no_other_and_is_asked_less_and_less() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let datagrams = MemoryDatagrams::unix(&reactor);
+    let transport = datagrams.listen(Diary::new("near", &log));
+    datagrams.set_full("/run/full", true);
+    for datagram in ["one", "two"] {
+        transport.send_to(datagram, "/run/full").expect("it waits");
+    }
+    transport.send_to("other", "/run/other").expect("it leaves");
+    assert_eq!(sent(&datagrams), ["other to unix:/run/other"]);
+    assert_eq!(transport.unsent(), 2);
+    let before = datagrams.tries();
+    pass(&reactor, Duration::from_secs(1));
+    // After 1, 2, 4 ... 64 ms, which is 127, and then each 100 ms.
+    assert_eq!(datagrams.tries() - before, 7 + 8);
+    datagrams.set_full("/run/full", false);
+    transport.send_to("three", "/run/full").expect("it waits");
+    assert!(sent(&datagrams).is_empty());
+    pass(&reactor, Duration::from_millis(100));
+    let expected = ["one", "two", "three"].map(|text| format!("{text} to unix:/run/full"));
+    assert_eq!(sent(&datagrams), expected);
+    transport.send_to("four", "/run/full").expect("it leaves");
+    assert_eq!(sent(&datagrams), ["four to unix:/run/full"]);
+    let before = datagrams.tries();
+    pass(&reactor, Duration::from_secs(3600));
+    assert_eq!(datagrams.tries(), before);
+    log.check(["near starts"]);
+}
+
+#[test]
+fn who_takes_nothing_for_long_is_given_up_with_what_waits_for_them() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let datagrams = MemoryDatagrams::unix(&reactor);
+    let transport = datagrams.listen(Diary::new("near", &log));
+    datagrams.set_full("/run/full", true);
+    transport.write_to("one", "/run/full");
+    pass(&reactor, Duration::from_secs(20));
+    transport.write_to("two", "/run/full");
+    pass(&reactor, Duration::from_millis(9_900));
+    log.check(["near starts"]);
+    pass(&reactor, Duration::from_millis(300));
+    let given_up = "near hears: unix:/run/full took nothing for 30s, and 2 datagrams were dropped";
+    log.check(["near starts", given_up]);
+    assert_eq!(transport.unsent(), 0);
+    let before = datagrams.tries();
+    pass(&reactor, Duration::from_secs(3600));
+    assert_eq!(datagrams.tries(), before);
+    drop(transport.stop_listening());
+}
+
+#[test]
+fn a_peer_without_room_is_waited_for_as_an_event_and_given_up_too() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let datagrams = MemoryDatagrams::unix(&reactor);
+    let transport = datagrams.listen(Diary::new("near", &log));
+    transport.connect("/run/peer").expect("it is new");
+    datagrams.set_full("/run/peer", true);
+    transport.write("one");
+    transport.write("two");
+    let before = datagrams.tries();
+    pass(&reactor, Duration::from_secs(29));
+    assert_eq!(datagrams.tries(), before);
+    datagrams.set_full("/run/peer", false);
+    assert_eq!(sent(&datagrams).len(), 2);
+    datagrams.set_full("/run/peer", true);
+    transport.write("three");
+    pass(&reactor, Duration::from_secs(61));
+    let given_up = "near hears: unix:/run/peer took nothing for 30s, and 1 datagrams were dropped";
+    log.check(["near starts", given_up]);
+    datagrams.set_full("/run/peer", false);
+    assert!(sent(&datagrams).is_empty());
+}
+
+#[test]
+fn one_receiver_may_have_a_part_of_the_queue() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let datagrams = MemoryDatagrams::unix(&reactor);
+    let transport = datagrams.listen(Diary::new("near", &log));
+    for path in ["/run/full", "/run/other"] {
+        datagrams.set_full(path, true);
+    }
+    let fill = || (0..).take_while(|_| transport.send_to([0; 60_000], "/run/full").is_ok());
+    assert_eq!(fill().count(), 4);
+    let full = transport.send_to([0; 60_000], "/run/full");
+    assert!(
+        matches!(full, Err(DatagramError::QueueFull { limit: 262_144 })),
+        "{full:?}"
+    );
+    transport.send_to([0; 60_000], "/run/other").expect("room");
+    pass(&reactor, Duration::from_millis(1));
+    log.check(["near starts", "near pauses"]);
+    drop(transport.stop_listening());
+}
+
+#[test]
+fn a_unix_socket_that_is_not_there_is_told_and_the_datagram_is_lost() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let datagrams = MemoryDatagrams::unix(&reactor);
+    let transport = datagrams.listen(Diary::new("near", &log));
+    for kind in [ErrorKind::ConnectionRefused, ErrorKind::NotFound] {
+        datagrams.fail_to_send(kind.into());
+        let refused = transport.send_to("x", "/run/gone");
+        assert!(
+            matches!(&refused, Err(DatagramError::Refused { source, .. }) if source.kind() == kind),
+            "{refused:?}"
+        );
+    }
+    datagrams.fail_to_send(ErrorKind::NotFound.into());
+    transport.write_to("x", "/run/gone");
+    transport.connect("/run/peer").expect("it is new");
+    datagrams.fail_to_send(ErrorKind::ConnectionRefused.into());
+    transport.write("x");
+    assert!(sent(&datagrams).is_empty());
+    pass(&reactor, Duration::ZERO);
+    let lines = log.lines();
+    assert!(
+        lines[1].starts_with("near hears: nobody listens at unix:/run/gone"),
+        "{lines:?}"
+    );
+    assert_eq!(lines[2..], ["near is refused"]);
+}
+
+#[test]
+fn what_waits_goes_to_whom_it_was_sent_also_when_the_port_is_connected_to_somebody_else() {
+    for unix in [false, true] {
+        let (reactor, log) = (virtual_time_reactor(), Log::default());
+        let (datagrams, one, two) = match unix {
+            true => (MemoryDatagrams::unix(&reactor), "/run/one", "/run/two"),
+            false => (MemoryDatagrams::new(&reactor), "192.0.2.7:1", "192.0.2.7:2"),
+        };
+        let transport = datagrams.listen(Diary::new("near", &log));
+        transport.connect(one).expect("it is new");
+        datagrams.set_congested(true);
+        transport.write("to one");
+        transport.disconnect().expect("it was connected");
+        transport.connect(two).expect("it is new");
+        datagrams.set_congested(false);
+        pass(&reactor, Duration::from_millis(10));
+        transport.write("to two");
+        let places: Vec<String> = sent(&datagrams)
+            .iter()
+            .map(|line| line.replace("unix:", "").replace("/run/", ""))
+            .collect();
+        let expected = match unix {
+            true => ["to one to one", "to two to two"],
+            false => ["to one to 192.0.2.7:1", "to two to 192.0.2.7:2"],
+        };
+        assert_eq!(places, expected);
+        log.check(["near starts"]);
+    }
 }

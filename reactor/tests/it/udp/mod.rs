@@ -4,6 +4,7 @@ mod memory;
 mod rules;
 mod simulated;
 mod system;
+mod unix;
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
@@ -12,10 +13,12 @@ use std::time::Duration;
 
 use torsade_reactor::testing::Simulation;
 use torsade_reactor::{
-    Address, DatagramError, DatagramOptions, DatagramProtocol, DatagramTransport, Reactor,
+    Address, DatagramError, DatagramOptions, DatagramProtocol, DatagramTransport, ListenError,
+    Reactor,
 };
 
 use crate::common::{Log, reactor, run_while};
+use crate::unix::Folder;
 
 /// Two places that can send to each other; the first one's reactor drives both.
 pub(super) struct Places {
@@ -25,6 +28,9 @@ pub(super) struct Places {
     pub(super) far_ip: IpAddr,
     /// Goes with the places.
     _simulation: Option<Simulation>,
+    /// Where UNIX sockets have their files; without it they are UDP's.
+    folder: Option<Folder>,
+    files: Cell<usize>,
 }
 
 impl Places {
@@ -37,6 +43,15 @@ impl Places {
             near_ip: ip,
             far_ip: ip,
             _simulation: None,
+            folder: None,
+            files: Cell::new(0),
+        }
+    }
+
+    pub(super) fn with_unix_sockets() -> Self {
+        Self {
+            folder: Some(Folder::new()),
+            ..Self::on_the_system()
         }
     }
 
@@ -49,12 +64,13 @@ impl Places {
             near_ip: near.ip(),
             far_ip: far.ip(),
             _simulation: Some(simulation),
+            folder: None,
+            files: Cell::new(0),
         }
     }
 
     pub(super) fn near(&self, protocol: Diary) -> DatagramTransport<Diary> {
-        let listening = self.near.listen_udp((self.near_ip, 0), protocol);
-        listening.expect("a port is free")
+        self.listen(&self.near, self.near_ip, &DatagramOptions::new(), protocol)
     }
 
     pub(super) fn far(&self, protocol: Diary) -> DatagramTransport<Diary> {
@@ -66,10 +82,37 @@ impl Places {
         options: &DatagramOptions,
         protocol: Diary,
     ) -> DatagramTransport<Diary> {
-        let listening = self
-            .far
-            .listen_udp_with((self.far_ip, 0), options, protocol);
+        self.listen(&self.far, self.far_ip, options, protocol)
+    }
+
+    fn listen(
+        &self,
+        reactor: &Reactor,
+        ip: IpAddr,
+        options: &DatagramOptions,
+        protocol: Diary,
+    ) -> DatagramTransport<Diary> {
+        let listening = match &self.folder {
+            None => reactor.listen_udp_with((ip, 0), options, protocol),
+            Some(folder) => {
+                self.files.set(self.files.get() + 1);
+                let path = folder.path(&self.files.get().to_string());
+                reactor.listen_unix_datagrams_with(path, options, protocol)
+            }
+        };
         listening.expect("a port is free")
+    }
+
+    /// One more at the far place, with an address that is known.
+    pub(super) fn far_at(
+        &self,
+        address: &Address,
+        protocol: Diary,
+    ) -> Result<DatagramTransport<Diary>, ListenError> {
+        match &self.folder {
+            None => self.far.listen_udp(address, protocol),
+            Some(_) => self.far.listen_unix_datagrams(address, protocol),
+        }
     }
 
     #[track_caller]

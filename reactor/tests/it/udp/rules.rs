@@ -1,4 +1,4 @@
-//! What every world's UDP does: the same callbacks in the same order.
+//! What datagrams do in every world, over UDP and UNIX sockets: the same callbacks in the same order.
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,44 +14,48 @@ use crate::udp::{Diary, Places};
 type Rule = (&'static str, fn(&Places));
 
 macro_rules! rules {
-    ($($name:ident)*) => {
-        const RULES: &[Rule] = &[$((stringify!($name), $name)),*];
+    ($list:ident: $($name:ident)*) => {
+        const $list: &[Rule] = &[$((stringify!($name), $name)),*];
     };
 }
 
-rules! {
+rules! { RULES:
     the_start_is_first_and_the_stop_is_last_and_then_the_deferred_fires
     a_datagram_comes_whole_with_the_address_of_who_sent_it_and_can_be_answered
     datagrams_keep_their_bounds_and_may_be_empty
-    the_longest_datagram_arrives_and_a_longer_one_is_refused
     what_is_longer_than_the_protocol_wants_is_told_and_not_delivered
-    names_and_other_families_are_refused_at_once
-    a_port_that_is_connected_hears_its_peer_alone
     a_port_that_is_connected_sends_to_its_peer_alone
-    who_sends_to_a_closed_port_is_told_if_it_is_connected
-    who_is_not_connected_is_not_told_of_a_closed_port
     a_panic_is_reported_and_the_port_goes_on
     the_address_is_free_when_stop_listening_returns
     a_port_that_stops_in_a_callback_hears_no_more
-    an_address_is_given_once_unless_all_share_it
-    what_is_written_in_vain_is_told_after_the_callback_at_hand
+    an_address_is_given_once
     who_causes_errors_when_told_of_them_does_not_keep_the_loop
     calls_wait_for_the_method_at_hand_and_are_dropped_after_the_end
     a_deferred_that_is_tied_to_a_port_is_cancelled_with_it
     what_is_paused_comes_when_it_is_resumed
     a_port_that_pauses_for_each_datagram_loses_none
     datagrams_that_come_alone_and_in_bursts_all_come_in_order
+    a_reactor_that_stops_stops_its_ports
+}
+
+rules! { UDP_RULES:
+    the_longest_datagram_arrives_and_a_longer_one_is_refused
+    names_and_other_families_are_refused_at_once
+    a_port_that_is_connected_hears_its_peer_alone
+    who_sends_to_a_closed_port_is_told_if_it_is_connected
+    who_is_not_connected_is_not_told_of_a_closed_port
+    an_address_is_given_to_several_if_all_share_it
+    what_is_written_in_vain_is_told_after_the_callback_at_hand
     after_the_end_nothing_is_sent_and_nothing_harmed
     a_broadcast_must_be_allowed_first
     what_goes_to_a_group_comes_to_its_members
     a_port_that_is_disconnected_keeps_its_number_and_hears_all
-    a_reactor_that_stops_stops_its_ports
 }
 
 /// Looks at every rule, each in a world of its own.
-fn check(make: impl Fn() -> Places) {
+fn check(rules: &[Rule], make: impl Fn() -> Places) {
     let mut broken = Vec::new();
-    for (name, rule) in RULES {
+    for (name, rule) in rules {
         let outcome = catch_unwind(AssertUnwindSafe(|| rule(&make())));
         if let Err(payload) = outcome {
             let text = payload.downcast_ref::<String>().cloned();
@@ -68,13 +72,20 @@ fn check(make: impl Fn() -> Places) {
 
 #[test]
 fn udp_keeps_the_rules_on_the_system() {
-    check(Places::on_the_system);
+    check(RULES, Places::on_the_system);
+    check(UDP_RULES, Places::on_the_system);
+}
+
+#[test]
+fn unix_datagrams_keep_the_rules() {
+    check(RULES, Places::with_unix_sockets);
 }
 
 #[test]
 fn udp_keeps_the_rules_in_the_simulation() {
     for seed in 0..5 {
-        check(|| Places::simulated(seed));
+        check(RULES, || Places::simulated(seed));
+        check(UDP_RULES, || Places::simulated(seed));
     }
 }
 
@@ -115,7 +126,7 @@ fn a_datagram_comes_whole_with_the_address_of_who_sent_it_and_can_be_answered(pl
     places.run_until(&log, "near gets hello");
     assert_eq!(*from.borrow(), Some(near.host()));
     assert_eq!(*answered_from.borrow(), Some(far.host()));
-    assert!(matches!(near.host(), Address::Udp(_)));
+    assert!(!matches!(near.host(), Address::Tcp(_)));
 }
 
 fn datagrams_keep_their_bounds_and_may_be_empty(places: &Places) {
@@ -217,11 +228,12 @@ fn a_port_that_is_connected_sends_to_its_peer_alone(places: &Places) {
     let log = Log::default();
     let far = places.far(Diary::new("far", &log));
     let near = places.near(Diary::new("near", &log));
+    let stranger = places.far(Diary::new("stranger", &log));
     near.connect(far.host()).expect("it is new");
     near.send("one").expect("it is sent");
     near.send_to("two", far.host()).expect("it is the same");
     near.write("three");
-    let other = near.send_to("x", (places.far_ip, 9));
+    let other = near.send_to("x", stranger.host());
     assert!(
         matches!(other, Err(DatagramError::Connected { .. })),
         "{other:?}"
@@ -235,6 +247,7 @@ fn a_port_that_is_connected_sends_to_its_peer_alone(places: &Places) {
     log.check([
         "far starts",
         "near starts",
+        "stranger starts",
         "far gets one",
         "far gets two",
         "far gets three",
@@ -307,7 +320,7 @@ fn the_address_is_free_when_stop_listening_returns(places: &Places) {
     drop(far.stop_listening());
     assert!(!far.is_listening());
     assert_eq!(far.host(), address);
-    let again = places.far.listen_udp(&address, Diary::new("again", &log));
+    let again = places.far_at(&address, Diary::new("again", &log));
     let again = again.expect("it is free");
     let near = places.near(Diary::new("near", &log));
     near.write_to("hello", again.host());
@@ -341,12 +354,16 @@ fn a_port_that_stops_in_a_callback_hears_no_more(places: &Places) {
     ]);
 }
 
-fn an_address_is_given_once_unless_all_share_it(places: &Places) {
+fn an_address_is_given_once(places: &Places) {
     let log = Log::default();
     let far = places.far(Diary::new("far", &log));
-    let second = places.far.listen_udp(far.host(), Diary::new("x", &log));
+    let second = places.far_at(&far.host(), Diary::new("x", &log));
     assert!(matches!(second, Err(ListenError::InUse { .. })));
     log.check(["far starts"]);
+}
+
+fn an_address_is_given_to_several_if_all_share_it(places: &Places) {
+    let log = Log::default();
     let options = DatagramOptions::new().reuse_port(true);
     let one = places.far_with(&options, Diary::new("one", &log));
     let two = places

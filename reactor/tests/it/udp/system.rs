@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,6 +15,7 @@ use torsade_reactor::{
 
 use crate::common::{Log, reactor, run_while};
 use crate::udp::{Diary, Places};
+use crate::unix::Folder;
 
 #[test]
 fn a_flood_of_datagrams_leaves_room_for_the_others() {
@@ -91,7 +92,7 @@ fn a_socket_of_somebody_else_is_adopted_with_what_has_come_already() {
 }
 
 #[test]
-fn what_is_no_udp_socket_comes_back() {
+fn what_is_no_socket_for_datagrams_comes_back() {
     let (reactor, log) = (reactor(), Log::default());
     let refused = |fd: OwnedFd| {
         let error = reactor
@@ -102,8 +103,8 @@ fn what_is_no_udp_socket_comes_back() {
     };
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     assert!(matches!(refused(tcp.into()), AdoptProblem::NotDatagrams));
-    let unix = UnixDatagram::unbound().unwrap();
-    assert!(matches!(refused(unix.into()), AdoptProblem::UnknownFamily));
+    let unix = UnixListener::bind(Folder::new().path("stream")).unwrap();
+    assert!(matches!(refused(unix.into()), AdoptProblem::NotDatagrams));
     let file = std::fs::File::open("/dev/null").unwrap();
     assert!(matches!(refused(file.into()), AdoptProblem::NotASocket));
     log.check([]);
@@ -178,12 +179,12 @@ fn a_port_in_the_background_lets_the_loop_come_to_its_end() {
 }
 
 /// Whether a wait would end at once.
-fn has_news(reactor: &Reactor) -> bool {
+pub(super) fn has_news(reactor: &Reactor) -> bool {
     let mut fds = [PollFd::new(reactor, PollFlags::IN)];
     poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
 }
 
-fn turns(reactor: &Reactor, count: usize) {
+pub(super) fn turns(reactor: &Reactor, count: usize) {
     for _ in 0..count {
         reactor.turn(Some(Duration::ZERO)).unwrap();
     }
