@@ -57,6 +57,7 @@ use self::pool::Pool;
 use self::route::Route;
 use self::to_url::without_credentials;
 use self::url::Url;
+pub(in crate::http) use self::url::{is_bare, whole_server};
 
 /// Asks servers, over connections that it keeps for the next request. A cheap clone.
 ///
@@ -390,7 +391,7 @@ impl Client {
     pub fn options(&self, url: impl ToUrl) -> Deferred<Response> {
         let is_bare = url.is_bare();
         let url = url.to_url().map(|uri| match is_bare {
-            true => url::whole_server(uri),
+            true => whole_server(uri),
             false => uri,
         });
         self.ask_at(Method::OPTIONS, url, Body::empty())

@@ -242,14 +242,14 @@ impl Url {
 const WHOLE_SERVER: &str = "*";
 
 /// The server of this URL, for [`WHOLE_SERVER`].
-pub(super) fn whole_server(uri: Uri) -> Uri {
+pub(in crate::http) fn whole_server(uri: Uri) -> Uri {
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(PathAndQuery::from_static(WHOLE_SERVER));
     Uri::from_parts(parts).unwrap_or(uri)
 }
 
 /// Whether this URL ends with its host and port, without so much as a slash. A [`Uri`] does not know.
-pub(super) fn is_bare(text: &str) -> bool {
+pub(in crate::http) fn is_bare(text: &str) -> bool {
     let behind = text.split_once("://").map_or("", |(_, behind)| behind);
     !behind.is_empty() && !behind.contains(['/', '?', '#'])
 }

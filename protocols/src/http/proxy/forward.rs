@@ -12,14 +12,13 @@ use http::{Method, StatusCode};
 use torsade_deferred::{Deferred, Failure, fail, succeed};
 use torsade_reactor::{Address, Carried};
 
-use super::super::client::{Client, ClientRequest, Guard};
+use super::super::client::{Client, ClientRequest, Guard, is_bare, whole_server};
 use super::super::error::StatusError;
 use super::super::fetch::{Fetch, InterimHook};
 use super::super::request::Request;
 use super::super::response::{Answer, Handler, IntoAnswer, Response};
 use super::super::upgrade::{Upgraded, accept_connect};
 use super::credentials;
-use super::lanes::Lanes;
 use super::outcome::{FailureHook, is_news, told};
 use super::passing::{self, Asking, Name};
 use super::tunnels::{Places, join, switched};
@@ -81,7 +80,6 @@ struct Core {
     access: Option<AccessRule>,
     auth: Option<Auth>,
     otherwise: Option<Box<dyn Handler>>,
-    lanes: Rc<Lanes>,
     name: Name,
     upgrades: Vec<Box<str>>,
     tunnels: Places,
@@ -159,7 +157,6 @@ impl ForwardProxy {
             access: None,
             auth: None,
             otherwise: None,
-            lanes: Rc::default(),
             name: Name::default(),
             upgrades: vec!["websocket".into()],
             tunnels: Places::new(TUNNELS_MAX),
@@ -342,7 +339,7 @@ impl Core {
         self.check(&request, &authority, port, user.as_deref())?;
         let protocol = passing::wanted_upgrade(&request, &self.upgrades).map(str::to_owned);
         let is_head = request.method() == Method::HEAD;
-        let stream = Rc::clone(request.stream());
+        let is_of_server = request.method() == Method::OPTIONS && is_bare(request.target());
         let hook = InterimHook::passing_on(request.interim());
         let (mut parts, body) = request.into_http().into_parts();
         if let Some(answer) = passing::answer_here(&mut parts) {
@@ -351,24 +348,22 @@ impl Core {
         passing::prepare_request(&mut parts, &body, &self.name, protocol.as_deref())?;
         // RFC 9112 §3.2.2: that of the URL counts, and is written by the client.
         parts.headers.remove(header::HOST);
+        if is_of_server {
+            // RFC 9112 §3.2.4: of a URL without a path, the last proxy makes `*`.
+            parts.uri = whole_server(parts.uri);
+        }
         let request = ClientRequest::from_parts(parts, body);
         let core = Rc::clone(self);
-        let turn = self.lanes.enter(&stream, request.method());
-        Ok(turn.add_callback(move |turn| {
-            core.fetch(request, protocol, hook)
-                .add_both(move |outcome| {
-                    drop(turn);
-                    match outcome {
-                        Ok(mut response) => {
-                            passing::prepare_response(&mut response, is_head, Some(&core.name));
-                            response
-                                .body()
-                                .map_failure(move |failure| core.told(failure));
-                            Ok(response)
-                        }
-                        Err(failure) => Err(core.told(failure)),
-                    }
-                })
+        let fetched = self.fetch(request, protocol, hook);
+        Ok(fetched.add_both(move |outcome| match outcome {
+            Ok(mut response) => {
+                passing::prepare_response(&mut response, is_head, Some(&core.name));
+                response
+                    .body()
+                    .map_failure(move |failure| core.told(failure));
+                Ok(response)
+            }
+            Err(failure) => Err(core.told(failure)),
         }))
     }
 

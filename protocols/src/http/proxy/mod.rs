@@ -17,13 +17,17 @@
 //! # Files
 //!
 //! Pure: `passing.rs` (what becomes of a message on its way), `location.rs`, `cookie_scope.rs`, `credentials.rs`, `upstreams.rs`
-//! (whose turn it is), `lanes.rs` (which pipelined requests go together), `outcome.rs` (what a client is told of an error). `reverse.rs` and `forward.rs` are the
+//! (whose turn it is), `outcome.rs` (what a client is told of an error). `reverse.rs` and `forward.rs` are the
 //! proxies, `tunnels.rs` wires connections on which HTTP is over.
+//!
+//! # Not here
+//!
+//! Which pipelined requests go together (RFC 9112 §9.3.2): the server says that, and asks no handler for one that
+//! has to wait.
 
 mod cookie_scope;
 pub(super) mod credentials;
 mod forward;
-mod lanes;
 mod location;
 mod outcome;
 mod passing;

@@ -21,8 +21,7 @@ use super::super::forwarding::{Earlier, ForwardedFor};
 use super::super::request::Request;
 use super::super::response::{Answer, Handler, IntoAnswer, Response};
 use super::cookie_scope::{Mount, rescoped};
-use super::lanes::{Lanes, Turn};
-use super::location::moved;
+use super::location::{moved, refreshed};
 use super::outcome::{FailureHook, is_news, is_servers_fault, is_unsent, kind_of, told};
 use super::passing::{self, Asking, Name};
 use super::tunnels::switched;
@@ -36,8 +35,8 @@ use super::upstreams::{Upstream, Upstreams};
 /// what comes goes through.
 ///
 /// - **The path** is put below that of the upstream's URL. Below a prefix, [`Routes::nest`](super::super::Routes::nest), it
-///   is what follows that. A `Location` that leads to the upstream is told as the client knows the place, and so
-///   are the paths of cookies; a cookie's `Domain` that is of the upstream and not of the client's host is left out, as the client would
+///   is what follows that. A `Location`, `Content-Location` or `Refresh` that leads to the upstream is told as the
+///   client knows the place, and so are the paths of cookies; a cookie's `Domain` that is of the upstream and not of the client's host is left out, as the client would
 ///   refuse it. [`leave_cookies`](Self::leave_cookies) has them as they come. Links in pages are not looked into.
 /// - **`Host`** is the upstream's, unless [`preserve_host`](Self::preserve_host) says otherwise.
 /// - **The fields** of one hop stay behind (RFC 9110 §7.6.1), `Via` is added, and who asked stands in `Forwarded`
@@ -87,7 +86,6 @@ struct Core {
     /// Somebody stands between, who may have to know what the client asked for.
     is_layered: bool,
     upstreams: Upstreams,
-    lanes: Rc<Lanes>,
     name: Name,
     preserves_host: bool,
     leaves_cookies: bool,
@@ -120,7 +118,6 @@ impl ReverseProxy {
             fetch: Rc::new(asking),
             is_layered: false,
             upstreams: Upstreams::new(upstream_at(upstream)?),
-            lanes: Rc::default(),
             name: Name::default(),
             preserves_host: false,
             leaves_cookies: false,
@@ -262,16 +259,11 @@ impl Core {
 
 impl Handler for ReverseProxy {
     fn handle(&self, request: Request) -> Answer {
-        let stream = Rc::clone(request.stream());
         if !self.core.serves_half_closed {
             request.end_with_client();
         }
         match Passing::begin(&self.core, request) {
-            Ok(Begun::Passing(passing)) => {
-                let turn = self.core.lanes.enter(&stream, &passing.method);
-                let asked = turn.add_callback(move |turn| passing.ask(Vec::new(), turn));
-                asked.into_answer()
-            }
+            Ok(Begun::Passing(passing)) => passing.ask(Vec::new()).into_answer(),
             Ok(Begun::Answered(response)) => Answer::Now(response),
             Err(error) => error.into(),
         }
@@ -376,7 +368,7 @@ impl Passing {
     }
 
     /// Asks the upstream whose turn it is, of those that have not been tried.
-    fn ask(mut self, mut tried: Vec<Rc<Upstream>>, turn: Turn) -> Deferred<Response> {
+    fn ask(mut self, mut tried: Vec<Rc<Upstream>>) -> Deferred<Response> {
         let core = Rc::clone(&self.core);
         let Some(upstream) = core.upstreams.choose(self.reactor.now(), &tried) else {
             return fail(StatusError::new(StatusCode::BAD_GATEWAY));
@@ -396,7 +388,6 @@ impl Passing {
             drop(busy);
             let failure = match outcome {
                 Ok(mut response) => {
-                    drop(turn);
                     upstream.succeeded();
                     passing::prepare_response(&mut response, is_head, None);
                     tell_place(&mut response, &upstream, &above);
@@ -420,7 +411,7 @@ impl Passing {
             match spare {
                 Some(spare) if is_unsent => {
                     tried.push(upstream);
-                    spare.ask(tried, turn)
+                    spare.ask(tried)
                 }
                 _ => fail(told),
             }
@@ -528,14 +519,19 @@ fn goes_up(path: &str) -> bool {
         .any(|segment| segment == b"..")
 }
 
-/// Says of a place behind the proxy what the client calls it.
+/// Says of a place behind the proxy what the client calls it: as nginx's `proxy_redirect`, and in
+/// `Content-Location`, too.
 fn tell_place(response: &mut Response, upstream: &Upstream, above: &str) {
-    for name in [header::LOCATION, header::CONTENT_LOCATION] {
-        let place = response.headers().get(&name);
-        let place = place.and_then(|place| place.to_str().ok());
-        let place = place.and_then(|it| moved(it, &upstream.origin, &upstream.base, above));
-        if let Some(place) = place.and_then(|place| HeaderValue::from_str(&place).ok()) {
-            response.headers_mut().insert(name, place);
+    let moved = |place: &str| moved(place, &upstream.origin, &upstream.base, above);
+    for name in [header::LOCATION, header::CONTENT_LOCATION, header::REFRESH] {
+        let said = response.headers().get(&name);
+        let said = said.and_then(|said| said.to_str().ok());
+        let told = said.and_then(|said| match name == header::REFRESH {
+            true => refreshed(said, moved),
+            false => moved(said),
+        });
+        if let Some(told) = told.and_then(|told| HeaderValue::from_str(&told).ok()) {
+            response.headers_mut().insert(name, told);
         }
     }
 }

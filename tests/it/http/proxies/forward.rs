@@ -35,6 +35,54 @@ fn a_whole_url_is_asked_for_at_its_host_and_via_is_told_both_ways() {
 }
 
 #[test]
+fn rfc9112_3_2_4_options_of_a_url_without_a_path_asks_for_the_server_itself() {
+    for (request, expected) in [
+        ("OPTIONS http://far.example", "OPTIONS * HTTP/1.1"),
+        ("OPTIONS http://far.example:8080", "OPTIONS * HTTP/1.1"),
+        ("OPTIONS http://far.example/", "OPTIONS / HTTP/1.1"),
+        ("OPTIONS http://far.example?a", "OPTIONS /?a HTTP/1.1"),
+        ("GET http://far.example", "GET / HTTP/1.1"),
+    ] {
+        let between = forward();
+        let answer = between.exchange(&format!("{request} HTTP/1.1\r\nHost: a\r\n\r\n"), OK);
+        assert_eq!(status(&between.asked(0)), expected, "{request}");
+        assert_eq!(body(&answer), "ok");
+    }
+}
+
+#[test]
+fn rfc9112_9_3_2_pipelined_requests_go_together_only_if_they_are_safe() {
+    let between = forward();
+    let of = |method: &str, host: &str| {
+        format!("{method} http://{host}/ HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+    };
+    let requests = [
+        of("GET", "one"),
+        of("HEAD", "two"),
+        of("PUT", "one"),
+        of("GET", "two"),
+    ];
+    between.front.send(requests.concat());
+    assert_eq!(between.connections(), 2, "the first two");
+    between.asked(0);
+    between.say(0, OK);
+    assert_eq!(between.asked(0), "", "one of them is not answered");
+    between.asked(1);
+    between.say(1, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
+    between.front.turn();
+    assert_eq!(status(&between.asked(0)), "PUT / HTTP/1.1");
+    assert_eq!(between.asked(1), "", "it is alone");
+    between.say(0, OK);
+    between.front.turn();
+    assert_eq!(status(&between.asked(1)), "GET / HTTP/1.1");
+    between.say(1, OK);
+    assert_eq!(
+        between.front.answers().matches("HTTP/1.1 200 OK").count(),
+        4
+    );
+}
+
+#[test]
 fn servers_have_connections_of_their_own() {
     let between = forward();
     for (index, host) in ["one", "two", "one"].into_iter().enumerate() {

@@ -166,10 +166,11 @@ fn below_a_prefix_the_path_and_the_places_are_told_as_each_side_knows_them() {
         between.front.get(target);
         let asked = between.asked(0);
         assert_eq!(asked.split(' ').nth(1), Some(expected), "{target}");
-        between.say(0, "HTTP/1.1 303 See Other\r\nLocation: http://back:9000/app/in?x#y\r\nContent-Location: /app/in\r\nContent-Length: 0\r\n\r\n");
+        between.say(0, "HTTP/1.1 303 See Other\r\nLocation: http://back:9000/app/in?x#y\r\nContent-Location: /app/in\r\nRefresh: 5; url=http://back:9000/app/in\r\nContent-Length: 0\r\n\r\n");
         let answer = between.front.answers();
         assert!(answer.contains("location: /api/in?x#y\r\n"), "{answer}");
         assert!(answer.contains("content-location: /api/in\r\n"), "{answer}");
+        assert!(answer.contains("refresh: 5; url=/api/in\r\n"), "{answer}");
     }
 }
 
