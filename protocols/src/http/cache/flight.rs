@@ -345,10 +345,10 @@ impl Flight {
         let key = &self.asked.key;
         if self.may_store.get() {
             let mut store = core.store.borrow_mut();
-            if stored.may_be_kept() {
-                store.insert(key, Rc::clone(&stored), prior.content.clone());
-            } else {
+            if !stored.may_be_kept() {
                 store.remove(key, &prior.stored);
+            } else if self.may_share(&stored) {
+                store.insert(key, Rc::clone(&stored), prior.content.clone());
             }
         }
         self.is_over();
@@ -363,6 +363,11 @@ impl Flight {
             own: &own,
         };
         self.tell(core, waiters, &holding, &status, now);
+    }
+
+    /// Whether others may have what was said to who asked: §3.5. If not, it is still unknown whether it holds for them.
+    fn may_share(&self, stored: &Stored) -> bool {
+        stored.may_be_shared(&self.asked.parts.headers)
     }
 
     /// What is stored is not what the origin means: §4.3.4. It is asked as if there were nothing.
@@ -565,7 +570,7 @@ impl Flight {
             };
             let headers = &asked.parts.headers;
             // Also if it held, and is not for all any more.
-            let is_theirs = stored.fits(headers) && stored.may_be_kept();
+            let is_theirs = stored.fits(headers) && stored.may_be_kept() && self.may_share(stored);
             if !is_theirs || !plan::is_used(stored.reuse(headers, now)) {
                 return (waiter, None);
             }

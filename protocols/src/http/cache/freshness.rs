@@ -267,8 +267,6 @@ impl Stored {
             || is_shared && control.s_maxage.is_some()
             || !is_shared && control.private
             || response.contains_key(EXPIRES);
-        // §3.5
-        let is_for_all = control.is_for_everybody() || control.must_revalidate;
         // It could be stored without; but who sets a cookie means the rest for one user, too, unless it says otherwise.
         let has_cookie_for_one = response.contains_key(SET_COOKIE)
             && withheld.contains(&SET_COOKIE)
@@ -280,7 +278,7 @@ impl Stored {
             || no_store
             || asked.no_store
             || is_shared && control.private
-            || is_shared && request.contains_key(AUTHORIZATION) && !is_for_all
+            || !may_be_shared(kind, &control, request)
             || !is_explicit && !is_understood
             || has_cookie_for_one
         {
@@ -487,6 +485,11 @@ impl Stored {
         (!control.no_store || control.must_understand) && !is_private
     }
 
+    /// Whether what it says, if it came for a request with these fields, may be kept for everybody (§3.5).
+    pub(super) fn may_be_shared(&self, request: &HeaderMap) -> bool {
+        may_be_shared(self.kind, &self.control, request)
+    }
+
     /// For how long it will be fresh, in seconds; below zero, for how long it has been stale.
     pub(super) fn seconds_left(&self, now: SystemTime) -> i64 {
         let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
@@ -613,6 +616,12 @@ impl Stored {
     }
 }
 
+/// §3.5: what comes for one who is known is for others only where that is said.
+fn may_be_shared(kind: CacheKind, control: &CacheControl, request: &HeaderMap) -> bool {
+    let is_said = || control.is_for_everybody() || control.must_revalidate;
+    kind == CacheKind::Private || !request.contains_key(AUTHORIZATION) || is_said()
+}
+
 fn is_same_tag(left: &HeaderValue, right: &HeaderValue) -> bool {
     match (ETag::parse(left.as_bytes()), ETag::parse(right.as_bytes())) {
         (Ok(left), Ok(right)) => left.weakly_equals(&right),
@@ -620,11 +629,12 @@ fn is_same_tag(left: &HeaderValue, right: &HeaderValue) -> bool {
     }
 }
 
-/// §3: final, and no part or confirmation of another answer.
+/// §3: final, and no part or confirmation of another answer, nor one to the range that somebody wanted.
 fn is_final_and_whole(status: StatusCode) -> bool {
     !status.is_informational()
         && status != StatusCode::PARTIAL_CONTENT
         && status != StatusCode::NOT_MODIFIED
+        && status != StatusCode::RANGE_NOT_SATISFIABLE
 }
 
 /// RFC 9110 §15.1, without 206.

@@ -23,7 +23,7 @@
 //! | RFC 9111 | |
 //! | --- | --- |
 //! | §3 | answers to GET are stored, whole ones; §3.5 `Authorization`, `private`, `s-maxage` in a shared cache; `must-understand` |
-//! | §3.2, §4.3.4 | 304 freshens what is stored; §4.3.5 so does HEAD, or ends it |
+//! | §3.2, §4.3.4 | 304 freshens what is stored; §4.3.5 so does HEAD, or ends it; §3.5 but not what others have, if it is one's own |
 //! | §4 | a fresh answer goes out with its `Age`, to HEAD, too; several that want the same wait for one answer, if that may be stored |
 //! | §4.1 | `Vary`: several answers to one target, [so many](CacheLimits::variants) |
 //! | §4.2 | `s-maxage`, `max-age`, `Expires`, and a tenth of the time since `Last-Modified`, up to a day |

@@ -186,7 +186,8 @@ impl CacheStore {
     }
 
     /// Takes over what an answer with 304 says of the answer for that request
-    /// ([`Stored::refresh`]). Gives `false` if there is none, or it is not that one; then it is gone.
+    /// ([`Stored::refresh`]). Gives `false` if there is none, or it is not that one; then it is gone. In a shared cache
+    /// what is said to a request with `Authorization` changes nothing, unless all may know it (§3.5).
     pub fn refresh(
         &mut self,
         key: &CacheKey,
@@ -224,17 +225,16 @@ impl CacheStore {
         let Some(entry) = fitting(&mut self.variants, key, request) else {
             return false;
         };
-        let tick = entry.last_used;
-        let stored = Rc::make_mut(&mut entry.stored);
-        let (stored, content) = match change(stored, entry.content.len()) && stored.may_be_kept() {
-            true => (Rc::clone(&entry.stored), entry.content.clone()),
-            false => {
-                self.remove_where(key, |entry| entry.last_used == tick);
-                return false;
-            }
-        };
+        let (tick, content) = (entry.last_used, entry.content.clone());
+        let mut stored = Stored::clone(&entry.stored);
+        if !change(&mut stored, content.len()) || !stored.may_be_kept() {
+            self.remove_where(key, |entry| entry.last_used == tick);
+            return false;
+        }
+        // §3.5: what is said to one is none of the others' business.
+        let is_for_all = stored.may_be_shared(request);
         // Its size may be another one.
-        self.insert(key, stored, content)
+        !is_for_all || self.insert(key, stored.into(), content)
     }
 
     /// Lets all answers to that target go (§4.4).

@@ -61,6 +61,61 @@ fn rfc9111_4_3_4_a_304_of_another_answer_is_not_taken_for_this() {
 }
 
 #[test]
+fn rfc9111_3_5_what_a_304_says_to_one_who_is_known_is_for_nobody_else() {
+    let scene = stale(OLD);
+    let ann = scene.ask("GET /\nauthorization: Basic YW5uOg==");
+    let other = scene.ask("GET /");
+    assert_eq!(scene.unanswered(), 1, "they wait together");
+    scene.answer("304\netag: \"1\"\ncache-control: max-age=20\nx-user: ann");
+    let ann = success_of(ann);
+    assert_eq!(field(&ann, "x-user").as_deref(), Some("ann"));
+    assert_eq!(shown(succeed(ann)), "200 one (fwd=stale; fwd-status=304)");
+    // Whether it holds for others the origin has not said.
+    no_result(&other);
+    let asked = scene.answer("304\netag: \"1\"\ncache-control: max-age=30");
+    assert_eq!(asked.headers["if-none-match"], "\"1\"");
+    let other = success_of(other);
+    assert_eq!(field(&other, "x-user"), None);
+    assert_eq!(scene.hit("GET /"), "200 one (hit; ttl=30)");
+}
+
+#[test]
+fn rfc9111_3_5_what_is_said_to_one_who_is_known_is_for_all_where_that_is_said() {
+    for (kind, directive, expected) in [
+        (CacheKind::Shared, "max-age=20", "asks"),
+        (
+            CacheKind::Shared,
+            "public, max-age=20",
+            "200 one (hit; ttl=20)",
+        ),
+        (CacheKind::Shared, "s-maxage=20", "200 one (hit; ttl=20)"),
+        (
+            CacheKind::Shared,
+            "must-revalidate, max-age=20",
+            "200 one (hit; ttl=20)",
+        ),
+        (CacheKind::Private, "max-age=20", "200 one (hit; ttl=20)"),
+    ] {
+        for (method, status) in [("GET", 304), ("HEAD", 200)] {
+            let scene = Scene::of(kind);
+            scene.get("GET /", OLD);
+            scene.pass(15);
+            let answer = format!("{status}\netag: \"1\"\ncache-control: {directive}");
+            scene.get(
+                &format!("{method} /\nauthorization: Basic YW5uOg=="),
+                &answer,
+            );
+            let response = scene.ask("GET /");
+            let outcome = match scene.unanswered() {
+                0 => shown(response),
+                _ => "asks".to_owned(),
+            };
+            assert_eq!(outcome, expected, "{method}, {directive}");
+        }
+    }
+}
+
+#[test]
 fn rfc9111_4_3_2_the_clients_conditions_are_answered() {
     let scene = Scene::shared();
     scene.get("GET /", OLD);
@@ -186,6 +241,29 @@ fn a_part_that_comes_is_not_stored() {
     let got = scene.get("GET /\nrange: bytes=0-1", whole);
     assert!(got.ends_with("(fwd=uri-miss; stored)"), "{got}");
     assert_eq!(scene.hit("GET /"), "200 012345678 (hit; ttl=10)");
+}
+
+#[test]
+fn rfc9111_3_3_nothing_that_is_a_part_is_taken_for_the_whole() {
+    for answer in [
+        "206\ncontent-range: bytes 0-1/9\n\n01",
+        "206\ncontent-type: multipart/byteranges; boundary=x\n\n--x--",
+        // Who breaks the rules: it does not say which part, or calls it the whole, or says nothing of the length.
+        "206\n\n01",
+        "200\ncontent-range: bytes 0-1/9\n\n01",
+        "416\n",
+        "416\ncontent-range: bytes */9\n",
+    ] {
+        let (status, rest) = answer.split_once('\n').expect("it has lines");
+        let answer = format!("{status}\ncache-control: max-age=10\netag: \"1\"\n{rest}");
+        for request in ["GET /\nrange: bytes=0-1", "GET /"] {
+            let scene = Scene::shared();
+            let got = scene.get(request, &answer);
+            assert!(got.ends_with("(fwd=uri-miss)"), "{answer}: {got}");
+            let got = scene.get("GET /", "200\ncache-control: max-age=10\n\n012345678");
+            assert_eq!(got, "200 012345678 (fwd=uri-miss; stored)", "{answer}");
+        }
+    }
 }
 
 #[test]
