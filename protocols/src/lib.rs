@@ -12,6 +12,8 @@ pub mod haproxy;
 pub mod http;
 #[cfg(feature = "lines")]
 pub mod lines;
+#[cfg(any(feature = "lines", feature = "websocket"))]
+mod succession;
 #[cfg(any(feature = "haproxy", feature = "tls"))]
 mod threshold;
 #[cfg(feature = "tls")]

@@ -99,7 +99,9 @@ pub use self::response::{
     set_cookie,
 };
 pub use self::routes::{Routes, wrap};
-pub use self::server::{Access, Interim, NotInterim, Server, ServerConnection, Site, serve};
+pub use self::server::{
+    Access, Interim, NotInterim, Server, ServerConnection, ServerHold, Site, serve,
+};
 pub use self::static_files::StaticFiles;
 pub use self::upgrade::{Upgraded, accept_connect, switch_protocols};
 pub use self::uploads::{FormPiece, FormStream, Upload, UploadLimits, UploadedFile};

@@ -10,6 +10,7 @@ use torsade_reactor::{ConnectionLost, Protocol, Stream, Transport};
 
 use super::body::Body;
 use super::response::Response;
+use super::server::ServerHold;
 
 /// A connection on which HTTP is over: the response has been sent, and what comes now is another
 /// protocol's.
@@ -19,13 +20,65 @@ pub struct Upgraded {
     /// Until it is taken.
     stream: Option<Rc<dyn Stream>>,
     unused: Vec<u8>,
+    /// Of a server's, until somebody takes it.
+    hold: Option<ServerHold>,
 }
 
 impl Upgraded {
     pub(super) fn new(stream: Rc<dyn Stream>, unused: Vec<u8>) -> Self {
         stream.pause_reading();
-        let stream = Some(stream);
-        Self { stream, unused }
+        Self {
+            stream: Some(stream),
+            unused,
+            hold: None,
+        }
+    }
+
+    pub(super) fn with_hold(mut self, hold: ServerHold) -> Self {
+        self.hold = Some(hold);
+        self
+    }
+
+    /// Has the server that the connection came to wait for it when it [stops](super::Server::stop), until what this gives is
+    /// dropped, and [say](ServerHold::on_stop) when that begins. Without it, a server that stops knows nothing of a
+    /// connection once that has been taken over. `None` of a client's connection, and the second time.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade_protocols::http::{Request, Response, ServerHold, switch_protocols, header};
+    /// use torsade_reactor::{Protocol, Transport};
+    ///
+    /// struct Ticker {
+    ///     hold: Option<ServerHold>,
+    /// }
+    ///
+    /// impl Protocol for Ticker {
+    ///     fn connection_made(&mut self, transport: &Transport<Self>) {
+    ///         let ours = transport.clone();
+    ///         if let Some(hold) = &self.hold {
+    ///             hold.on_stop(move || {
+    ///                 ours.write("that was all\n");
+    ///                 ours.lose_connection();
+    ///             });
+    ///         }
+    ///     }
+    ///
+    ///     fn data_received(&mut self, _: &Transport<Self>, _: &[u8]) {}
+    /// }
+    ///
+    /// fn handler(_: Request) -> Response {
+    ///     let protocol = header::HeaderValue::from_static("ticker");
+    ///     switch_protocols(protocol, |mut upgraded| {
+    ///         let hold = upgraded.hold_server();
+    ///         drop(upgraded.seat(Ticker { hold }));
+    ///     })
+    /// }
+    /// # drop(torsade_protocols::http::Site::new(handler));
+    /// ```
+    #[must_use]
+    pub fn hold_server(&mut self) -> Option<ServerHold> {
+        self.hold.take()
     }
 
     /// Seats `protocol` on the connection; it gets first what has come already.

@@ -18,6 +18,7 @@ use torsade_reactor::{ConnectionLost, Visited};
 use super::receiver::{LineReceiver, LineTransport};
 use super::split::Event;
 use super::stream::LineStream;
+use crate::succession::Succession;
 
 /// Goes on with what is kept.
 pub(super) trait GoOn {
@@ -29,6 +30,10 @@ pub(super) struct Delivery<H: LineReceiver> {
 }
 
 impl<H: LineReceiver> Delivery<H> {
+    fn succession(&self) -> &Succession {
+        &self.transport.stream().succession
+    }
+
     pub(super) fn data_received(&self, data: &[u8]) {
         let stream = self.transport.stream();
         if stream.is_kept_empty() && stream.is_flowing() && !stream.is_delivering() {
@@ -38,7 +43,7 @@ impl<H: LineReceiver> Delivery<H> {
             stream.keep(data);
         }
         self.deliver_kept();
-        self.tell_successor_of_marks();
+        self.succession().tell_of_marks();
     }
 
     pub(super) fn read_connection_lost(&self) {
@@ -47,38 +52,25 @@ impl<H: LineReceiver> Delivery<H> {
     }
 
     pub(super) fn write_paused(&self) {
-        self.transport.stream().set_choked(true);
-        if self.transport.stream().successor().is_none() {
+        self.succession().set_choked(true);
+        if !self.succession().is_begun() {
             self.transport.write_paused(H::write_paused);
         }
-        self.tell_successor_of_marks();
+        self.succession().tell_of_marks();
     }
 
     pub(super) fn write_resumed(&self) {
-        self.transport.stream().set_choked(false);
-        if self.transport.stream().successor().is_none() {
+        self.succession().set_choked(false);
+        if !self.succession().is_begun() {
             self.transport.write_resumed(H::write_resumed);
         }
-        self.tell_successor_of_marks();
+        self.succession().tell_of_marks();
         self.transport.stream().look_for_congestion();
         self.deliver_kept();
     }
 
-    /// Tells whoever has taken over to pause, or to go on, if it does not know.
-    fn tell_successor_of_marks(&self) {
-        let stream = self.transport.stream();
-        let Some(successor) = stream.successor() else {
-            return;
-        };
-        match stream.take_untold_choke() {
-            Some(true) => successor.write_paused(),
-            Some(false) => successor.write_resumed(),
-            None => {}
-        }
-    }
-
     pub(super) fn about_to_be_lost(&self) {
-        match self.transport.stream().successor() {
+        match self.succession().successor() {
             Some(successor) => successor.about_to_be_lost(),
             None => self.transport.call(H::about_to_be_lost),
         }
@@ -123,7 +115,7 @@ impl<H: LineReceiver> Delivery<H> {
         }
         stream.resume_below();
         if stream.take_read_ended() {
-            match stream.successor() {
+            match stream.succession.successor() {
                 Some(successor) => successor.read_connection_lost(),
                 None => self.transport.call(H::read_connection_lost),
             }
@@ -136,7 +128,7 @@ impl<H: LineReceiver> Delivery<H> {
         let mut rest = data;
         stream.set_delivering(true);
         while !rest.is_empty() && stream.is_flowing() && stream.is_in_order() {
-            if let Some(successor) = stream.successor() {
+            if let Some(successor) = stream.succession.successor() {
                 successor.data_received(std::mem::take(&mut rest));
                 break;
             }

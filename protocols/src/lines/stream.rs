@@ -19,6 +19,7 @@ use torsade_reactor::{ConnectionLost, Limits, Receiver, Socket, Stream};
 
 use super::delivery::GoOn;
 use super::split::{Delimiter, Splitter};
+use crate::succession::Succession;
 
 /// What a [`LineTransport`](super::LineTransport) offers beyond a plain transport.
 ///
@@ -38,7 +39,7 @@ pub struct LineStream {
     /// Who gets what has come and was not delivered, when the delivery at hand is over.
     gives_up: Cell<Option<Taker>>,
     /// Who gets the bytes in place of the line receiver, as they are.
-    successor: RefCell<Option<Rc<dyn Receiver>>>,
+    pub(super) succession: Succession,
     flags: Flags,
 }
 
@@ -56,10 +57,6 @@ struct Flags {
     scheduled: Cell<bool>,
     /// The peer's stream has ended, behind what is kept.
     read_ended: Cell<bool>,
-    /// The stream below has paused the writer, and not let it go on since.
-    choked: Cell<bool>,
-    /// The successor has been told of that.
-    told_choked: Cell<bool>,
 }
 
 /// Takes what has come in place of the line receiver.
@@ -166,7 +163,7 @@ impl LineStream {
             unused: Cell::default(),
             delivery: RefCell::default(),
             gives_up: Cell::default(),
-            successor: RefCell::default(),
+            succession: Succession::default(),
             flags: Flags::default(),
         })
     }
@@ -175,26 +172,11 @@ impl LineStream {
         self.delivery.replace(Some(delivery));
     }
 
-    /// The stream below says that the writer is to pause, or may go on.
-    pub(super) fn set_choked(&self, choked: bool) {
-        self.flags.choked.set(choked);
-    }
-
-    /// Whether the successor is to pause, if it has not been told.
-    pub(super) fn take_untold_choke(&self) -> Option<bool> {
-        let choked = self.flags.choked.get();
-        (choked != self.flags.told_choked.replace(choked)).then_some(choked)
-    }
-
-    pub(super) fn successor(&self) -> Option<Rc<dyn Receiver>> {
-        self.successor.borrow().clone()
-    }
-
     /// The end: nothing more is delivered, nothing is kept.
     pub(super) fn take_successor(&self) -> Option<Rc<dyn Receiver>> {
         self.kept.take();
         self.unread.take();
-        self.successor.take()
+        self.succession.take()
     }
 
     /// Whether the next event may be delivered now.
@@ -224,7 +206,7 @@ impl LineStream {
     /// takes no answers would otherwise fill the memory from that one chunk.
     pub(super) fn look_for_congestion(&self) {
         // A successor minds the marks by itself: it need not answer at all.
-        let congested = self.successor.borrow().is_none() && self.below.is_congested();
+        let congested = !self.succession.is_begun() && self.below.is_congested();
         self.flags.congested.set(congested);
         if congested && !self.flags.below_paused.replace(true) {
             self.below.pause_reading();
@@ -385,13 +367,10 @@ impl Stream for LineStream {
     /// Hands the connection on: `receiver` gets the bytes as they are, from the first
     /// that the line receiver has not had. That one keeps its seat, and hears of the end.
     fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
-        let previous = self.successor.replace(Some(receiver));
-        drop(previous);
+        let is_choked = self.succession.give_over(receiver);
         let partial = self.splitter.borrow_mut().set_raw_mode();
         self.give_back(&partial);
-        // Another one: it does not know what the one before was told.
-        self.flags.told_choked.set(false);
-        if self.flags.choked.get() || self.flags.congested.get() {
+        if is_choked || self.flags.congested.get() {
             self.schedule();
         }
     }

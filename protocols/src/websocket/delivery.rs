@@ -10,6 +10,7 @@
 //! As that of lines: the loop is the only place that delivers, and it never runs inside itself or inside a method
 //! of the stream.
 
+use std::cell::Cell;
 use std::rc::{Rc, Weak};
 
 use torsade_reactor::{ConnectionLost, Receiver, Transport, Visited};
@@ -19,7 +20,8 @@ use super::frames::{Event, Role};
 use super::protocol::{Closed, Message, WebSocketProtocol, WebSocketTransport};
 use super::settings::WebSocketLimits;
 use super::stream::{Stage, WebSocketStream};
-use crate::http::Upgraded;
+use crate::http::{ServerHold, Upgraded};
+use crate::succession::Succession;
 
 /// Goes on with what is kept.
 pub(super) trait GoOn {
@@ -28,23 +30,39 @@ pub(super) trait GoOn {
 
 struct Delivery<P: WebSocketProtocol> {
     transport: WebSocketTransport<P>,
+    /// The server waits for it.
+    hold: Cell<Option<ServerHold>>,
+    /// The protocol has had its last words.
+    is_warned: Cell<bool>,
 }
 
 /// Seats a protocol on a connection that has switched.
 pub(super) fn seat<P: WebSocketProtocol>(
-    upgraded: Upgraded,
+    mut upgraded: Upgraded,
     role: Role,
     limits: WebSocketLimits,
     subprotocol: Option<String>,
     protocol: P,
 ) -> WebSocketTransport<P> {
+    let hold = upgraded.hold_server();
     let (below, mut unused) = upgraded.into_parts();
     let stream = WebSocketStream::over(Rc::clone(&below), role, limits, subprotocol);
     let delivery = Rc::new(Delivery {
         transport: Transport::over(protocol, Rc::clone(&stream)),
+        hold: Cell::default(),
+        is_warned: Cell::default(),
     });
     let weak = Rc::downgrade(&delivery);
     stream.set_delivery(weak as Weak<dyn GoOn>);
+    if let Some(hold) = hold {
+        let weak = Rc::downgrade(&delivery);
+        hold.on_stop(move || {
+            if let Some(delivery) = weak.upgrade() {
+                delivery.server_stops();
+            }
+        });
+        delivery.hold.set(Some(hold));
+    }
     stream.start_timers();
     let transport = delivery.transport.clone();
     below.set_receiver(Rc::clone(&delivery) as Rc<dyn Receiver>);
@@ -58,6 +76,10 @@ pub(super) fn seat<P: WebSocketProtocol>(
 impl<P: WebSocketProtocol> Delivery<P> {
     fn stream(&self) -> &Rc<WebSocketStream> {
         self.transport.stream()
+    }
+
+    fn succession(&self) -> &Succession {
+        &self.stream().succession
     }
 
     fn take_in(&self, data: &mut [u8]) {
@@ -102,7 +124,7 @@ impl<P: WebSocketProtocol> Delivery<P> {
                 look_for_close(stream, &mut rest);
                 continue;
             }
-            if let Some(successor) = stream.successor() {
+            if let Some(successor) = stream.succession.successor() {
                 let event = stream.decoder.borrow_mut().next(&mut rest);
                 match event {
                     Some(Event::Text(text)) => {
@@ -203,22 +225,33 @@ impl<P: WebSocketProtocol> GoOn for Delivery<P> {
         stream.set_scheduled(false);
         stream.send_owed_pong();
         stream.look_for_congestion();
-        self.tell_successor_of_marks();
+        stream.succession.tell_of_marks();
         self.deliver_kept();
     }
 }
 
+/// The end, when it is ours to bring about.
 impl<P: WebSocketProtocol> Delivery<P> {
-    /// Tells whoever has taken over to pause, or to go on, if it does not know.
-    fn tell_successor_of_marks(&self) {
-        let stream = self.stream();
-        let Some(successor) = stream.successor() else {
+    /// The server stops: says so behind the protocol's last words, and has the peer say so, too.
+    fn server_stops(&self) {
+        if self.stream().stage() == Stage::Open {
+            self.warn();
+            // A protocol that is busy has its last words first.
+            let close = |_: &mut P, transport: &WebSocketTransport<P>| {
+                transport.close(CloseCode::GOING_AWAY, "");
+            };
+            self.transport.call(close);
+        }
+    }
+
+    /// Once: whoever was told has nothing to say the second time.
+    fn warn(&self) {
+        if self.is_warned.replace(true) {
             return;
-        };
-        match stream.take_untold_choke() {
-            Some(true) => successor.write_paused(),
-            Some(false) => successor.write_resumed(),
-            None => {}
+        }
+        match self.succession().successor() {
+            Some(successor) => successor.about_to_be_lost(),
+            None => self.transport.call(P::about_to_be_lost),
         }
     }
 }
@@ -242,18 +275,18 @@ impl<P: WebSocketProtocol> Receiver for Delivery<P> {
         if self.stream().stage() != Stage::Open {
             return;
         }
-        match self.stream().successor() {
-            Some(_) => self.tell_successor_of_marks(),
-            None => self.transport.write_paused(P::write_paused),
+        match self.succession().is_begun() {
+            true => self.succession().tell_of_marks(),
+            false => self.transport.write_paused(P::write_paused),
         }
     }
 
     fn write_resumed(self: Rc<Self>) {
         self.stream().set_choked(false);
         if self.stream().stage() == Stage::Open {
-            match self.stream().successor() {
-                Some(_) => self.tell_successor_of_marks(),
-                None => self.transport.write_resumed(P::write_resumed),
+            match self.succession().is_begun() {
+                true => self.succession().tell_of_marks(),
+                false => self.transport.write_resumed(P::write_resumed),
             }
         }
         self.stream().look_for_congestion();
@@ -261,20 +294,18 @@ impl<P: WebSocketProtocol> Receiver for Delivery<P> {
     }
 
     fn about_to_be_lost(self: Rc<Self>) {
-        match self.stream().successor() {
-            Some(successor) => successor.about_to_be_lost(),
-            None => self.transport.call(P::about_to_be_lost),
-        }
+        self.warn();
         self.stream().say_goodbye();
     }
 
     fn vanish(self: Rc<Self>) {
         // No end has come, and none will: nobody is called any more.
         self.stream().end();
-        if let Some(successor) = self.stream().take_successor() {
+        if let Some(successor) = self.succession().take() {
             successor.vanish();
         }
         self.transport.leave(|_| {});
+        drop(self.hold.take());
     }
 
     fn connection_lost(self: Rc<Self>, lost: ConnectionLost) {
@@ -284,7 +315,7 @@ impl<P: WebSocketProtocol> Receiver for Delivery<P> {
             self.deliver_kept();
         }
         let said = stream.end();
-        let successor = stream.take_successor();
+        let successor = stream.succession.take();
         let (told, lost) = match &successor {
             // The reason goes to the one who spoke last.
             Some(_) => (Some(lost), ConnectionLost::Done),
@@ -303,5 +334,7 @@ impl<P: WebSocketProtocol> Receiver for Delivery<P> {
         };
         self.transport.leave(|protocol| protocol.closed(closed));
         stream.fail_pings();
+        // Order: who waits for the server hears of it when everybody on the connection has.
+        drop(self.hold.take());
     }
 }

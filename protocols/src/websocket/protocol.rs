@@ -55,9 +55,9 @@ pub trait WebSocketProtocol: Sized + 'static {
         let _ = transport;
     }
 
-    /// Called when the connection will be lost as soon as this returns: the reactor stops, or a policy has run
-    /// out of patience. For last words; then the peer is told 1001 (going away), unless this has closed with
-    /// another code. See [`Protocol::about_to_be_lost`](torsade_reactor::Protocol::about_to_be_lost).
+    /// Called when the connection will be lost as soon as this returns: the [server](crate::http::Server::stop) or the
+    /// reactor stops, or a policy has run out of patience. At most once. For last words; then the peer is told 1001
+    /// (going away), unless this has closed with another code. See [`Protocol::about_to_be_lost`](torsade_reactor::Protocol::about_to_be_lost).
     fn about_to_be_lost(&mut self, transport: &WebSocketTransport<Self>) {
         let _ = transport;
     }

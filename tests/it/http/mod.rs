@@ -4,6 +4,7 @@ mod auth;
 mod bodies;
 mod cache;
 mod client;
+mod holds;
 mod interim;
 mod layers;
 mod limits;

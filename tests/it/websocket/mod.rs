@@ -8,6 +8,7 @@ mod server;
 mod simulated;
 
 use std::cell::RefCell;
+mod stopping;
 use std::rc::Rc;
 use std::time::Duration;
 

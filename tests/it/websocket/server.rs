@@ -317,13 +317,51 @@ fn a_panic_in_a_callback_ends_this_connection_alone() {
     let peer = Peer::talking_to(Scribe::new(|_, _| panic!("on purpose")));
     peer.send([frame(TEXT, "a"), frame(TEXT, "b")].concat());
     assert!(peer.is_being_lost());
+    assert_eq!(peer.frames(), ["close 1011 "], "RFC 6455 §7.4.1");
     peer.stream.end();
-    assert_eq!(peer.book.take()[0], "text a");
+    let expected = ["text a", "closed 1006 (abnormal) \"\""];
+    assert_eq!(peer.book.take(), expected, "nothing in between");
     let closed = peer.book.closed();
     assert!(
         matches!(closed.lost, ConnectionLost::Panicked { .. }),
         "{closed:?}"
     );
+}
+
+#[test]
+fn a_panic_behind_the_end_is_only_the_end() {
+    let scribe = Scribe::new(|transport, text| {
+        transport.send(text);
+        transport.close(4000, "mine");
+        panic!("on purpose");
+    });
+    let peer = Peer::talking_to(scribe);
+    peer.say("a");
+    assert!(peer.is_being_lost());
+    assert_eq!(peer.frames(), ["text a", "close 4000 mine"]);
+    peer.stream.end();
+    let lost = peer.book.closed().lost;
+    assert!(matches!(lost, ConnectionLost::Panicked { .. }), "{lost}");
+}
+
+/// Panics at the first byte.
+struct Fragile;
+
+impl Protocol for Fragile {
+    fn data_received(&mut self, _: &Transport<Self>, _: &[u8]) {
+        panic!("on purpose");
+    }
+}
+
+#[test]
+fn a_panic_of_a_protocol_on_top_is_told_the_peer_too() {
+    let peer = Peer::talking_to(Scribe::new(|transport, _| {
+        Transport::connect(Fragile, Rc::clone(transport.stream()) as Rc<dyn Stream>);
+    }));
+    peer.say("go on");
+    peer.say("a");
+    assert_eq!(peer.frames(), ["close 1011 "]);
+    assert!(peer.is_being_lost());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod calendar;
 mod connection;
+mod hold;
 mod interim;
 mod refusing;
 mod sending;
@@ -27,9 +28,11 @@ use super::recycled::Recycled;
 use super::response::{Handler, Response};
 
 pub use self::connection::ServerConnection;
+pub use self::hold::ServerHold;
 pub use self::interim::{Interim, NotInterim};
 
 use self::calendar::Calendar;
+use self::hold::Held;
 use self::interim::Untaken;
 
 /// Serves HTTP on a TCP address: every request goes to `handler`.
@@ -107,6 +110,8 @@ pub(in crate::http) struct SiteCore {
     scratch: RefCell<Vec<u8>>,
     connections: RefCell<BTreeMap<u64, WeakTransport<ServerConnection>>>,
     next_connection: Cell<u64>,
+    /// Connections that go on in another protocol, and are waited for.
+    holds: RefCell<BTreeMap<u64, Held>>,
     stopping: Cell<bool>,
     /// Who waits for the last connection to end.
     waiting: RefCell<Vec<Trigger<()>>>,
@@ -161,6 +166,7 @@ impl Site {
             scratch: RefCell::default(),
             connections: RefCell::default(),
             next_connection: Cell::new(0),
+            holds: RefCell::default(),
             stopping: Cell::new(false),
             waiting: RefCell::default(),
         };
@@ -267,7 +273,7 @@ impl fmt::Debug for Site {
 
 /// A site that listens. Cheap to clone; dropping it stops nothing.
 ///
-/// When the reactor stops, requests that are under way are answered first, within
+/// When the reactor stops, requests that are under way are answered first, and WebSockets closed, within
 /// [`Reactor::set_shutdown_limit`].
 #[derive(Clone)]
 pub struct Server {
@@ -296,7 +302,9 @@ impl Server {
     }
 
     /// Stops in order: accepts nothing more, closes connections on which nothing is under way, answers
-    /// what is, and closes those then. Fires when the last one is over.
+    /// what is, and closes those then. WebSockets are told 1001 (going away), and have
+    /// [their time](crate::websocket::WebSocketLimits::closing) to say so, too; of others that go on in another protocol
+    /// it knows those that have [said so](super::Upgraded::hold_server). Fires when the last one is over.
     pub fn stop(&self) -> Deferred<()> {
         self.hook.remove();
         self.core.wind_up(&self.port)
@@ -313,7 +321,7 @@ impl fmt::Debug for Server {
 }
 
 impl SiteCore {
-    fn wind_up(&self, port: &Port) -> Deferred<()> {
+    fn wind_up(self: &Rc<Self>, port: &Port) -> Deferred<()> {
         self.stopping.set(true);
         // It has fired already, and cannot fail.
         drop(port.stop_listening());
@@ -323,7 +331,8 @@ impl SiteCore {
                 transport.call(ServerConnection::wind_up);
             }
         }
-        if self.connections.borrow().is_empty() {
+        self.tell_holders();
+        if self.is_over() {
             return succeed(());
         }
         let (trigger, deferred) = Deferred::new();
@@ -346,7 +355,15 @@ impl SiteCore {
         self.forget_interims(id);
         self.connections.borrow_mut().remove(&id);
         self.recycled.are_over(id);
-        if self.connections.borrow().is_empty() {
+        self.look_whether_over();
+    }
+
+    fn is_over(&self) -> bool {
+        self.connections.borrow().is_empty() && self.holds.borrow().is_empty()
+    }
+
+    fn look_whether_over(&self) {
+        if self.is_over() {
             // Detach, then call.
             for trigger in self.waiting.take() {
                 trigger.callback(());

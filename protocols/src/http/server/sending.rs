@@ -18,6 +18,7 @@ use super::super::pipe::{Next, Reader};
 use super::super::response::Response;
 use super::super::upgrade::Upgraded;
 use super::connection::{Facts, OUT_MAX, ServerConnection};
+use super::hold::ServerHold;
 use super::{Access, SiteCore, report};
 
 /// A body of this size or less is copied behind its head; a larger one goes by itself.
@@ -441,7 +442,10 @@ impl ServerConnection {
         let (leaving, stream) = (transport.clone(), Rc::clone(transport.stream()));
         // When the chunk at hand has been taken in: what is left of it is the other protocol's.
         transport.call(move |this, _| {
-            let upgraded = Upgraded::new(stream, this.take_rest());
+            let reactor = stream.socket().reactor();
+            // Before the connection is over: a server that stops would not wait for the next protocol.
+            let hold = ServerHold::new(&this.site, this.id(), &reactor);
+            let upgraded = Upgraded::new(stream, this.take_rest()).with_hold(hold);
             this.site.connection_over(this.id());
             this.watch.stop();
             leaving.leave(|_| {});

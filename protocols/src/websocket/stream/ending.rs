@@ -98,6 +98,14 @@ impl WebSocketStream {
             .lose_connection(ConnectionLost::Failed(violation.into()));
     }
 
+    /// A callback of the protocol has panicked: §7.4.1. What was sent are whole frames, so that this can follow.
+    pub(super) fn broke(&self, panicked: ConnectionLost) {
+        self.send_close(CloseCode::INTERNAL_ERROR, "");
+        self.begin_to_end();
+        self.stage.set(Stage::Leaving);
+        self.below.lose_connection(panicked);
+    }
+
     /// Ends the connection below in order.
     fn leave(&self) {
         let reason = self.reason.take().map_or(ConnectionLost::Done, |it| *it);

@@ -184,7 +184,7 @@ impl WebSocketStream {
         let Some(Asked { left, is_behind }) = self.flags.asked.get() else {
             return false;
         };
-        let is_choked = self.flags.choked.get() || self.below.is_congested();
+        let is_choked = self.succession.is_choked() || self.below.is_congested();
         let if_none_is_taken = left.saturating_add(self.flags.written.get());
         (is_behind || is_choked) && self.left() < if_none_is_taken
     }

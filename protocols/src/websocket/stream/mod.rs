@@ -7,7 +7,7 @@
 //!   │ Open │ ──────────────────────▶ │ Closing │ ────────────────▶ │ Leaving │ ─▶│ Over │
 //!   └──────┘  our Close is sent      └─────────┘                   └─────────┘   └──────┘
 //!       │ the peer's Close: ours is sent;  │ the limit, an end without Close          ▲
-//!       │ a bad peer: ours is sent         └──────────────────────────────────────────┤
+//!       │ a bad peer, a panic: ours is sent └─────────────────────────────────────────┤
 //!       └───────────────────────────────────────────▶ Leaving ────────────────────────┘
 //! ```
 //!
@@ -36,6 +36,7 @@ use super::frames::{self, Decoder, Head, Opcode, Role};
 use super::masks::Masks;
 use super::protocol::Message;
 use super::settings::WebSocketLimits;
+use crate::succession::Succession;
 
 /// What a [`WebSocketTransport`](super::WebSocketTransport) offers beyond a plain transport.
 ///
@@ -63,7 +64,7 @@ pub struct WebSocketStream {
     /// Who brings what comes to the protocol.
     delivery: RefCell<Option<Weak<dyn GoOn>>>,
     /// Who gets the payloads in place of the protocol.
-    successor: RefCell<Option<Rc<dyn Receiver>>>,
+    pub(in crate::websocket) succession: Succession,
     /// What the peer's Close frame said.
     said: Cell<Option<(CloseCode, String)>>,
     /// What `closed` is told, if the stream below ends in order.
@@ -116,10 +117,6 @@ struct Flags {
     scheduled: Cell<bool>,
     /// The peer's stream has ended, behind what is kept.
     read_ended: Cell<bool>,
-    /// The stream below has paused the writer, and not let it go on since.
-    choked: Cell<bool>,
-    /// The successor has been told of that.
-    told_choked: Cell<bool>,
     /// Something has come since the timer looked last.
     heard: Cell<bool>,
     /// The peer is to show that it lives.
@@ -245,7 +242,7 @@ impl WebSocketStream {
             kept: RefCell::default(),
             masks: RefCell::default(),
             delivery: RefCell::default(),
-            successor: RefCell::default(),
+            succession: Succession::default(),
             said: Cell::default(),
             reason: Cell::default(),
             pings: RefCell::default(),
@@ -280,7 +277,7 @@ impl WebSocketStream {
     pub(in crate::websocket) fn look_for_congestion(&self) {
         let congested = self.role == Role::Server
             && self.stage.get() == Stage::Open
-            && self.successor.borrow().is_none()
+            && !self.succession.is_begun()
             && self.below.is_congested();
         self.flags.congested.set(congested);
         if congested && !self.flags.below_paused.replace(true) {
@@ -351,24 +348,10 @@ impl WebSocketStream {
 
     /// The stream below says that the writer is to pause, or may go on.
     pub(in crate::websocket) fn set_choked(&self, choked: bool) {
-        self.flags.choked.set(choked);
+        self.succession.set_choked(choked);
         if !choked {
             self.send_owed_pong();
         }
-    }
-
-    /// Whether the successor is to pause, if it has not been told.
-    pub(in crate::websocket) fn take_untold_choke(&self) -> Option<bool> {
-        let choked = self.flags.choked.get();
-        (choked != self.flags.told_choked.replace(choked)).then_some(choked)
-    }
-
-    pub(in crate::websocket) fn successor(&self) -> Option<Rc<dyn Receiver>> {
-        self.successor.borrow().clone()
-    }
-
-    pub(in crate::websocket) fn take_successor(&self) -> Option<Rc<dyn Receiver>> {
-        self.successor.take()
     }
 }
 
@@ -387,10 +370,14 @@ impl Stream for WebSocketStream {
     }
 
     fn abort_connection(&self, reason: ConnectionLost) {
-        if self.stage.get() != Stage::Over {
-            self.begin_to_end();
-            self.stage.set(Stage::Leaving);
-            self.below.abort_connection(reason);
+        match (self.stage.get(), reason) {
+            (Stage::Over, _) => {}
+            (Stage::Open, reason @ ConnectionLost::Panicked { .. }) => self.broke(reason),
+            (_, reason) => {
+                self.begin_to_end();
+                self.stage.set(Stage::Leaving);
+                self.below.abort_connection(reason);
+            }
         }
     }
 
@@ -446,11 +433,8 @@ impl Stream for WebSocketStream {
     }
 
     fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
-        let previous = self.successor.replace(Some(receiver));
-        drop(previous);
-        // Another one: it does not know what the one before was told.
-        self.flags.told_choked.set(false);
-        if self.flags.choked.get() || self.flags.congested.get() {
+        let is_choked = self.succession.give_over(receiver);
+        if is_choked || self.flags.congested.get() {
             self.schedule();
         }
     }
