@@ -17,8 +17,8 @@ use crate::http::{Body, Client, ClientRequest, StatusCode, ToUrl};
 
 /// Connects to WebSocket servers, through an HTTP [`Client`]: so `wss` is TLS with the platform's roots, names are
 /// looked up, redirects followed, cookies sent if the client keeps any, and each stage has its
-/// [limit](crate::http::ClientLimits). Through a proxy, `wss` goes by CONNECT, and `ws` as a request to the proxy,
-/// which has to pass it on.
+/// [limit](crate::http::ClientLimits). Through a proxy both go by CONNECT (RFC 6455 §4.1), so that it has to make tunnels to
+/// port 80, too, for `ws`.
 ///
 /// # Examples
 ///

@@ -11,7 +11,7 @@ mod limits;
 mod load;
 mod peers;
 mod pipelining;
-mod programs;
+pub(crate) mod programs;
 mod proxies;
 mod routes;
 mod server;

@@ -15,8 +15,8 @@ use torsade::protocols::http::{
 use crate::programs::missing;
 
 /// A server on a thread of its own.
-pub(super) struct Background {
-    pub(super) address: String,
+pub(crate) struct Background {
+    pub(crate) address: String,
     remote: Remote,
     thread: Option<JoinHandle<()>>,
 }
@@ -30,7 +30,7 @@ impl Background {
         })
     }
 
-    pub(super) fn listening(listen: impl FnOnce(&Reactor) -> Server + Send + 'static) -> Self {
+    pub(crate) fn listening(listen: impl FnOnce(&Reactor) -> Server + Send + 'static) -> Self {
         let (sender, receiver) = mpsc::channel();
         let thread = thread::spawn(move || {
             let reactor = Reactor::new().expect("there is a loop");
@@ -99,7 +99,7 @@ impl Protocol for Echo {
 }
 
 /// Runs a program; `None`, with a word, if there is none.
-pub(super) fn run(program: &str, arguments: &[&str]) -> Option<Output> {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Option<Output> {
     match Command::new(program).args(arguments).output() {
         Ok(output) => Some(output),
         Err(error) => {

@@ -4,11 +4,13 @@ mod client;
 mod endings;
 mod example;
 mod flow;
+mod peers;
+mod proxied;
 mod server;
 mod simulated;
+mod stopping;
 
 use std::cell::RefCell;
-mod stopping;
 use std::rc::Rc;
 use std::time::Duration;
 

@@ -230,7 +230,7 @@ impl Protocol for Digging {
         if unused.is_empty() {
             trigger.callback(stream);
         } else {
-            // Whoever is asked in TLS says nothing before.
+            // Whoever is asked, in TLS or not, says nothing before.
             stream.abort_connection(ConnectionLost::Aborted);
             let reason = "the proxy's tunnel begins with bytes that nobody asked for";
             trigger.errback(ClientErrorKind::ConnectionLost {

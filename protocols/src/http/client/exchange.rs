@@ -29,6 +29,8 @@ pub(super) struct Exchange {
     client: Rc<ClientCore>,
     draft: RefCell<Draft>,
     route: RefCell<Rc<Route>>,
+    /// It goes on in another protocol, with the origin and no proxy: through a tunnel, if there is one.
+    tunnels: bool,
     reply: Cell<Option<Reply>>,
     place: RefCell<Place>,
     /// For the whole, and for its turn.
@@ -264,12 +266,15 @@ fn check(
 impl Exchange {
     /// Begins it.
     pub(super) fn begin(client: Rc<ClientCore>, draft: Draft, reply: Reply) {
-        let route = client.route_to(&draft.url);
+        let is_asked = matches!(draft.manner, Manner::Asked);
+        let tunnels = is_asked && matches!(reply, Reply::Switch(_));
+        let route = client.route_to(&draft.url, tunnels);
         let limits = client.settings.limits;
         let exchange = Rc::new(Self {
             client,
             draft: RefCell::new(draft),
             route: RefCell::new(route),
+            tunnels,
             reply: Cell::new(None),
             place: RefCell::new(Place::Nowhere),
             timers: RefCell::default(),
@@ -555,7 +560,7 @@ impl Exchange {
             if crosses {
                 redirect::forget_origin(&mut draft.headers);
             }
-            let route = self.client.route_to(&draft.url);
+            let route = self.client.route_to(&draft.url, self.tunnels);
             self.route.replace(route);
         }
         if self.is_awaited() {

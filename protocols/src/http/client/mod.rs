@@ -462,6 +462,9 @@ impl Client {
     /// Sends a request that asks to go on in another protocol (RFC 9110 §7.8): with `Upgrade` and
     /// `Connection: upgrade` in it. Fires with the connection, if the server switches.
     ///
+    /// Through a proxy it goes by CONNECT, also to `http` URLs: `Upgrade` is said to the next hop alone, and that has to be
+    /// the server.
+    ///
     /// Otherwise as [`request`](Self::request).
     pub fn upgrade<B: Into<Body>>(
         &self,
@@ -530,7 +533,7 @@ impl Client {
         else {
             return fail(ClientErrorKind::Closed);
         };
-        let route = self.core.way_to(&url);
+        let route = self.core.way_to(&url, true);
         let is_direct = route.is_direct();
         connect::dial(&self.core.settings, &reactor, &route).add_callback(move |stream| {
             let address = stream.socket().peer();
@@ -672,21 +675,25 @@ impl fmt::Debug for Client {
 }
 
 impl ClientCore {
-    /// The way to a URL.
-    fn route_to(&self, url: &Url) -> Rc<Route> {
+    /// The way to a URL, which `tunnels` through a proxy also where that could be asked itself.
+    fn route_to(&self, url: &Url, tunnels: bool) -> Rc<Route> {
+        if tunnels {
+            // These are few.
+            return self.way_to(url, true);
+        }
         if let Some((last, route)) = &*self.last_route.borrow()
             && last.is_https == url.is_https
             && last.authority() == url.authority()
         {
             return Rc::clone(route);
         }
-        let route = self.way_to(url);
+        let route = self.way_to(url, false);
         let last = Some((url.clone(), Rc::clone(&route)));
         drop(self.last_route.replace(last));
         route
     }
 
-    fn way_to(&self, url: &Url) -> Rc<Route> {
+    fn way_to(&self, url: &Url, tunnels: bool) -> Rc<Route> {
         let origin = url.origin();
         let proxy = self.settings.proxies.for_origin(&origin).cloned();
         let route = match proxy {
@@ -696,7 +703,7 @@ impl ClientCore {
                 proxy: None,
                 tunnel: None,
             },
-            Some(proxy) if origin.is_https() => Route {
+            Some(proxy) if tunnels || origin.is_https() => Route {
                 origin,
                 absolute: false,
                 proxy: None,

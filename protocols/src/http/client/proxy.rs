@@ -9,7 +9,8 @@ use http::HeaderValue;
 use super::url::{self, BadUrl, Origin, Url};
 
 /// A proxy that speaks HTTP: requests to `http` URLs are sent to it as they are (RFC 9112 §3.2.2), those
-/// to `https` URLs through a tunnel that it makes (RFC 9110 §9.3.6), so that it sees none of them.
+/// to `https` URLs, and those that [ask for another protocol](super::Client::upgrade), through a tunnel that it makes
+/// (RFC 9110 §9.3.6), so that it sees none of them.
 #[derive(Clone)]
 pub struct Proxy {
     pub(super) origin: Rc<Origin>,

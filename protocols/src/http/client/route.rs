@@ -5,7 +5,8 @@ use http::HeaderValue;
 use super::proxy::Proxy;
 use super::url::Origin;
 
-/// Which connections a request can go on.
+/// Which connections a request can go on: one that goes through a tunnel to an `http` origin is another than a plain
+/// one through the same proxy, as that is the proxy's.
 #[derive(Clone, Debug)]
 pub(super) struct Route {
     /// Where it ends; of plain requests through a proxy, the proxy.

@@ -192,6 +192,41 @@ fn a_proxy_makes_a_tunnel_for_https() {
 }
 
 #[test]
+fn rfc9110_7_8_to_go_on_in_another_protocol_a_tunnel_is_made_for_http_too() {
+    let net = Net::with(|client| {
+        let proxy = Proxy::new("http://proxy:3128").expect("a proxy");
+        client.proxies(Proxies::all(proxy))
+    });
+    let request = ClientRequest::get("http://here/a")
+        .header("connection", "upgrade")
+        .header("upgrade", "other")
+        .body(Body::empty())
+        .expect("it is a request");
+    let asked = net.client.upgrade(request);
+    let expected = "CONNECT here:80 HTTP/1.1\r\nhost: here:80\r\n\r\n";
+    assert_eq!(net.asked(0), expected);
+    net.say(0, "HTTP/1.1 200 OK\r\n\r\n");
+    net.turn();
+    let expected = "GET /a HTTP/1.1\r\nhost: here\r\nconnection: upgrade\r\nupgrade: other\r\n\r\n";
+    assert_eq!(net.asked(0), expected);
+    // What is no such request goes to the proxy itself, on another connection.
+    let plain = net.client.get("http://here/");
+    assert!(net.asked(1).starts_with("GET http://here/ HTTP/1.1\r\n"));
+    net.say(1, OK);
+    shown(plain);
+    net.say(
+        0,
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n",
+    );
+    net.turn();
+    let (response, upgraded) = success_of(asked);
+    assert_eq!(
+        (response.status().as_u16(), upgraded.is_some()),
+        (101, true)
+    );
+}
+
+#[test]
 fn a_proxy_that_makes_no_tunnel_says_why() {
     let net = Net::with(|client| {
         let proxy = Proxy::new("http://proxy:3128").expect("a proxy");
