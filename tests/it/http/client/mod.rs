@@ -5,6 +5,7 @@ mod caching;
 mod examples;
 mod forms;
 mod interim;
+mod limits;
 mod peers;
 mod pool;
 mod programs;

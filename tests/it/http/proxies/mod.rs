@@ -1,7 +1,6 @@
 //! Proxies, between clients and servers that are made of a test.
 
 mod bodies;
-mod cached;
 mod examples;
 mod forward;
 mod gone;
