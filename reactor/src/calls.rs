@@ -16,6 +16,7 @@
 //! both outside any borrow). Calls from other threads come in elsewhere.
 
 use std::collections::VecDeque;
+use std::mem;
 
 /// Calls with a payload of type `C` each, first in, first out.
 #[derive(Debug)]
@@ -68,6 +69,15 @@ impl<C> Calls<C> {
         self.len -= 1;
         self.skip_cancelled();
         Some(call)
+    }
+
+    /// Takes all pending calls out for good, and returns them for the caller to drop. Their keys
+    /// name nothing from then on, whatever is pushed later.
+    #[must_use = "drop the calls where nothing is borrowed: dropping them may run user code"]
+    pub(crate) fn take_all(&mut self) -> Vec<C> {
+        self.front = self.end();
+        self.len = 0;
+        mem::take(&mut self.queue).into_iter().flatten().collect()
     }
 
     /// Starts a batch: of all calls that are pending now, those that are left
@@ -231,6 +241,24 @@ mod tests {
         assert!(!calls.is_pending(key));
         assert_eq!(calls.cancel(key), None);
         assert_eq!(calls.len(), 1);
+    }
+
+    #[test]
+    fn keys_of_calls_that_were_taken_all_at_once_do_nothing_to_later_ones() {
+        let mut calls = Calls::new();
+        let keys: Vec<_> = (0..3).map(|call| calls.push(call)).collect();
+        assert_eq!(calls.cancel(keys[1]), Some(1));
+        calls.start_batch();
+        assert_eq!(calls.take_all(), [0, 2]);
+        assert!(calls.is_empty() && calls.pop_batch().is_none());
+        for call in 3..6 {
+            calls.push(call);
+        }
+        assert_eq!(calls.pop_batch(), None, "no batch was started with these");
+        for key in keys {
+            assert!(!calls.is_pending(key) && calls.cancel(key).is_none());
+        }
+        assert_eq!(run(&mut calls), [3, 4, 5]);
     }
 
     #[test]

@@ -185,8 +185,6 @@ impl Core {
     pub(crate) fn new(driver: Rc<dyn Driver>) -> Rc<Self> {
         let begin = driver.now();
         let mailbox = Mailbox::new(driver.wake_up());
-        // A host may wait for the descriptor before it gives the first turn.
-        mailbox.fall_asleep();
         Rc::new(Self {
             owner: RefCell::default(),
             short_read_is_dry: driver.short_read_is_dry(),

@@ -77,6 +77,10 @@ impl Drop for Owner {
         }
         self.core.report_leaks();
         self.core.wind_up();
+        if self.core.owner.borrow().strong_count() > 0 {
+            // Something that went has made a handle anew, and somebody keeps it.
+            self.core.mailbox.reopen();
+        }
     }
 }
 
@@ -102,6 +106,7 @@ impl Reactor {
                 core: Rc::clone(core),
             });
             core.owner.replace(Rc::downgrade(&owner));
+            core.mailbox.reopen();
             owner
         });
         Self { owner }

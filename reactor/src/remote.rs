@@ -450,14 +450,9 @@ impl Mailbox {
         let callers = {
             let mut waiting = shared.waiting();
             waiting.ended = Some(ending);
-            // One by one: a new table would give the same tokens to the callers of the next
-            // run, and calls that are still posted would take theirs for these.
-            let tokens: Vec<_> = waiting.callers.iter().map(|(token, _)| token).collect();
-            let callers: Vec<_> = tokens
-                .into_iter()
-                .filter_map(|token| waiting.callers.remove(token))
-                .collect();
-            callers
+            // A new table would give the same tokens to the callers of the next run, and calls
+            // that are still posted would take theirs for these.
+            waiting.callers.take_all()
         };
         for give_up in callers {
             give_up(ending);
@@ -471,6 +466,13 @@ impl Mailbox {
             shared.posts().gone = false;
             shared.waiting().ended = None;
         }
+    }
+
+    /// Somebody may run the reactor again, though it has ended.
+    pub(crate) fn reopen(&self) {
+        self.begin();
+        // A host may wait for the descriptor before it gives the first turn.
+        self.fall_asleep();
     }
 
     /// After a wait.

@@ -15,7 +15,6 @@ use std::mem;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::calls::Calls;
 use crate::core::{Core, Pause};
 use crate::driver::Events;
 use crate::dump::Dump;
@@ -24,7 +23,7 @@ use crate::hooks::Phase;
 use crate::panics::{self, PanicPolicy};
 use crate::reactor::Reactor;
 use crate::remote::Ending;
-use crate::timers::Timers;
+use crate::threads::Errand;
 
 /// How long the hooks before a shutdown may take in all: as long as a connection may take
 /// to send its rest.
@@ -69,6 +68,7 @@ impl Reactor {
         }
         let left = core.dump();
         core.wind_up();
+        core.mailbox.reopen();
         Ok(left)
     }
 }
@@ -225,16 +225,18 @@ impl Core {
         const ROUNDS: usize = 8;
         for _ in 0..ROUNDS {
             self.lose_everything();
+            // Taken out of queues that stay: a handle of one of these, or an answer to it, is not to
+            // be taken for that of a later one.
             let timers =
-                [&self.timers, &self.boot_timers].map(|timers| timers.replace(Timers::new()));
-            let soon = mem::replace(&mut *self.soon.borrow_mut(), Calls::new());
-            let starting = self.when_running.take();
-            let (lookups, errands) = (self.lookups.take(), self.errands.take());
+                [&self.timers, &self.boot_timers].map(|timers| timers.borrow_mut().take_all());
+            let soon = self.soon.borrow_mut().take_all();
+            let errands = self.errands.borrow_mut().take_all();
+            let (starting, lookups) = (self.when_running.take(), self.lookups.take());
             let _ = panics::catch(|| self.clear_hooks());
             let _ = panics::catch(|| self.signals.clear());
             // The panics have been reported.
             let _ = panics::catch(|| drop((timers, soon)));
-            let _ = panics::catch(|| errands.cancel_all());
+            let _ = panics::catch(|| errands.iter().for_each(Errand::cancel));
             let _ = panics::catch(|| drop((starting, lookups, errands)));
             while let Some(post) = self.mailbox.take() {
                 let _ = panics::catch(|| drop(post));
@@ -247,8 +249,21 @@ impl Core {
                 break;
             }
         }
+        self.forget_stops();
         self.mailbox.end(Ending::Gone);
         self.winding_up.set(false);
+    }
+
+    /// A stop that was asked for or is under way is not the next run's, nor is a start.
+    fn forget_stops(&self) {
+        for asked in [&self.stopping, &self.leaving, &self.starting] {
+            asked.set(false);
+        }
+        // Its call is gone with the others.
+        self.shutting_down.take();
+        for hooks in [&self.startup, &self.shutdown] {
+            hooks.give_up();
+        }
     }
 
     fn clear_hooks(&self) {

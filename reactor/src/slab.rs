@@ -115,6 +115,14 @@ impl<T> Slab<T> {
         }
     }
 
+    /// Takes all values out, in the order of their slots. Their tokens find nothing from then on,
+    /// not even what comes after them.
+    pub(crate) fn take_all(&mut self) -> Vec<T> {
+        let tokens: Vec<_> = self.iter().map(|(token, _)| token).collect();
+        let taken = tokens.into_iter().filter_map(|token| self.remove(token));
+        taken.collect()
+    }
+
     /// The value of a token, to change it; `None` if the token is stale.
     pub(crate) fn get_mut(&mut self, token: Token) -> Option<&mut T> {
         let slot = self.slots.get_mut(token.index as usize)?;
@@ -287,6 +295,19 @@ mod tests {
             generation: u32::MAX,
         };
         assert_eq!(highest.to_u64(), u64::MAX - 2);
+    }
+
+    #[test]
+    fn tokens_of_what_was_taken_all_at_once_find_nothing_that_comes_later() {
+        let mut slab = Slab::new();
+        let mut tokens: Vec<_> = (0..4).map(|value| slab.insert(value)).collect();
+        slab.remove(tokens.remove(1));
+        assert_eq!(slab.take_all(), [0, 2, 3]);
+        assert!(slab.is_empty() && slab.take_all().is_empty());
+        for value in 4..8 {
+            slab.insert(value);
+        }
+        assert!(tokens.iter().all(|token| slab.get(*token).is_none()));
     }
 
     #[test]

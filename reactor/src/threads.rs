@@ -138,7 +138,7 @@ pub(crate) struct Errands {
     pending: Slab<Errand>,
 }
 
-struct Errand {
+pub(crate) struct Errand {
     /// A `Trigger<T>`; who holds the token knows the `T`.
     trigger: Box<dyn Any>,
     job: Option<Job>,
@@ -219,12 +219,18 @@ impl Errands {
         jobs.any(|job| job.as_ref().is_some_and(Job::is_under_way))
     }
 
-    /// Takes everything out of line that has not begun. For a reactor that goes.
-    pub(crate) fn cancel_all(&self) {
-        for (_, errand) in self.pending.iter() {
-            if let Some(job) = &errand.job {
-                job.cancel();
-            }
+    /// Lets go of all of them, for a reactor that goes. An answer to one of them finds nobody, whatever
+    /// is asked for later.
+    pub(crate) fn take_all(&mut self) -> Vec<Errand> {
+        self.pending.take_all()
+    }
+}
+
+impl Errand {
+    /// Takes the job out of line, if it has not begun.
+    pub(crate) fn cancel(&self) {
+        if let Some(job) = &self.job {
+            job.cancel();
         }
     }
 }
@@ -233,8 +239,8 @@ impl Errands {
 fn give_up(errands: &RefCell<Errands>, token: Token) {
     let errand = errands.borrow_mut().pending.remove(token);
     // Detach, then drop: the job and the trigger may own anything.
-    if let Some(Errand { job: Some(job), .. }) = &errand {
-        job.cancel();
+    if let Some(errand) = &errand {
+        errand.cancel();
     }
     drop(errand);
 }

@@ -148,6 +148,19 @@ impl<C> Timers<C> {
         self.release_slot(key.slot)
     }
 
+    /// Takes all pending calls out for good, and returns them for the caller to drop. Their keys
+    /// name nothing from then on, whatever is inserted later.
+    #[must_use = "drop the calls where nothing is borrowed: dropping them may run user code"]
+    pub(crate) fn take_all(&mut self) -> Vec<C> {
+        let emptied = Self {
+            next_sequence: self.next_sequence,
+            next_generation: self.next_generation,
+            ..Self::new()
+        };
+        let slots = mem::replace(self, emptied).slots;
+        slots.into_iter().filter_map(|slot| slot.call).collect()
+    }
+
     /// Moves a pending call to `deadline`, behind those scheduled for the same
     /// deadline before.
     ///

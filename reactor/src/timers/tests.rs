@@ -507,3 +507,31 @@ fn random_use_agrees_with_the_naive_queue() {
         check_against_naive(seed, 3_000);
     }
 }
+
+#[test]
+fn keys_of_calls_that_were_taken_all_at_once_do_nothing_to_later_ones() {
+    let (start, mut timers) = (start(), Timers::new());
+    // In the batch, near, and in the wheel; and one slot that is used again.
+    let mut keys = vec![timers.insert(start, 0)];
+    timers.take_due(start);
+    keys.extend([5, 10, 7000].map(|delay| timers.insert(start + millis(delay), delay)));
+    assert_eq!(timers.cancel(keys[1]), Some(5));
+    keys.push(timers.insert(start + millis(6), 6));
+    let sequence = timers.next_sequence();
+    let mut taken = timers.take_all();
+    taken.sort_unstable();
+    assert_eq!(taken, [0, 6, 10, 7000]);
+    assert!(timers.is_empty() && !timers.has_taken());
+    assert_eq!(timers.next_sequence(), sequence);
+    assert_eq!(timers.next_deadline(), None);
+    for delay in [4, 3, 2, 1, 9000] {
+        timers.insert(start + millis(delay), delay);
+    }
+    for key in keys {
+        assert_eq!(timers.deadline(key), None);
+        assert_eq!(timers.cancel(key), None);
+        assert!(!timers.reschedule(key, start));
+    }
+    assert_eq!(fire(&mut timers, start + millis(5)), [1, 2, 3, 4]);
+    assert_eq!(fire(&mut timers, start + millis(9000)), [9000]);
+}

@@ -6,6 +6,7 @@ mod boot_clock;
 mod capabilities;
 mod channel;
 mod close_orders;
+mod closing;
 mod common;
 mod connectors;
 mod contract;
