@@ -29,6 +29,10 @@ const EVENTS_PER_WAIT: usize = 256;
 /// The token of what ends a wait and has nothing else to say. It finds nobody.
 pub(crate) const WAKE: u64 = u64::MAX - 1;
 
+/// The longest wait, 24.8 days, after which the loop waits again: what fits into the milliseconds of
+/// `epoll_pwait`. Anything longer is a call that Linux has since 5.11, and sandboxes do not know.
+const WAIT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
+
 /// Which descriptors to wait for, and the waiting.
 pub(crate) struct Poller {
     poller: polling::Poller,
@@ -61,7 +65,8 @@ impl Poller {
         self.portable.is_none()
     }
 
-    /// Waits for readiness, at most for `limit`, rounded up. A signal ends the wait.
+    /// Waits for readiness, at most for `limit`, rounded up, and for no longer than [`WAIT_MAX`]. A
+    /// signal ends the wait.
     pub(crate) fn wait(&self, limit: Option<Duration>, events: &mut Events) -> io::Result<()> {
         match &self.portable {
             Some(ready) => self.wait_portably(limit, &mut ready.borrow_mut(), events),
@@ -109,7 +114,10 @@ impl Poller {
         events: &mut Events,
     ) -> io::Result<()> {
         ready.clear();
-        match self.poller.wait(ready, limit) {
+        match self
+            .poller
+            .wait(ready, limit.map(|limit| limit.min(WAIT_MAX)))
+        {
             Ok(_) => {
                 for event in ready.iter() {
                     events.push(Token::from_u64(event.key as u64), readiness_of(&event));
@@ -293,12 +301,10 @@ fn poll_mode(mode: Mode) -> PollMode {
     }
 }
 
-/// A limit beyond the kernel's range is "for ever", rounded down to what fits.
+/// A limit as the kernel takes it, shortened to what each kernel takes.
 fn timespec(limit: Duration) -> Timespec {
-    Timespec::try_from(limit).unwrap_or(Timespec {
-        tv_sec: i64::MAX,
-        tv_nsec: 0,
-    })
+    let limit = Timespec::try_from(limit.min(WAIT_MAX));
+    limit.expect("24 days are in the range of any clock")
 }
 
 fn readiness_of(event: &PollEvent) -> Readiness {
@@ -360,5 +366,27 @@ impl AsFd for Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         self.poller.delete(self.fd.as_fd());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_wait_is_longer_than_the_milliseconds_of_the_oldest_call_can_say() {
+        let longest = Duration::from_millis(i32::MAX as u64);
+        for (limit, told) in [
+            (Duration::ZERO, Duration::ZERO),
+            (Duration::from_nanos(1), Duration::from_nanos(1)),
+            (longest, longest),
+            (longest + Duration::from_nanos(1), longest),
+            (Duration::MAX, longest),
+        ] {
+            let timespec = timespec(limit);
+            let seconds = u64::try_from(timespec.tv_sec).expect("none is negative");
+            let nanos = u32::try_from(timespec.tv_nsec).expect("it is less than a second");
+            assert_eq!(Duration::new(seconds, nanos), told, "of {limit:?}");
+        }
     }
 }
