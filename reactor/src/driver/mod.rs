@@ -282,6 +282,9 @@ pub(crate) trait StreamSocket {
         None
     }
 
+    /// Keeps none any more, and closes those that nobody has taken.
+    fn refuse_descriptors(&self) {}
+
     fn peer_credentials(&self) -> io::Result<PeerCredentials> {
         Err(io::ErrorKind::Unsupported.into())
     }

@@ -418,6 +418,10 @@ impl StreamSocket for UnixSocket {
         self.descriptors.borrow_mut().as_mut()?.queue.pop_front()
     }
 
+    fn refuse_descriptors(&self) {
+        self.descriptors.take();
+    }
+
     fn peer_credentials(&self) -> io::Result<PeerCredentials> {
         credentials::of_peer(self.watched.as_fd())
     }

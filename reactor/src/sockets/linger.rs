@@ -41,6 +41,7 @@ pub(super) fn until_delivered(core: &Rc<Core>, token: Token, socket: AnySocket, 
         // A socket that cannot be shut down is not connected any more.
         return core.remove_source(token);
     }
+    socket.refuse_descriptors();
     let lingering = Rc::new(Lingering {
         core: Rc::clone(core),
         token,
@@ -61,6 +62,7 @@ pub(super) fn until_delivered(core: &Rc<Core>, token: Token, socket: AnySocket, 
 
 /// Throws away what has come, before a socket is closed at once.
 pub(super) fn discard_unread(core: &Core, socket: &dyn StreamSocket) {
+    socket.refuse_descriptors();
     let mut buffer = core.buffers.take_for_reading();
     for _ in 0..READS_AT_A_STOP {
         match socket.read(&mut buffer) {

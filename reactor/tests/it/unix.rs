@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use torsade_reactor::{Address, ConnectError, ListenError, Port, Reactor, Transport, UnixAddress};
@@ -355,6 +356,42 @@ fn more_descriptors_than_were_allowed_end_the_connection() {
     assert!(readers.into_iter().all(is_closed));
 }
 
+/// Sends these bytes and the one end of a pipe, and gives the other.
+fn send_one(socket: &UnixStream, data: &[u8]) -> PipeReader {
+    let (reader, writer) = pipe();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = [writer.as_fd()];
+    assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+    let data = [IoSlice::new(data)];
+    sendmsg(socket, &data, &mut control, SendFlags::empty()).unwrap();
+    reader
+}
+
+#[test]
+fn descriptors_that_come_while_the_rest_is_sent_are_closed_and_the_rest_is_sent() {
+    const ANSWER: usize = 4 << 20;
+    let (reactor, log) = (reactor(), Log::default());
+    let (end, taken) = taker("taker", &log, 1);
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let taker = reactor.adopt_connection(ours, |_| end).unwrap();
+    taker.write(vec![b'x'; ANSWER]);
+    taker.lose_connection();
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    assert!(taker.unsent() > 0, "it does not read yet");
+    let readers: Vec<_> = (0..3).map(|_| send_one(&theirs, b"next")).collect();
+    let peer = thread::spawn(move || {
+        let mut answer = Vec::new();
+        theirs.read_to_end(&mut answer).map(|_| answer.len())
+    });
+    run_while(&reactor, || log.lines().len() < 2);
+    log.check(["taker made", "taker lost: Done"]);
+    // What lingers is read to its end, too.
+    run_while(&reactor, || !peer.is_finished());
+    assert_eq!(peer.join().unwrap().unwrap(), ANSWER);
+    assert!(taken.borrow().is_empty() && readers.into_iter().all(is_closed));
+}
+
 #[test]
 fn descriptors_that_are_not_wanted_are_closed_and_no_byte_is_lost_for_them() {
     let (reactor, log) = (reactor(), Log::default());
@@ -365,20 +402,8 @@ fn descriptors_that_are_not_wanted_are_closed_and_no_byte_is_lost_for_them() {
     // Four messages, one edge: a read stops behind each descriptor.
     let mut readers = Vec::new();
     for _ in 0..2 {
-        let (reader, writer) = pipe();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        let fds = [writer.as_fd()];
-        assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
-        sendmsg(
-            &theirs,
-            &[IoSlice::new(b"ab")],
-            &mut control,
-            SendFlags::empty(),
-        )
-        .unwrap();
+        readers.push(send_one(&theirs, b"ab"));
         (&theirs).write_all(b"cd").unwrap();
-        readers.push(reader);
     }
     run_while(&reactor, || received.borrow().len() < 8);
     assert_eq!(*received.borrow(), b"abcdabcd");

@@ -49,6 +49,10 @@ impl Connection {
         if !self.flags.has(Flags::READABLE) || self.flags.has(Flags::READ_ENDED) {
             return;
         }
+        // Nobody takes them any more, and too many would end the connection before its rest is sent.
+        if let Some(socket) = self.socket.borrow().as_ref() {
+            socket.refuse_descriptors();
+        }
         let mut buffer = self.core.buffers.take_for_reading();
         for _ in 0..READS_PER_TURN {
             let received = match self.socket.borrow().as_ref() {
