@@ -122,6 +122,11 @@ impl StopWatch {
         self.events.set(self.events.get() + events);
     }
 
+    /// The turns that have come to their end, as far as events go.
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.get()
+    }
+
     #[inline]
     pub(crate) fn count_call(&self) {
         self.calls.set(self.calls.get() + 1);

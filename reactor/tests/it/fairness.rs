@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use torsade_reactor::{Address, ChannelEvent, Reactor};
+use torsade_reactor::{Address, ChannelEvent, Reactor, Transport};
 
-use crate::common::{End, Log, reactor};
+use crate::common::{End, Log, connect, reactor};
 
 /// Schedules itself again, with no delay, until somebody says that it is enough.
 fn again(reactor: &Reactor, goes_on: &Rc<Cell<bool>>, calls: &Rc<Cell<u64>>) {
@@ -122,4 +122,45 @@ fn an_echo_is_answered_in_five_turns_beside_everything_that_keeps_the_loop_busy(
         reads.get() >= MESSAGES && reads.get() <= turns,
         "a read a turn"
     );
+}
+
+/// Writes a byte, and again as soon as that has left.
+fn byte_by_byte(transport: &Transport<End>, written: Rc<Cell<usize>>) {
+    written.set(written.get() + 1);
+    transport.write("x");
+    transport.when(transport.flush(), move |_, transport, flushed| {
+        if flushed.is_ok() {
+            byte_by_byte(transport, written);
+        }
+    });
+}
+
+#[test]
+fn a_writer_that_waits_for_each_byte_to_leave_does_not_have_the_loop_for_itself() {
+    let (reactor, log) = (reactor(), Log::default());
+    let pair = connect(&reactor, End::new("client", &log), End::new("server", &log));
+    pair.server.pause_reading();
+    let written = Rc::new(Cell::new(0));
+    byte_by_byte(&pair.client, Rc::clone(&written));
+    let mut before = 0;
+    for turn in 0..10 {
+        let heard = Rc::new(Cell::new(false));
+        let hears = Rc::clone(&heard);
+        reactor.call_soon(move || hears.set(true));
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        assert!(heard.get());
+        let now = written.get();
+        assert!(now > before && now <= before + 100, "{before}, {now}");
+        assert!(turn > 0 || now > 1, "a turn is for more than one");
+        before = now;
+    }
+    // What has left and was not told is told, also when it ends.
+    pair.client.lose_connection();
+    let mut turns = 0;
+    while pair.client.unsent() > 0 || log.lines().len() < 3 {
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        turns += 1;
+        assert!(turns < 1000, "{:?}", log.lines());
+    }
+    assert_eq!(log.lines()[2], "client lost: Done");
 }

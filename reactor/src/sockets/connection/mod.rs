@@ -20,7 +20,8 @@
 //! # Bounds
 //!
 //! [`READS_PER_TURN`] reads of [`READ_SIZE`] bytes for an event, and as many for what an
-//! earlier turn left over; then the connection waits for the next turn. Unsent bytes:
+//! earlier turn left over; then the connection waits for the next turn. [`FIRINGS_PER_TURN`] times
+//! whoever waits for a flush is told that it is done: they write more, and wait again. Unsent bytes:
 //! [`Limits::unsent_max`], and what one callback writes, for [`Limits::flush`]; parts of files
 //! wait in their files.
 
@@ -54,6 +55,11 @@ use crate::stream::{FilePart, Receiver, Socket, Stream};
 
 /// Reads of one connection in one turn, so that a fast peer starves nobody.
 const READS_PER_TURN: usize = 4;
+
+/// How often those who wait for a flush are told, in one turn: who writes and waits again each time, to
+/// a system that takes it all, would have the loop for itself. As much as is read, if they write as
+/// much at a time.
+const FIRINGS_PER_TURN: usize = 16;
 
 /// A write that reaches this size, together with what waits before it, goes to the
 /// system at once, past the buffer: copying it would cost as much as the call.
@@ -103,6 +109,8 @@ struct Rarities {
     attachments: Attachments,
     /// In the order of the calls, so with growing `left`.
     flushes: Vec<Flush>,
+    /// How often some of them were fired in the turn of that number.
+    firings: (u64, usize),
     /// This connection, while the reactor does not hold it; see [`Connection::let_go`].
     let_go: Option<Weak<Connection>>,
 }
@@ -572,7 +580,7 @@ impl Source for Connection {
             self.tell(|receiver| receiver.write_paused());
             self.core.settle();
         }
-        if self.flags.replace(Flags::FILE_RESTS, false) {
+        if self.flags.replace(Flags::FILE_RESTS, false) || self.flags.has(Flags::AWAITED) {
             self.mark_dirty();
             self.core.settle();
         }

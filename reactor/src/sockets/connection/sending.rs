@@ -10,7 +10,7 @@ use crate::error::ConnectionLost;
 use crate::flow::Outgoing;
 use crate::sockets::connection::attachments::Next;
 use crate::sockets::connection::flags::Flags;
-use crate::sockets::connection::{Connection, DIRECT_WRITE, Ending, Rarities};
+use crate::sockets::connection::{Connection, DIRECT_WRITE, Ending, FIRINGS_PER_TURN, Rarities};
 use crate::standstill::Standstill;
 use crate::stream::Stream;
 
@@ -268,8 +268,16 @@ impl Connection {
         }
     }
 
-    /// Fires for those whose bytes have all been taken.
+    /// Fires for those whose bytes have all been taken; in the next turn, if that has been so too
+    /// often in this one.
     pub(super) fn fire_flushes(&self) {
+        if !self.flags.has(Flags::AWAITED) || !self.is_flush_done() {
+            return;
+        }
+        // Who waits for the end has nothing more to write.
+        if self.ending.get() == Ending::Open && !self.may_fire() {
+            return self.mark_again();
+        }
         while self.flags.has(Flags::AWAITED) {
             // Detach, then call.
             let trigger = match self.rarities.borrow_mut().as_mut() {
@@ -285,6 +293,23 @@ impl Connection {
             };
             trigger.callback(());
         }
+    }
+
+    fn is_flush_done(&self) -> bool {
+        let rarities = self.rarities.borrow();
+        let first = rarities.as_ref().and_then(|it| it.flushes.first());
+        first.is_some_and(|flush| flush.left == 0)
+    }
+
+    fn may_fire(&self) -> bool {
+        let turn = self.core.stop_watch.turns();
+        let mut rarities = self.rarities.borrow_mut();
+        let firings = &mut rarities.get_or_insert_default().firings;
+        if firings.0 != turn {
+            *firings = (turn, 0);
+        }
+        firings.1 += 1;
+        firings.1 <= FIRINGS_PER_TURN
     }
 
     /// The system has not taken everything yet: it may stand still for a while.
