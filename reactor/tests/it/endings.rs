@@ -2,8 +2,9 @@
 //! and peers that read only when they have written everything.
 
 use std::cell::{Cell, RefCell};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
@@ -353,4 +354,60 @@ fn what_came_before_a_reset_is_delivered_though_an_answer_can_no_longer_be_sent(
     turns(&reactor, || log.lines().len() < 2);
     log.check(["server made", "server lost: ConnectionReset"]);
     assert_eq!(*received.borrow(), b"request is too large");
+}
+
+/// A peer that writes a lot and goes, without having read what it was sent: its system resets the
+/// connection behind that. Gives what it wrote.
+fn writes_and_goes(mut peer: UnixStream) -> Vec<u8> {
+    peer.set_nonblocking(true).unwrap();
+    let words: Vec<_> = (0..400 * 1024_u32)
+        .map(|place| (place % 251) as u8)
+        .collect();
+    let mut written = 0;
+    while written < words.len() {
+        match peer.write(&words[written..]) {
+            Ok(count) => written += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    words[..written].to_vec()
+}
+
+/// A stream over a UNIX socket, whose system takes more than one turn reads before it is full.
+fn with_roomy_peer(reactor: &Reactor, server: End) -> (UnixStream, Transport<End>) {
+    let (ours, peer) = UnixStream::pair().unwrap();
+    sockopt::set_socket_send_buffer_size(&peer, 1 << 20).unwrap();
+    let transport = reactor.adopt_connection(ours, |_| server).unwrap();
+    transport.set_limits(Limits {
+        unsent_high: usize::MAX,
+        ..Limits::default()
+    });
+    (peer, transport)
+}
+
+#[test]
+fn what_came_before_a_reset_is_delivered_also_if_it_takes_several_turns() {
+    for answers in [false, true] {
+        let (reactor, log) = (reactor(), Log::default());
+        let mut end = End::new("server", &log);
+        if answers {
+            end = end.on_data(|transport, _| transport.write("understood"));
+        }
+        let received = Rc::clone(&end.received);
+        let (peer, transport) = with_roomy_peer(&reactor, end);
+        // More than the system takes for a peer that reads nothing; or little, so that there
+        // is room for the answers.
+        transport.write(vec![0; if answers { 1 } else { 8 << 20 }]);
+        for _ in 0..5 {
+            reactor.turn(Some(Duration::ZERO)).unwrap();
+        }
+        assert_eq!(transport.unsent() > 0, !answers);
+        let words = writes_and_goes(peer);
+        assert!(words.len() > 5 * 64 * 1024, "{}", words.len());
+        turns(&reactor, || log.lines().len() < 2);
+        log.check(["server made", "server lost: ConnectionReset"]);
+        assert_eq!(received.borrow().len(), words.len());
+        assert!(*received.borrow() == words, "other bytes");
+    }
 }

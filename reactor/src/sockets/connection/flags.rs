@@ -49,6 +49,9 @@ impl Flags {
     /// Its receiver is being told of data, and will be settled when that returns.
     pub(super) const TELLING: u32 = 1 << 18;
 
+    /// The system says that it is broken, and what has come is to be read before anything is sent.
+    pub(super) const BROKEN: u32 = 1 << 20;
+
     /// Whether any of `flags` is set.
     #[inline]
     pub(super) fn has(&self, flags: u32) -> bool {

@@ -381,16 +381,25 @@ impl Connection {
     }
 
     /// Nothing can be sent on a connection that is broken, and to find that out first would
-    /// lose what came before.
+    /// lose what came before. So it counts as one that the system takes nothing for until all that
+    /// has come is read, be it in this turn or in later ones.
     #[cold]
     fn ready_though_broken(self: &Rc<Self>, change: Change) {
         if change.is_readable() {
             self.flags.add(Flags::READABLE);
-            self.take_in_again();
         }
-        if change.is_writable() {
-            self.send_on();
+        self.flags.add(Flags::BROKEN);
+        self.flags.remove(Flags::WRITABLE);
+        self.take_in_again();
+        self.send_though_broken();
+    }
+
+    /// Finds out how it is broken, if there is nothing left to be read.
+    fn send_though_broken(&self) {
+        if self.is_to_read() || !self.flags.replace(Flags::BROKEN, false) {
+            return;
         }
+        self.send_on();
         if !self.is_reading() {
             self.look_for_error();
         }
@@ -585,6 +594,7 @@ impl Source for Connection {
             self.core.settle();
         }
         self.take_in_again();
+        self.send_though_broken();
     }
 
     fn settle(self: Rc<Self>) {
