@@ -158,7 +158,9 @@ fn is_stale(path: &Path, name: &SocketAddrUnix) -> io::Result<bool> {
         Err(error) => return Err(error),
         Ok(_) => {}
     }
-    let probe = stream_socket()?;
+    // Not one for streams: whoever listens would be asked to accept it.
+    let flags = SocketFlags::CLOEXEC;
+    let probe = net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
     Ok(matches!(
         net::connect(&probe, name),
         Err(Errno::CONNREFUSED | Errno::NOENT)

@@ -20,6 +20,8 @@ use crate::sockets::SocketOption;
 use crate::sys::poller::{Poller, Watched};
 use crate::udp::DatagramOptions;
 
+const IS_LINUX: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
 /// Opens a socket of that name, connected to that peer.
 pub(super) fn open(
     poller: &Rc<Poller>,
@@ -157,14 +159,14 @@ impl DatagramSocket for UnixDatagrams {
         };
         sent.map_err(|error| match Errno::from_io_error(&error) {
             // What BSD says where Linux says `AGAIN`.
-            Some(Errno::NOBUFS) => Errno::AGAIN.into(),
+            Some(Errno::NOBUFS) if !IS_LINUX => Errno::AGAIN.into(),
             _ => error,
         })
     }
 
     fn tells_of_room(&self, to: Option<&Address>) -> bool {
         // Linux wakes who is connected when the peer has read; nobody else, and BSD nobody.
-        to.is_none() && cfg!(any(target_os = "linux", target_os = "android"))
+        to.is_none() && IS_LINUX
     }
 
     fn connect(&self, peer: Option<&Address>) -> io::Result<()> {

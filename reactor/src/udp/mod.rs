@@ -7,7 +7,8 @@
 //!
 //! Datagrams leave in the order in which they were sent from a port, at once: what the system
 //! does not take for the moment waits in a queue, and nothing overtakes it. From a UNIX socket that
-//! is not connected, those to one receiver do: what waits for one that has no room holds up no other.
+//! is not connected, those to one receiver do: what waits for one that has no room holds up no other, as long as the
+//! system has room for what it holds for us.
 //! What is received is told in the order in which the system has it. Whether and when a datagram
 //! arrives is the network's affair: it may be lost, come twice, or late. Between UNIX sockets none is
 //! lost that was taken, unless its receiver goes.

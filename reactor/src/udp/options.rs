@@ -132,7 +132,9 @@ impl Default for DatagramOptions {
 /// There it is a receiver who takes no more: the system holds a few datagrams for each (on Linux
 /// `net.unix.max_dgram_qlen`, 10 as a rule). Nothing tells a port that is not connected when there is room,
 /// so it asks again, after 1 ms first and 100 ms at last. Receivers do not wait for each other; one of
-/// them may have a quarter of [`queue_max`](Self::queue_max).
+/// them may have a quarter of [`queue_max`](Self::queue_max). But what the system holds for them counts as
+/// ours ([`SocketOption::SendBuffer`]): who leaves long datagrams unread can use that up, and until they read
+/// or go nobody else is sent to from this port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatagramLimits {
     /// Above this the writer is paused: 64 KiB.

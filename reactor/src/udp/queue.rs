@@ -186,9 +186,14 @@ impl Queue {
         next
     }
 
-    /// How long it is until receivers are asked again; `None` if there are none.
-    pub(super) fn pause(&self) -> Option<Duration> {
-        (!self.receivers.is_empty()).then_some(self.pause)
+    /// How long it is until receivers are asked again, or, if there are none, until who is told of
+    /// room is given up; `None` if nothing waits.
+    pub(super) fn pause(&self, limit: Duration, now: Instant) -> Option<Duration> {
+        if !self.receivers.is_empty() {
+            return Some(self.pause);
+        }
+        let since = self.line(None).and_then(|line| line.since)?;
+        Some(limit.saturating_sub(now.saturating_duration_since(since)))
     }
 
     /// Receivers have been asked: whether any of them had room.
@@ -343,16 +348,27 @@ mod tests {
     fn the_pauses_grow_while_nobody_has_room() {
         let (mut queue, now) = (Queue::new(), crate::driver::os::now());
         let to = receiver("full");
-        assert_eq!(queue.pause(), None);
+        let pause = |queue: &Queue| queue.pause(LIMITS.wait_max, now);
+        assert_eq!(pause(&queue), None);
         push(&mut queue, "x", Some(&to), now);
         let mut pauses = vec![];
         for _ in 0..9 {
-            pauses.extend(queue.pause().map(|pause| pause.as_millis()));
+            pauses.extend(pause(&queue).map(|pause| pause.as_millis()));
             queue.learn(false);
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 100, 100]);
         queue.learn(true);
-        assert_eq!(queue.pause(), Some(PAUSES.0));
+        assert_eq!(pause(&queue), Some(PAUSES.0));
+    }
+
+    #[test]
+    fn who_is_told_of_room_is_asked_when_it_is_to_be_given_up() {
+        let (mut queue, now) = (Queue::new(), crate::driver::os::now());
+        push(&mut queue, "x", None, now);
+        let limit = LIMITS.wait_max;
+        assert_eq!(queue.pause(limit, now), Some(limit));
+        assert_eq!(queue.pause(limit, now + limit / 4), Some(limit * 3 / 4));
+        assert_eq!(queue.pause(limit, now + 2 * limit), Some(Duration::ZERO));
     }
 
     #[test]

@@ -168,7 +168,12 @@ impl DatagramPort {
 
     /// UNIX sockets: asks those who had no room, if it is time, and arranges for the next time.
     fn ask_receivers(&self) {
+        let is_idle = self.queue.borrow().is_empty();
         let is_due = match self.asking.borrow().as_ref() {
+            Some(call) if is_idle => {
+                call.cancel();
+                false
+            }
             Some(call) if call.is_active() => return,
             call => call.is_some(),
         };
@@ -183,7 +188,7 @@ impl DatagramPort {
             self.give_up(None, now);
             self.queue.borrow_mut().learn(had_room);
         }
-        let asking = self.ask_later();
+        let asking = self.ask_later(now);
         self.asking.replace(asking);
     }
 
@@ -203,13 +208,9 @@ impl DatagramPort {
     }
 
     /// The delayed call that asks receivers again; none, if nothing waits.
-    fn ask_later(&self) -> Option<DelayedCall> {
-        let queue = self.queue.borrow();
-        if queue.is_empty() {
-            return None;
-        }
-        // For the peer we are connected to there are events; it is only given up in the end.
-        let pause = queue.pause().unwrap_or(self.limits.get().wait_max);
+    fn ask_later(&self, now: Instant) -> Option<DelayedCall> {
+        let limit = self.limits.get().wait_max;
+        let pause = self.queue.borrow().pause(limit, now)?;
         let (core, token) = (Rc::downgrade(&self.core), self.token);
         let call = self.core.call_later(pause, move || {
             if let Some(core) = core.upgrade() {

@@ -190,7 +190,8 @@ impl<P: 'static> DatagramTransport<P> {
     }
 
     /// Delivers no datagram until [`resume_reading`](DatagramTransport::resume_reading). The system keeps
-    /// some (`SO_RCVBUF`), and drops the others.
+    /// some (`SO_RCVBUF`), and drops the others; over UNIX sockets it takes no more, and who sends
+    /// waits.
     pub fn pause_reading(&self) {
         self.port().pause_reading();
     }

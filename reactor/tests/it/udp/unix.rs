@@ -15,7 +15,7 @@ use torsade_reactor::{
     DatagramTransport, ListenError, Reactor, SocketOption, UnixAddress, Unsupported,
 };
 
-use crate::common::{Log, reactor, run_while};
+use crate::common::{End, Log, reactor, run_while};
 use crate::udp::system::{has_news, turns};
 use crate::udp::{Diary, Places};
 use crate::unix::Folder;
@@ -87,8 +87,15 @@ fn a_file_that_nobody_has_gives_way_and_nothing_else_does() {
     let _theirs = UnixDatagram::bind(&theirs).unwrap();
     refused(&theirs);
     let stream = folder.path("stream");
-    let _stream = UnixListener::bind(&stream).unwrap();
+    let listener = UnixListener::bind(&stream).unwrap();
     refused(&stream);
+    let nobody = log.clone();
+    let streams = reactor.listen_unix(&stream, move |_: &Address| End::new("x", &nobody));
+    assert!(matches!(streams, Err(ListenError::InUse { .. })));
+    // Whoever listens there is not disturbed.
+    listener.set_nonblocking(true).unwrap();
+    let visitor = listener.accept().unwrap_err();
+    assert_eq!(visitor.kind(), ErrorKind::WouldBlock);
     let file = folder.path("file");
     File::create(&file).unwrap();
     refused(&file);
@@ -312,22 +319,43 @@ fn a_receiver_that_never_reads_keeps_neither_the_loop_nor_the_others() {
 fn what_waits_for_a_receiver_comes_when_it_reads() {
     let (reactor, log, folder) = (reactor(), Log::default(), Folder::new());
     let path = folder.path("far");
-    let theirs = UnixDatagram::bind(&path).unwrap();
-    theirs.set_nonblocking(true).unwrap();
+    let far = UnixDatagram::bind(&path).unwrap();
+    let (paired, pair) = UnixDatagram::pair().unwrap();
     let options = DatagramOptions::new().local_address(UnixAddress::Path(folder.path("named")));
     let ports = [
-        listen(&reactor, &folder.path("near"), Diary::new("near", &log)).unwrap(),
-        reactor
-            .connect_unix_datagrams(&path, Diary::new("connected", &log))
-            .unwrap(),
-        reactor
-            .connect_unix_datagrams_with(&path, &options, Diary::new("named", &log))
-            .unwrap(),
+        (
+            listen(&reactor, &folder.path("near"), Diary::new("near", &log)).unwrap(),
+            &far,
+        ),
+        (
+            reactor
+                .connect_unix_datagrams(&path, Diary::new("connected", &log))
+                .unwrap(),
+            &far,
+        ),
+        (
+            reactor
+                .connect_unix_datagrams_with(&path, &options, Diary::new("named", &log))
+                .unwrap(),
+            &far,
+        ),
+        // Its peer's queue has no bound but our own buffer.
+        (
+            reactor
+                .adopt_datagrams(paired, Diary::new("paired", &log))
+                .unwrap(),
+            &pair,
+        ),
     ];
-    for port in ports {
+    for (port, theirs) in ports {
+        theirs.set_nonblocking(true).unwrap();
         let mut sent = 0;
         while port.unsent() < 20 {
-            port.send_to(sent.to_string(), &path).unwrap();
+            match port.peer() {
+                Some(_) => port.send(sent.to_string()),
+                None => port.send_to(sent.to_string(), &path),
+            }
+            .unwrap();
             sent += 1;
         }
         let (mut read, mut turned, mut buffer) = (0, 0, [0; 8]);
@@ -348,8 +376,17 @@ fn what_waits_for_a_receiver_comes_when_it_reads() {
         assert_eq!(port.unsent(), 0);
         turns(&reactor, 2);
         assert!(!has_news(&reactor));
+        // Nothing is left that would ask again.
+        assert_eq!(reactor.dump().delayed_calls.len(), 0);
+        drop(port.stop_listening());
     }
-    log.check(["near starts", "connected starts", "named starts"]);
+    let lines = log.lines();
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.ends_with("starts") || line.ends_with("stops")),
+        "{lines:?}"
+    );
 }
 
 #[test]
