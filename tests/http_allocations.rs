@@ -14,7 +14,9 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use torsade::prelude::*;
-use torsade::protocols::http::{Answer, HeaderValue, IntoAnswer, Request, Response, header};
+use torsade::protocols::http::{
+    Answer, Handler, HeaderValue, IntoAnswer, Request, Response, StaticFiles, header,
+};
 
 struct Counting;
 
@@ -40,8 +42,9 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn answer(request: Request) -> Answer {
+fn answer(files: &StaticFiles, request: Request) -> Answer {
     match request.path() {
+        "/Cargo.toml" => files.handle(request),
         "/text" => "hello".into_answer(),
         "/header" => {
             let mut response = Response::new("hello".into());
@@ -57,10 +60,12 @@ fn answer(request: Request) -> Answer {
 fn allocations(request: &str) -> usize {
     const REQUESTS: usize = 100;
     let reactor = Reactor::new().expect("there is a loop");
+    let files = StaticFiles::new(env!("CARGO_MANIFEST_DIR"));
+    let answer = move |request| answer(&files, request);
     let server = http::serve(&reactor, "127.0.0.1:0", answer).expect("there is a port");
     let mut client = TcpStream::connect(server.address().to_string()).expect("it listens");
     client.set_nonblocking(true).expect("it can be asked");
-    let mut buffer = [0; 4096];
+    let mut buffer = [0; 65_536];
     let mut exchange = |times| {
         for _ in 0..times {
             client
@@ -90,4 +95,12 @@ fn a_small_request_answered_with_text_allocates_nothing() {
 #[test]
 fn a_header_of_the_response_costs_the_two_allocations_of_its_map() {
     assert_eq!(allocations("GET /header HTTP/1.1\r\nHost: here\r\n\r\n"), 2);
+}
+
+#[test]
+fn a_file_in_memory_allocates_nothing() {
+    assert_eq!(
+        allocations("GET /Cargo.toml HTTP/1.1\r\nHost: here\r\n\r\n"),
+        0
+    );
 }

@@ -43,8 +43,8 @@ mod ours {
         Answer, Body, Handler, IntoAnswer, Json, Request, StaticFiles, StatusCode,
     };
 
-    /// `keeps_open`: as a folder of files is served, where each is checked for each request, and opened when
-    /// it has changed. Otherwise as a handler does it that knows of one file.
+    /// `keeps_open`: as a folder of files is served, where small ones are in memory and are looked at once a second, and
+    /// read when they have changed. Otherwise as a handler does it that knows of one file.
     pub fn serve(keeps_open: bool) -> Result<(), Box<dyn Error>> {
         let reactor = Reactor::new()?;
         let path = super::file();

@@ -141,12 +141,33 @@ pub(super) fn write_usual_response(
         out.extend_from_slice(media_type.as_bytes());
         out.extend_from_slice(b"\r\ncontent-length: ");
     }
-    write_number(out, length);
-    out.extend_from_slice(b"\r\n\r\n");
+    // A copy of known size is none to speak of.
+    match length {
+        10..100 => {
+            let (tens, ones) = (length as u8 / 10, length as u8 % 10);
+            out.extend_from_slice(&[b'0' + tens, b'0' + ones, b'\r', b'\n', b'\r', b'\n']);
+        }
+        _ => {
+            write_number(out, length);
+            out.extend_from_slice(b"\r\n\r\n");
+        }
+    }
+}
+
+/// Writes what stands behind the date in a response with 200 that is sent again and again, on a connection of
+/// HTTP/1.1 that lasts: as [`write_response`] would.
+pub(super) fn write_kept_fields(out: &mut Vec<u8>, headers: &HeaderMap, length: u64) {
+    for (name, value) in headers {
+        if !is_framing(name) {
+            write_field(out, name.as_str(), value.as_bytes());
+        }
+    }
+    write_length(out, length);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// What the line of most responses is.
-const STATUS_LINE: &[u8] = b"HTTP/1.1 200 OK\r\n";
+pub(super) const STATUS_LINE: &[u8] = b"HTTP/1.1 200 OK\r\n";
 
 /// Text without a type of its own.
 pub(super) static PLAIN_TEXT: &str = "text/plain; charset=utf-8";
@@ -188,13 +209,15 @@ fn write_length(out: &mut Vec<u8>, length: u64) {
 
 /// Writes a number in digits.
 pub(super) fn write_number(out: &mut Vec<u8>, number: u64) {
-    let digit = |place: u64| b'0' + (number / place % 10) as u8;
     // A copy of known size is none to speak of.
-    match number {
-        0..10 => return out.push(digit(1)),
-        10..100 => return out.extend_from_slice(&[digit(10), digit(1)]),
-        100..1000 => return out.extend_from_slice(&[digit(100), digit(10), digit(1)]),
-        _ => {}
+    if number < 1000 {
+        let number = number as u32;
+        let digit = |place: u32| b'0' + (number / place % 10) as u8;
+        return match number {
+            0..10 => out.push(digit(1)),
+            10..100 => out.extend_from_slice(&[digit(10), digit(1)]),
+            _ => out.extend_from_slice(&[digit(100), digit(10), digit(1)]),
+        };
     }
     let mut digits = [0; 20];
     let (mut at, mut left) = (digits.len(), number);

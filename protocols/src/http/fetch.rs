@@ -8,6 +8,7 @@ use torsade_deferred::Deferred;
 
 use super::client::{Client, ClientRequest};
 use super::forwarding::remove_hop_by_hop;
+use super::kept::KeptResponse;
 use super::response::Response;
 use super::server::Interim;
 
@@ -52,6 +53,27 @@ pub trait Fetch: 'static {
         let _ = hook;
         self.fetch(request)
     }
+
+    /// The response to a GET of which nothing but its URL matters, if it is there already: a cache has it at hand where
+    /// most clients ask for the same, and no request need be made of theirs. By default there is none, and
+    /// [`fetch`](Self::fetch) is asked. What came with `Location`, `Set-Cookie` or other fields that a proxy may have to
+    /// change is never given here.
+    fn at_hand(&self, asked: &PlainGet<'_>) -> Option<KeptResponse> {
+        let _ = asked;
+        None
+    }
+}
+
+/// A GET without a body, and without a field that makes more of it than its URL does: no condition, no range, no word for
+/// caches, no `Via`, `Expect` or `Upgrade`.
+#[derive(Clone, Copy, Debug)]
+pub struct PlainGet<'a> {
+    /// `http` or `https`.
+    pub scheme: &'a str,
+    /// The host, and perhaps its port, as the client wrote them.
+    pub host: &'a str,
+    /// The path, and perhaps a query, as the client wrote them.
+    pub target: &'a str,
 }
 
 /// Who is told of the interim responses to a request: 103 (Early Hints) and its like, RFC 9110 §15.2. A cheap clone.
@@ -124,6 +146,10 @@ impl Fetch for Rc<dyn Fetch> {
         hook: &InterimHook,
     ) -> Deferred<Response> {
         (**self).fetch_with_interims(request, hook)
+    }
+
+    fn at_hand(&self, asked: &PlainGet<'_>) -> Option<KeptResponse> {
+        (**self).at_hand(asked)
     }
 }
 

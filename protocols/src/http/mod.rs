@@ -46,6 +46,7 @@ pub mod forwarding;
 #[cfg(fuzzing)]
 pub mod fuzzed;
 mod head;
+mod kept;
 mod limits;
 mod log_file;
 pub mod media_types;
@@ -88,8 +89,9 @@ pub use self::client::{
 };
 pub use self::compression::{Compression, compress};
 pub use self::error::{BadMessage, BodyClosed, BodyError, StatusError};
-pub use self::fetch::{Fetch, InterimHook};
+pub use self::fetch::{Fetch, InterimHook, PlainGet};
 pub use self::form_data::FormData;
+pub use self::kept::KeptResponse;
 pub use self::limits::{HEADERS_MAX, MessageLimits, ServerLimits};
 pub use self::log_file::AccessLog;
 pub use self::proxy::{ForwardProxy, ProxyRequest, ReverseProxy, TunnelRecord};

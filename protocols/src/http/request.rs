@@ -14,6 +14,7 @@ use super::body::Body;
 use super::conditional::{Precondition, Validators, evaluate};
 use super::cookies::request_cookies;
 use super::error::StatusError;
+use super::fetch::PlainGet;
 use super::forms::Form;
 use super::head::RequestHead;
 use super::recycled::{Place, Recycled};
@@ -290,6 +291,23 @@ impl Request {
             return Precondition::Proceed;
         }
         evaluate(self.method(), self.headers(), Some(current))
+    }
+
+    /// Whether it asks for all there is, on no condition: for no range, and not if something is so.
+    pub(super) fn asks_for_all(&self) -> bool {
+        !self.head().has_condition_or_range()
+    }
+
+    /// The same as a question for a cache, if its URL is all that matters of it.
+    pub(super) fn as_plain_get(&self) -> Option<PlainGet<'_>> {
+        if !self.head().is_plain_get() {
+            return None;
+        }
+        Some(PlainGet {
+            scheme: if self.is_secure() { "https" } else { "http" },
+            host: self.header_text("host")?,
+            target: self.target(),
+        })
     }
 
     /// The client's address: of the connection. Behind a proxy, that proxy's.

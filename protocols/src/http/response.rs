@@ -13,6 +13,7 @@ use super::conditional::{Precondition, Validators};
 use super::cookies::Cookie;
 use super::dates::date_value;
 use super::error::StatusError;
+use super::kept::KeptResponse;
 use super::request::Request;
 
 /// A response, with the body of this crate.
@@ -49,6 +50,9 @@ pub enum Answer {
     /// Here is a body, and nothing else is to be said of it: 200, and the type that the body knows. What text,
     /// bytes and [`Json`] make: quicker than a [`Response`] around them, which has room for more.
     Body(Body),
+    /// Here is one that has been put together before, and is sent again as it is. [`map`](Self::map) and
+    /// [`into_deferred`](Self::into_deferred) make a [`Response`] of it.
+    Kept(KeptResponse),
     /// It will come.
     Later(Deferred<Response>),
     /// Something went wrong: [`StatusError::status_of`](super::StatusError::status_of) says what is sent.
@@ -115,6 +119,7 @@ impl Answer {
         match self {
             Self::Now(response) => Self::Now(change(response)),
             Self::Body(body) => Self::Now(change(Response::new(body))),
+            Self::Kept(kept) => Self::Now(change(kept.to_response())),
             Self::Later(waiting) => Self::Later(waiting.map(change)),
             Self::Failed(failure) => Self::Failed(failure),
         }
@@ -125,6 +130,7 @@ impl Answer {
         match self {
             Self::Now(response) => succeed(response),
             Self::Body(body) => succeed(Response::new(body)),
+            Self::Kept(kept) => succeed(kept.to_response()),
             Self::Later(waiting) => waiting,
             Self::Failed(failure) => fail(failure),
         }
@@ -154,6 +160,7 @@ impl fmt::Debug for Answer {
         match self {
             Self::Now(response) => write!(f, "Answer::Now({})", response.status()),
             Self::Body(body) => write!(f, "Answer::{body:?}"),
+            Self::Kept(kept) => write!(f, "Answer::{kept:?}"),
             Self::Later(_) => f.write_str("Answer::Later(..)"),
             Self::Failed(failure) => write!(f, "Answer::Failed({failure})"),
         }

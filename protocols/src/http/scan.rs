@@ -12,52 +12,57 @@
 
 use http::Method;
 
-use super::head::{Facts, IN_TARGET, Span};
+use super::head::{Facts, IN_HOST, IN_TARGET, Span};
 use super::limits::{HEADERS_MAX, MessageLimits};
 
-/// The first line, and where the head ends.
-pub(super) struct Scanned {
+/// The first line.
+#[derive(Debug, Default)]
+pub(super) struct Line {
     pub(super) method: Method,
     pub(super) target: Span,
-    /// The target without the query.
+    /// Of the target's origin form: without the query. Empty for the other forms.
     pub(super) path: Span,
     pub(super) is_1_0: bool,
-    pub(super) length: usize,
 }
 
-/// Takes the head at the beginning of `data` apart, if it is one of those. `fields` and `facts` are to be
-/// forgotten where it is not.
+/// Takes the head at the beginning of `data` apart, if it is one of those, and says how long it is. `line`, `fields`
+/// and `facts` are to be forgotten where it is not.
 pub(super) fn scan(
     data: &[u8],
     limits: &MessageLimits,
+    line: &mut Line,
     fields: &mut Vec<(Span, Span)>,
     facts: &mut Facts,
-) -> Option<Scanned> {
+) -> Option<usize> {
     // So that every place in it is a `u32`.
     const SCANNED_MAX: usize = 1 << 20;
     let data = &data[..data.len().min(limits.head).min(SCANNED_MAX)];
     let fields_max = limits.headers.min(HEADERS_MAX);
-    let (method, begin) = method_of(data)?;
+    let begin = method_of(data, &mut line.method)?;
     let (path, end) = origin_form(data, begin)?;
     if end - begin > limits.target {
         return None;
     }
+    line.target = Span::new(begin, end);
+    line.path = Span::new(begin, path);
+    // Compared as words: a pattern would be compared byte by byte.
     let (name, rest) = data[end..].split_first_chunk::<8>()?;
-    let is_1_0 = match (name, rest.first_chunk()?) {
-        (b" HTTP/1.", b"1\r\n") => false,
-        (b" HTTP/1.", b"0\r\n") => true,
-        _ => return None,
-    };
+    let (minor, rest) = rest.split_first()?;
+    if name != b" HTTP/1." || rest.first_chunk() != Some(b"\r\n") || minor & !1 != b'0' {
+        return None;
+    }
+    line.is_1_0 = *minor == b'0';
     let mut at = end + " HTTP/1.1\r\n".len();
+    // The first field of most, and one of all.
+    if let Some(length) = host_line(&data[at..]).filter(|_| fields_max > 0) {
+        let value = at + "Host: ".len();
+        facts.hosts = 1;
+        fields.push((Span::new(at, at + 4), Span::new(value, value + length)));
+        at = value + length + 2;
+    }
     loop {
         if data[at..].first_chunk() == Some(b"\r\n") {
-            return Some(Scanned {
-                method,
-                target: Span::new(begin, end),
-                path: Span::new(begin, path),
-                is_1_0,
-                length: at + 2,
-            });
+            return Some(at + 2);
         }
         let name = at;
         at += name_length(&data[at..]);
@@ -85,8 +90,21 @@ pub(super) fn scan(
     }
 }
 
+/// The length of the value, if `data` begins with a `Host` that is good and written as most write it.
+fn host_line(data: &[u8]) -> Option<usize> {
+    let (name, rest) = data.split_first_chunk::<4>()?;
+    let value = rest.strip_prefix(b": ")?;
+    // Only letters become these letters so.
+    if name.map(|byte| byte | 0x20) != *b"host" {
+        return None;
+    }
+    let is_over = |byte: &u8| !IN_HOST[usize::from(*byte)];
+    let length = value.iter().position(is_over)?;
+    (value[length..].first_chunk() == Some(b"\r\n")).then_some(length)
+}
+
 /// The method, and where what stands behind the space begins.
-fn method_of(data: &[u8]) -> Option<(Method, usize)> {
+fn method_of(data: &[u8], method: &mut Method) -> Option<usize> {
     const KNOWN: [(&[u8], Method); 6] = [
         (b"POST ", Method::POST),
         (b"PUT ", Method::PUT),
@@ -96,10 +114,16 @@ fn method_of(data: &[u8]) -> Option<(Method, usize)> {
         (b"PATCH ", Method::PATCH),
     ];
     if data.starts_with(b"GET ") {
-        return Some((Method::GET, 4));
+        // It mostly is already: it was that of the request before.
+        if !matches!(*method, Method::GET) {
+            *method = Method::GET;
+        }
+        return Some("GET ".len());
     }
     let found = KNOWN.into_iter().find(|(word, _)| data.starts_with(word));
-    found.map(|(word, method)| (method, word.len()))
+    let (word, known) = found?;
+    *method = known;
+    Some(word.len())
 }
 
 /// Where the path ends and where the target does, which begins at `begin`. (RFC 9112 §3.2.1)

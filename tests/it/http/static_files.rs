@@ -129,6 +129,7 @@ fn a_client_that_has_it_already_is_told_so() {
     let (status, ..) = ask(&client, "GET /letters.txt", &["If-Match: \"other\""]);
     assert_eq!(status, "412 Precondition Failed");
     put(&folder, "letters.txt", "abc");
+    client.wait(1);
     let (status, _, body) = ask(
         &client,
         "GET /letters.txt",
@@ -386,23 +387,158 @@ fn letters(client: &Client) -> (String, String) {
 }
 
 #[test]
-fn a_file_that_is_open_already_and_is_changed_is_noticed_at_once() {
+fn a_file_that_is_changed_is_noticed_at_once_where_the_system_is_asked_each_time() {
+    let ways: [fn(StaticFiles) -> StaticFiles; 3] = [
+        |files| files.trust_for(Duration::ZERO),
+        |files| files.keep_in_memory(0),
+        // It does not fit.
+        |files| files.keep_in_memory(1000),
+    ];
+    for configure in ways {
+        let folder = folder();
+        let client = Client::asking(configure(files(&folder)));
+        let first = letters(&client);
+        assert_eq!(letters(&client), first);
+        put(&folder, "letters.txt", "ABC");
+        let second = letters(&client);
+        assert_eq!(second.1, "ABC", "written in its place");
+        put(&folder, "other.txt", "abcdefghijklmnopqrstuvwxyz");
+        let path = |name: &str| folder.path().join(name);
+        fs::rename(path("other.txt"), path("letters.txt")).expect("it is ours");
+        assert_eq!(letters(&client).1, first.1, "replaced");
+        fs::remove_file(path("letters.txt")).expect("it is there");
+        assert_eq!(status(&client, "GET /letters.txt"), "404 Not Found");
+        let link = std::os::unix::fs::symlink("/etc/passwd", path("letters.txt"));
+        link.expect("it can be made");
+        assert_eq!(status(&client, "GET /letters.txt"), "404 Not Found");
+    }
+}
+
+#[test]
+fn a_file_in_memory_is_all_old_or_all_new_and_new_after_a_second() {
+    let changes: [fn(&TempDir); 3] = [
+        // In its place, shorter.
+        |folder| put(folder, "letters.txt", "ABC"),
+        |folder| {
+            put(folder, "new.txt", "AB");
+            let path = |name: &str| folder.path().join(name);
+            fs::rename(path("new.txt"), path("letters.txt")).expect("it is ours");
+        },
+        |folder| fs::remove_file(folder.path().join("letters.txt")).expect("it is there"),
+    ];
+    for (change, new) in changes.into_iter().zip([Some("ABC"), Some("AB"), None]) {
+        let folder = folder();
+        let client = Client::asking(files(&folder));
+        let old = letters(&client);
+        assert_eq!(letters(&client), old);
+        let if_range = format!("If-Range: {}", &old.0["etag: ".len()..]);
+        let part = || {
+            ask(
+                &client,
+                "GET /letters.txt",
+                &["Range: bytes=0-1", &if_range],
+            )
+        };
+        let whole = || ask(&client, "GET /letters.txt", &[]);
+        change(&folder);
+        assert_eq!(letters(&client), old);
+        let (status, _, body) = part();
+        assert_eq!((&*status, &*body), ("206 Partial Content", "ab"));
+        client.wait(1);
+        let Some(new) = new else {
+            assert_eq!(whole().0, "404 Not Found");
+            continue;
+        };
+        for (status, fields, body) in [part(), whole()] {
+            assert_eq!((&*status, &*body), ("200 OK", new));
+            assert!(fields.contains(&format!("content-length: {}", new.len())));
+        }
+    }
+}
+
+#[test]
+fn a_file_that_was_changed_a_moment_ago_is_not_kept_in_memory() {
     let folder = folder();
+    let write = |content: &str| {
+        put(&folder, "letters.txt", content);
+        let file = File::options()
+            .append(true)
+            .open(folder.path().join("letters.txt"));
+        // A second before virtual time begins: too short for a change to show, in some file systems.
+        let changed_at = UNIX_EPOCH + CHANGED_AT + Duration::from_secs(86_399);
+        let set = file.and_then(|file| file.set_modified(changed_at));
+        set.expect("it is ours");
+    };
+    write("abc");
     let client = Client::asking(files(&folder));
-    let first = letters(&client);
-    assert_eq!(letters(&client), first);
-    put(&folder, "letters.txt", "ABC");
-    let second = letters(&client);
-    assert_eq!(second.1, "ABC", "written in its place");
-    put(&folder, "other.txt", "abcdefghijklmnopqrstuvwxyz");
-    let path = |name: &str| folder.path().join(name);
-    fs::rename(path("other.txt"), path("letters.txt")).expect("it is ours");
-    assert_eq!(letters(&client).1, first.1, "replaced");
-    fs::remove_file(path("letters.txt")).expect("it is there");
-    assert_eq!(status(&client, "GET /letters.txt"), "404 Not Found");
-    let link = std::os::unix::fs::symlink("/etc/passwd", path("letters.txt"));
-    link.expect("it can be made");
-    assert_eq!(status(&client, "GET /letters.txt"), "404 Not Found");
+    for _ in 0..3 {
+        assert_eq!(letters(&client).1, "abc");
+    }
+    write("ABC");
+    assert_eq!(letters(&client).1, "ABC");
+    client.wait(2);
+    assert_eq!(letters(&client).1, "ABC");
+    write("uvwxyz");
+    assert_eq!(letters(&client).1, "ABC", "it is in memory now");
+    client.wait(1);
+    assert_eq!(letters(&client).1, "uvwxyz");
+}
+
+#[test]
+fn a_file_in_memory_is_sent_to_every_client_as_it_takes_it() -> Result<(), BadRoute> {
+    let folder = folder();
+    let (trigger, deferred) = Deferred::<&'static str>::new();
+    let late = std::cell::RefCell::new(Some(deferred));
+    let routes = Routes::new()
+        .get("/late", move |_: Request| {
+            late.take().expect("it is asked for once")
+        })?
+        .nest("/", files(&folder))?;
+    let site = http::Site::new(routes);
+    let reactor = virtual_time_reactor();
+    let client = Client::at(&reactor, &site);
+    assert_eq!(letters(&client), letters(&client));
+    // Behind one that comes later.
+    client.get("/late");
+    client.get("/letters.txt");
+    client.turn();
+    assert_eq!(client.answers(), "");
+    trigger.callback("late");
+    client.turn();
+    let answers = client.answers();
+    let (first, second) = answers.split_once("late").expect("in order");
+    assert!(first.contains("content-length: 4\r\n"), "{answers}");
+    assert!(
+        second.ends_with("\r\n\r\nabcdefghijklmnopqrstuvwxyz"),
+        "{answers}"
+    );
+    let lines = |request: &str| {
+        let client = Client::at(&reactor, &site);
+        client.send(request);
+        client.turn();
+        let answers = client.answers();
+        let mut lines: Vec<_> = answers.split("\r\n").map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    };
+    let usual = lines("GET /letters.txt HTTP/1.1\r\nHost: here\r\n\r\n");
+    for (request, more) in [
+        (
+            "GET /letters.txt HTTP/1.1\r\nHost: here\r\nConnection: close",
+            "close",
+        ),
+        ("GET /letters.txt HTTP/1.0", "close"),
+        (
+            "GET /letters.txt HTTP/1.0\r\nConnection: keep-alive",
+            "keep-alive",
+        ),
+    ] {
+        let mut expected = usual.clone();
+        expected.push(format!("connection: {more}"));
+        expected.sort_unstable();
+        assert_eq!(lines(&format!("{request}\r\n\r\n")), expected, "{request}");
+    }
+    Ok(())
 }
 
 #[test]
@@ -411,8 +547,10 @@ fn what_is_asked_for_again_is_answered_as_the_first_time() -> Result<(), BadRout
     put(&folder, "letters", "without an ending");
     let etag = letters(&Client::asking(files(&folder))).0;
     let has_it = format!("If-None-Match: {}", &etag["etag: ".len()..]);
-    let asked: [(&str, &[&str]); 12] = [
+    let asked: [(&str, &[&str]); 14] = [
         ("GET /letters.txt", &[]),
+        ("GET /letters.txt", &["Range: bytes=0-1, 5-6, 25-"]),
+        ("GET /letters.txt", &["Range: bytes=26-"]),
         ("HEAD /letters.txt", &[]),
         ("POST /letters.txt", &[]),
         ("GET /letters.txt?query", &["Range: bytes=2-4"]),
@@ -453,6 +591,7 @@ fn a_file_that_is_trusted_is_looked_at_again_in_time() {
     let files = files(&folder).trust_for(Duration::from_secs(5));
     let client = Client::asking(files.clone());
     let first = letters(&client);
+    assert_eq!(letters(&client), first);
     put(&folder, "new.txt", "new");
     let path = |name: &str| folder.path().join(name);
     fs::rename(path("new.txt"), path("letters.txt")).expect("it is ours");

@@ -10,7 +10,7 @@ pub(in crate::http) struct Facts {
     pub(super) chunked: bool,
     /// A `Transfer-Encoding` whose last coding is not `chunked`.
     pub(super) strange_coding: bool,
-    pub(super) hosts: u32,
+    pub(in crate::http) hosts: u32,
     /// `Connection: close`, `keep-alive`, `upgrade`.
     pub(super) close: bool,
     pub(super) keep_alive: bool,
@@ -153,7 +153,7 @@ fn check_host(value: &[u8]) -> Result<(), BadMessage> {
 }
 
 /// What may stand in a host: RFC 3986 §3.2.2, and the colon before the port.
-const IN_HOST: [bool; 256] = {
+pub(in crate::http) const IN_HOST: [bool; 256] = {
     let mut allowed = [false; 256];
     let mut byte = 0;
     while byte < 0x80 {

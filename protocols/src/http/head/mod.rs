@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
-pub(super) use self::facts::Facts;
+pub(super) use self::facts::{Facts, IN_HOST};
 pub(super) use self::lines::LINE_EXTRA;
 pub(super) use self::request::RequestHead;
 pub(super) use self::response::ResponseHead;

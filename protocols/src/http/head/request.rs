@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, Uri, Version};
 
 use super::super::error::BadMessage;
 use super::super::limits::{HEADERS_MAX, MessageLimits};
-use super::super::scan::{Scanned, scan};
+use super::super::scan::{Line, scan};
 use super::facts::Facts;
 use super::lines::{
     METHOD_MAX, VERSION_OF_REQUEST, as_1_1, check_line_ends, check_unfinished_target, judged,
@@ -23,11 +23,7 @@ use super::{Framing, Span, header_map};
 #[derive(Debug)]
 pub(in crate::http) struct RequestHead {
     text: Vec<u8>,
-    method: Method,
-    target: Span,
-    /// Of the target's origin form: without the query. Empty for the other forms.
-    path: Span,
-    is_1_0: bool,
+    line: Line,
     fields: Vec<(Span, Span)>,
     facts: Facts,
     framing: Framing,
@@ -39,10 +35,7 @@ impl RequestHead {
     pub(in crate::http) fn empty() -> Self {
         Self {
             text: Vec::new(),
-            method: Method::GET,
-            target: Span::default(),
-            path: Span::default(),
-            is_1_0: false,
+            line: Line::default(),
             fields: Vec::new(),
             facts: Facts::NONE,
             framing: Framing::None,
@@ -77,22 +70,18 @@ impl RequestHead {
         limits: &MessageLimits,
     ) -> Result<Option<usize>, BadMessage> {
         self.facts = Facts::NONE;
-        let Some(found) = scan(data, limits, &mut self.fields, &mut self.facts) else {
+        let found = scan(
+            data,
+            limits,
+            &mut self.line,
+            &mut self.fields,
+            &mut self.facts,
+        );
+        let Some(length) = found else {
             self.fields.clear();
             return self.judge(data, limits);
         };
-        let Scanned {
-            method,
-            target,
-            path,
-            is_1_0,
-            length,
-        } = found;
-        self.method = method;
-        self.target = target;
-        self.path = path;
-        self.is_1_0 = is_1_0;
-        self.framing = self.facts.request_framing(is_1_0)?;
+        self.framing = self.facts.request_framing(self.line.is_1_0)?;
         self.text.extend_from_slice(&data[..length]);
         Ok(Some(length))
     }
@@ -137,11 +126,11 @@ impl RequestHead {
                 limit: limits.target,
             });
         }
-        self.method = Method::from_bytes(method.as_bytes()).or(Err(BadMessage::Method))?;
-        self.is_1_0 = minor == 0;
-        self.target = Span::of(target.as_bytes(), text);
-        let path = check_target(&self.method, target, &self.uri)?;
-        self.path = Span::of(&target.as_bytes()[..path], text);
+        self.line.method = Method::from_bytes(method.as_bytes()).or(Err(BadMessage::Method))?;
+        self.line.is_1_0 = minor == 0;
+        self.line.target = Span::of(target.as_bytes(), text);
+        let path = check_target(&self.line.method, target, &self.uri)?;
+        self.line.path = Span::of(&target.as_bytes()[..path], text);
         self.facts = Facts::NONE;
         for field in parsed.headers.iter() {
             self.facts.note(field.name.as_bytes(), field.value)?;
@@ -150,40 +139,41 @@ impl RequestHead {
                 Span::of(field.value, text),
             ));
         }
-        self.framing = self.facts.request_framing(self.is_1_0)?;
+        self.framing = self.facts.request_framing(self.line.is_1_0)?;
         self.text.extend_from_slice(text);
         Ok(Some(length))
     }
 
     /// The method.
     pub(in crate::http) fn method(&self) -> &Method {
-        &self.method
+        &self.line.method
     }
 
     pub(in crate::http) fn take_method(&mut self) -> Method {
-        std::mem::take(&mut self.method)
+        std::mem::take(&mut self.line.method)
     }
 
     /// The target, as it came.
     pub(in crate::http) fn target(&self) -> &str {
-        str::from_utf8(&self.text[self.target.range()]).expect("a target is checked to be ASCII")
+        str::from_utf8(&self.text[self.line.target.range()])
+            .expect("a target is checked to be ASCII")
     }
 
     /// The path of the target, as it came: percent-encoded, without the query.
     pub(in crate::http) fn path(&self) -> &str {
         // One byte of the origin form is the slash.
-        match self.path.end - self.path.begin {
+        match self.line.path.end - self.line.path.begin {
             0 => return self.uri().path(),
             1 => return "/",
             _ => {}
         }
-        str::from_utf8(&self.text[self.path.range()]).expect("a target is checked to be ASCII")
+        str::from_utf8(&self.text[self.line.path.range()]).expect("a target is checked to be ASCII")
     }
 
     /// The target.
     pub(in crate::http) fn uri(&self) -> &Uri {
         self.uri.get_or_init(|| {
-            let target = Bytes::copy_from_slice(&self.text[self.target.range()]);
+            let target = Bytes::copy_from_slice(&self.text[self.line.target.range()]);
             Uri::from_maybe_shared(target).expect("a target is checked when it is parsed")
         })
     }
@@ -195,12 +185,12 @@ impl RequestHead {
 
     /// Whether this is HTTP/1.0.
     pub(in crate::http) fn is_1_0(&self) -> bool {
-        self.is_1_0
+        self.line.is_1_0
     }
 
     /// The version.
     pub(in crate::http) fn version(&self) -> Version {
-        if self.is_1_0 {
+        if self.line.is_1_0 {
             Version::HTTP_10
         } else {
             Version::HTTP_11
@@ -224,6 +214,40 @@ impl RequestHead {
         })
     }
 
+    /// Whether there is `Range`, or a field whose name begins with `If-`.
+    pub(in crate::http) fn has_condition_or_range(&self) -> bool {
+        self.fields.iter().any(|(name, _)| {
+            let name = &self.text[name.range()];
+            match name.first() {
+                Some(b'i' | b'I') => name
+                    .get(..3)
+                    .is_some_and(|it| it.eq_ignore_ascii_case(b"if-")),
+                Some(b'r' | b'R') => name.eq_ignore_ascii_case(b"range"),
+                _ => false,
+            }
+        })
+    }
+
+    /// Whether it is a GET of the origin form, without a body, of which nothing but its URL matters to a cache and what
+    /// lies before one.
+    pub(in crate::http) fn is_plain_get(&self) -> bool {
+        self.line.method == Method::GET
+            && self.framing == Framing::None
+            && self.line.path.begin < self.line.path.end
+            && !self.has_condition_or_range()
+            && !self.fields.iter().any(|(name, _)| {
+                let name = &self.text[name.range()];
+                let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+                match name.len() {
+                    3 => is(b"via"),
+                    6 => is(b"pragma") || is(b"expect"),
+                    7 => is(b"upgrade"),
+                    13 => is(b"cache-control"),
+                    _ => false,
+                }
+            })
+    }
+
     /// The header fields.
     pub(in crate::http) fn headers(&self) -> &HeaderMap {
         self.headers
@@ -242,13 +266,13 @@ impl RequestHead {
 
     /// Whether the client can take another response on this connection.
     pub(in crate::http) fn is_persistent(&self) -> bool {
-        !self.facts.close && (!self.is_1_0 || self.facts.keep_alive)
+        !self.facts.close && (!self.line.is_1_0 || self.facts.keep_alive)
     }
 
     /// Whether the client waits with the body for a word.
     pub(in crate::http) fn expects_continue(&self) -> bool {
         // RFC 9110 §10.1.1: ignored in HTTP/1.0.
-        self.facts.expects_continue && !self.is_1_0 && self.framing != Framing::None
+        self.facts.expects_continue && !self.line.is_1_0 && self.framing != Framing::None
     }
 
     /// Whether it asks to go on in another protocol.
@@ -257,7 +281,7 @@ impl RequestHead {
         // other protocol's.
         self.facts.upgrade
             && self.facts.has_upgrade
-            && !self.is_1_0
+            && !self.line.is_1_0
             && self.framing == Framing::None
     }
 }
@@ -307,10 +331,10 @@ mod tests {
             .map(|it| (text(it.0), text(it.1)))
             .collect();
         let line = (
-            head.method.clone(),
-            text(head.target),
-            text(head.path),
-            head.is_1_0,
+            head.line.method.clone(),
+            text(head.line.target),
+            text(head.line.path),
+            head.line.is_1_0,
         );
         (line, fields, head.facts, head.framing)
     }
@@ -319,7 +343,14 @@ mod tests {
     #[track_caller]
     fn check_both_ways(text: &[u8], limits: &MessageLimits) -> bool {
         let (mut quick, mut judged) = (RequestHead::empty(), RequestHead::empty());
-        let taken = scan(text, limits, &mut Vec::new(), &mut Facts::NONE.clone()).is_some();
+        let taken = scan(
+            text,
+            limits,
+            &mut Line::default(),
+            &mut Vec::new(),
+            &mut Facts::NONE.clone(),
+        )
+        .is_some();
         let outcome = quick.parse(text, limits);
         let shown = String::from_utf8_lossy(text);
         assert_eq!(outcome, judged.judge(text, limits), "{shown:?}");

@@ -118,6 +118,13 @@ pub(super) struct Facts {
     pub(super) access: Option<Box<AccessDraft>>,
 }
 
+impl Facts {
+    /// Whether nothing of the request says that its response is written in another way than most.
+    pub(super) fn is_usual(&self) -> bool {
+        self.persistent && !self.is_1_0 && !self.is_head && !self.is_connect
+    }
+}
+
 impl ServerConnection {
     pub(super) fn new(site: Rc<SiteCore>) -> Self {
         let reader = RequestReader::new(&site.limits.message);
@@ -243,20 +250,18 @@ impl ServerConnection {
                 return;
             }
             let mut parts = self.site.recycled.take();
-            let came = self.reader.receive_head(&mut data, &mut parts.head);
-            if came == Ok(true) {
-                if self.is_unanswered() && !parts.head.method().is_safe() {
+            match self.reader.receive_head(&mut data, &mut parts.head) {
+                // RFC 9112 §9.3.2
+                Ok(true) if self.is_unanswered() && !parts.head.method().is_safe() => {
                     self.waiting = Some(parts);
-                } else {
-                    self.request_received(transport, parts, &mut data, now);
                 }
-                continue;
+                Ok(true) => self.request_received(transport, parts, &mut data, now),
+                Ok(false) => return self.site.recycled.give_back(parts),
+                Err(bad) => {
+                    self.site.recycled.give_back(parts);
+                    return self.refuse(transport, bad);
+                }
             }
-            self.site.recycled.give_back(parts);
-            if let Err(bad) = came {
-                self.refuse(transport, bad);
-            }
-            return;
         }
         // What is behind the last request is nobody's, but a tunnel's if it becomes one.
         if !self.closing || self.handing_over || self.at_crossing.is_some() {
@@ -317,44 +322,64 @@ impl ServerConnection {
         parts.place = (self.id, number);
         let request = Request::new(parts, Rc::clone(&self.site.recycled));
         let handled = catch_unwind(AssertUnwindSafe(|| self.site.handler.handle(request)));
-        let answer = handled.unwrap_or_else(|payload| {
-            Answer::Failed(Failure::from(Interrupted::from_panic(&*payload)))
-        });
-        // As it mostly is.
         let is_its_turn = self.asked.is_empty() && self.sending.is_none();
         let mut interims = Vec::new();
         if self.site.has_interims() {
             interims = self.interims_of(&facts);
-            if is_its_turn {
-                self.out.append(&mut interims);
-            }
+        } else if is_its_turn && let Ok(Answer::Body(body)) = handled {
+            // As it mostly is: no answer is moved, only what is in it.
+            return self.send_body(transport, facts, body);
+        }
+        let answer = handled.unwrap_or_else(|payload| {
+            Answer::Failed(Failure::from(Interrupted::from_panic(&*payload)))
+        });
+        if is_its_turn {
+            self.out.append(&mut interims);
+            let response = match answer {
+                Answer::Body(body) => return self.send_body(transport, facts, body),
+                Answer::Kept(kept) => {
+                    let mut facts = facts;
+                    self.settle_facts(&mut facts);
+                    return self.send_kept(transport, facts, &kept);
+                }
+                Answer::Now(response) => response,
+                Answer::Failed(failure) => self.response_to(failure),
+                Answer::Later(deferred) => {
+                    return self.answered_later(transport, facts, interims, deferred);
+                }
+            };
+            return self.begin_response(transport, facts, response);
         }
         let outcome = match answer {
-            Answer::Now(response) if is_its_turn => {
-                return self.begin_response(transport, facts, response);
-            }
-            Answer::Body(body) if is_its_turn => return self.send_body(transport, facts, body),
-            Answer::Failed(failure) if is_its_turn => {
-                let response = self.response_to(failure);
-                return self.begin_response(transport, facts, response);
-            }
-            Answer::Now(response) => Some(Ok(response)),
-            Answer::Body(body) => Some(Ok(Response::new(body))),
-            Answer::Failed(failure) => Some(Err(failure)),
+            Answer::Now(response) => Ok(response),
+            Answer::Body(body) => Ok(Response::new(body)),
+            Answer::Kept(kept) => Ok(kept.to_response()),
+            Answer::Failed(failure) => Err(failure),
             Answer::Later(deferred) => {
-                self.asked.push_back(Asked {
-                    facts,
-                    answer: None,
-                    interims,
-                });
-                return self.wait_for(transport, number, deferred);
+                return self.answered_later(transport, facts, interims, deferred);
             }
         };
         self.asked.push_back(Asked {
             facts,
-            answer: outcome,
+            answer: Some(outcome),
             interims,
         });
+    }
+
+    fn answered_later(
+        &mut self,
+        transport: &Transport<Self>,
+        facts: Facts,
+        interims: Vec<u8>,
+        answer: Deferred<Response>,
+    ) {
+        let number = facts.number;
+        self.asked.push_back(Asked {
+            facts,
+            answer: None,
+            interims,
+        });
+        self.wait_for(transport, number, answer);
     }
 
     /// The body of the request that begins: in memory, if all of it is there.
@@ -401,11 +426,18 @@ impl ServerConnection {
             let begun = transport.reactor().system_time();
             Box::new(AccessDraft::new(head, begun, now))
         });
+        // One comparison for most.
+        let (is_head, is_connect, is_safe) = match *head.method() {
+            Method::GET => (false, false, true),
+            Method::HEAD => (true, false, true),
+            Method::CONNECT => (false, true, false),
+            ref other => (false, false, other.is_safe()),
+        };
         Facts {
             number,
-            is_head: head.method() == Method::HEAD,
-            is_connect: head.method() == Method::CONNECT,
-            is_safe: head.method().is_safe(),
+            is_head,
+            is_connect,
+            is_safe,
             is_1_0: head.is_1_0(),
             persistent: head.is_persistent(),
             access,

@@ -14,6 +14,7 @@ use super::super::chunked;
 use super::super::encode::{self, ResponseFacts};
 use super::super::error::{BodyError, StatusError};
 use super::super::head::{Framing, RequestHead};
+use super::super::kept::KeptResponse;
 use super::super::pipe::{Next, Reader};
 use super::super::response::Response;
 use super::super::upgrade::Upgraded;
@@ -21,8 +22,9 @@ use super::connection::{Facts, OUT_MAX, ServerConnection};
 use super::hold::ServerHold;
 use super::{Access, SiteCore, report};
 
-/// A body of this size or less is copied behind its head; a larger one goes by itself.
-const COPIED_MAX: usize = 16 * 1024;
+/// A body of this size or less is copied behind its head; a larger one is handed to the connection by itself, which
+/// costs as much as to copy this.
+const COPIED_MAX: usize = 4 * 1024;
 
 /// A file of this size or less is read, not sent by the system.
 const READ_MAX: u64 = 64 * 1024;
@@ -131,17 +133,43 @@ impl ServerConnection {
         let (Source::Bytes(bytes), Some(media_type)) = (&body.source, body.media_type) else {
             return false;
         };
-        let is_usual = facts.persistent && !facts.is_1_0 && !facts.is_head && !facts.is_connect;
-        if !is_usual || bytes.len() > COPIED_MAX {
+        if !facts.is_usual() {
             return false;
         }
         let length = bytes.len() as u64;
         let beginning = &self.site.calendar.beginning();
         encode::write_usual_response(&mut self.out, beginning, media_type, length);
-        self.out.extend_from_slice(bytes);
+        self.send_bytes(transport, bytes);
         self.leave_crossing(facts.number);
         self.response_sent(transport, facts, StatusCode::OK, length);
         true
+    }
+
+    /// Writes a response that was put together before.
+    pub(super) fn send_kept(
+        &mut self,
+        transport: &Transport<Self>,
+        mut facts: Facts,
+        kept: &KeptResponse,
+    ) {
+        if !facts.is_usual() {
+            return self.start_sending(transport, facts, kept.to_response());
+        }
+        kept.write_head(&mut self.out, &self.site.calendar.beginning());
+        self.send_bytes(transport, kept.content());
+        self.leave_crossing(facts.number);
+        let length = kept.content().len() as u64;
+        self.response_sent(transport, &mut facts, StatusCode::OK, length);
+    }
+
+    /// Sends all of a body, behind its head.
+    fn send_bytes(&mut self, transport: &Transport<Self>, bytes: &[u8]) {
+        if bytes.len() <= COPIED_MAX {
+            self.out.extend_from_slice(bytes);
+        } else {
+            self.send_out(transport);
+            self.send(transport, bytes);
+        }
     }
 
     /// Writes the head of a response, and its body as far as it is there.
@@ -202,12 +230,7 @@ impl ServerConnection {
                 return self.response_sent(transport, &mut facts, status, 0);
             }
             Source::Bytes(bytes) => {
-                if bytes.len() <= COPIED_MAX {
-                    self.out.extend_from_slice(&bytes);
-                } else {
-                    self.send_out(transport);
-                    self.send(transport, &bytes);
-                }
+                self.send_bytes(transport, &bytes);
                 return self.response_sent(transport, &mut facts, status, bytes.len() as u64);
             }
             // Of a small one, a call to send it costs more than to read it and send it with the head.

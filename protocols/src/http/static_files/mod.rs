@@ -7,6 +7,7 @@
 
 mod listing;
 mod open_files;
+mod parts;
 mod shelf;
 
 use std::fmt;
@@ -16,18 +17,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE,
     ETAG, HeaderMap, HeaderValue, LAST_MODIFIED,
 };
 use http::{Method, StatusCode};
-use torsade_deferred::{Deferred, Failure};
 use torsade_reactor::{FilePart, FollowLinks, RootFolder};
 
-use super::body::{Body, BodySender};
+use super::body::Body;
 use super::conditional::{ETag, Validators, range_applies};
 use super::dates::date_value;
 use super::error::StatusError;
+use super::kept::KeptResponse;
 use super::media_types;
 use super::negotiate::{Coding, add_vary, choose_coding};
 use super::paths::{BadPath, DotFiles, SafePath};
@@ -36,7 +38,7 @@ use super::request::Request;
 use super::response::{Answer, Handler, Response, answer_conditionally, redirect};
 use super::routes::not_allowed;
 
-use self::open_files::{Description, OpenFiles};
+use self::open_files::{Again, Description, InMemory, Keeping, OpenFiles};
 use self::shelf::{Found, FoundFile, Shelf};
 
 /// Serves the files of a folder: to be nested below a prefix, or to be a whole site.
@@ -52,8 +54,9 @@ use self::shelf::{Found, FoundFile, Shelf};
 ///
 /// Files are opened on the reactor's thread, which takes some microseconds where the folder is on a disk of
 /// this machine. Where it may take longer, a network's folder for instance, say
-/// [`open_on_threads`](Self::open_on_threads). A file that is asked for again is still open, and the system is asked
-/// each time whether it is still what stands there; see [`keep_open`](Self::keep_open).
+/// [`open_on_threads`](Self::open_on_threads). A file that is asked for again is still open
+/// ([`keep_open`](Self::keep_open)), a small one in memory ([`keep_in_memory`](Self::keep_in_memory)); the system is asked
+/// each time whether it is still what stands there, for one in memory once a second ([`trust_for`](Self::trust_for)).
 ///
 /// # Examples
 ///
@@ -78,9 +81,6 @@ pub struct StaticFiles {
     options: Rc<Options>,
 }
 
-/// How many files stay open, unless somebody says otherwise.
-const OPEN_FILES: usize = 64;
-
 #[derive(Clone, Default)]
 struct Options {
     dot_files: DotFiles,
@@ -97,7 +97,7 @@ impl StaticFiles {
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
             shelf: Arc::new(Shelf::new(RootFolder::new(root))),
-            open_files: Rc::new(OpenFiles::new(OPEN_FILES, Duration::ZERO)),
+            open_files: Rc::new(OpenFiles::new(Keeping::default())),
             options: Rc::default(),
         }
     }
@@ -113,9 +113,14 @@ impl StaticFiles {
     }
 
     /// What was opened and described by other rules is not for these.
-    fn close_files(mut self) -> Self {
-        let (limit, trust) = (self.open_files.limit, self.open_files.trust);
-        self.open_files = Rc::new(OpenFiles::new(limit, trust));
+    fn close_files(self) -> Self {
+        self.keeping(|_| {})
+    }
+
+    fn keeping(mut self, change: impl FnOnce(&mut Keeping)) -> Self {
+        let mut keeping = self.open_files.keeping;
+        change(&mut keeping);
+        self.open_files = Rc::new(OpenFiles::new(keeping));
         self
     }
 
@@ -169,22 +174,30 @@ impl StaticFiles {
     /// How many files stay open between requests, those that were asked for last: 64, unless this says otherwise;
     /// none with 0, and none on threads.
     ///
-    /// The system is asked before each response whether what stands at the path is still that file, unchanged,
-    /// so nobody gets what has been replaced; [`trust_for`](Self::trust_for) saves that, too. One that nobody asks
-    /// for is closed within twenty seconds: until then one that was deleted keeps its room on the disk.
+    /// The system is asked before each response whether what stands at the path is still that file, unchanged, so nobody
+    /// gets what has been replaced; for one that is [in memory](Self::keep_in_memory), not [each time](Self::trust_for). One
+    /// that nobody asks for is closed within twenty seconds: until then one that was deleted keeps its room on the disk.
     #[must_use]
-    pub fn keep_open(mut self, files: usize) -> Self {
-        self.open_files = Rc::new(OpenFiles::new(files, self.open_files.trust));
-        self
+    pub fn keep_open(self, files: usize) -> Self {
+        self.keeping(|keeping| keeping.files = files)
     }
 
-    /// How long a file that is open is taken for unchanged, without asking the system: not at all, unless this says
-    /// otherwise. Whoever replaces a file has to wait this long until all clients get the new one; one that is made
-    /// shorter in its place meanwhile is answered with 500.
+    /// How many bytes of files that are open are in memory, too: 4 MiB, unless this says otherwise; none with 0.
+    ///
+    /// They are those of up to 64 KiB that were asked for twice, and have not been changed for two seconds. What is
+    /// answered is all of what the file had when it was last looked at, or all of what it has now, and no mixture. (Who
+    /// writes to files through a mapping tells the system late; serve such with 0.)
     #[must_use]
-    pub fn trust_for(mut self, time: Duration) -> Self {
-        self.open_files = Rc::new(OpenFiles::new(self.open_files.limit, time));
-        self
+    pub fn keep_in_memory(self, bytes: usize) -> Self {
+        self.keeping(|keeping| keeping.memory = bytes)
+    }
+
+    /// How long a file that is [in memory](Self::keep_in_memory) is taken for unchanged, without asking the system: a
+    /// second, unless this says otherwise. Whoever replaces or deletes a file has to wait this long until nobody gets the
+    /// old one; with [`Duration::ZERO`], not at all.
+    #[must_use]
+    pub fn trust_for(self, time: Duration) -> Self {
+        self.keeping(|keeping| keeping.trust = time)
     }
 
     /// The `Cache-Control` of every file: none, unless this says it, so that clients guess.
@@ -225,7 +238,7 @@ impl StaticFiles {
                 let page = listing::page(&folder, &entries, self.options.dot_files);
                 Answer::Now(Response::new(Body::html(page)))
             }
-            Found::File(file) => Answer::Now(self.response(&request, file)),
+            Found::File(file) => self.answer_with(&request, file),
         }
     }
 
@@ -236,9 +249,8 @@ impl StaticFiles {
         }
     }
 
-    fn response(&self, request: &Request, found: FoundFile) -> Response {
+    fn answer_with(&self, request: &Request, found: FoundFile) -> Answer {
         let now = request.reactor().system_time();
-        let (file, length) = (Rc::clone(&found.file.file), found.length);
         let described_anew;
         // One of another name, or one that says that it comes from the future, is described each time.
         let stays = !found.is_gzip && found.modified.is_none_or(|at| at <= now);
@@ -249,25 +261,67 @@ impl StaticFiles {
             described_anew = self.describe(&found, now);
             &described_anew
         };
+        let in_memory = found.file.in_memory();
+        if let Some(in_memory) = &in_memory
+            && stays
+            && !found.varies
+            && request.asks_for_all()
+        {
+            let kept = in_memory.response.get_or_init(|| {
+                let headers = self.fields(&found, description);
+                KeptResponse::new(headers, in_memory.content.clone())
+            });
+            return Answer::Kept(kept.clone());
+        }
+        Answer::Now(self.response(request, &found, description, in_memory.as_deref(), now))
+    }
+
+    /// What is said of a file that is sent.
+    fn fields(&self, found: &FoundFile, description: &Description) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(CONTENT_TYPE, description.media_type.clone());
+        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        if let Some(etag) = &description.validators.etag {
+            headers.insert(ETAG, etag.to_value());
+        }
+        if let Some(value) = &description.last_modified {
+            headers.insert(LAST_MODIFIED, value.clone());
+        }
+        if let Some(value) = &self.options.cache_control {
+            headers.insert(CACHE_CONTROL, value.clone());
+        }
+        if found.varies {
+            add_vary(&mut headers, &ACCEPT_ENCODING);
+        }
+        headers
+    }
+
+    /// All of a file, or the part that is asked for, if it is asked for.
+    fn response(
+        &self,
+        request: &Request,
+        found: &FoundFile,
+        description: &Description,
+        in_memory: Option<&InMemory>,
+        now: SystemTime,
+    ) -> Response {
         let Description {
             media_type,
             validators,
-            last_modified,
+            ..
         } = description;
-        let part = |range: ByteRange| FilePart {
-            file: Rc::clone(&file),
-            offset: range.first,
-            length: range.len(),
+        let length = found.length;
+        let in_file = |offset, length| FilePart {
+            file: Rc::clone(&found.file.file),
+            offset,
+            length,
         };
-        let mut headers = HeaderMap::with_capacity(8);
-        headers.insert(CONTENT_TYPE, media_type.clone());
-        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        if let Some(etag) = &validators.etag {
-            headers.insert(ETAG, etag.to_value());
-        }
-        if let Some(value) = last_modified {
-            headers.insert(LAST_MODIFIED, value.clone());
-        }
+        let of_file = |part: ByteRange| in_file(part.first, part.len());
+        // A file is shorter than that when it is in memory.
+        let of_memory = |content: &Bytes, part: ByteRange| {
+            content.slice(part.first as usize..=part.last as usize)
+        };
+        let mut headers = self.fields(found, description);
         let wants_part = request.header("range").is_some();
         let selection =
             if wants_part && range_applies(request.method(), request.headers(), validators, now) {
@@ -277,23 +331,30 @@ impl StaticFiles {
             };
         let (status, body) = match selection {
             Selection::Whole => {
-                let part = FilePart {
-                    file: Rc::clone(&file),
-                    offset: 0,
-                    length,
+                let body = match in_memory {
+                    Some(it) => it.content.clone().into(),
+                    None => Body::file_part(in_file(0, length)),
                 };
-                (StatusCode::OK, Body::file_part(part))
+                (StatusCode::OK, body)
             }
             Selection::Parts(parts) if parts.len() == 1 => {
                 let range = ContentRange::part(parts[0], length);
                 headers.insert(CONTENT_RANGE, range.to_value());
-                (StatusCode::PARTIAL_CONTENT, Body::file_part(part(parts[0])))
+                let body = match in_memory {
+                    Some(it) => of_memory(&it.content, parts[0]).into(),
+                    None => Body::file_part(of_file(parts[0])),
+                };
+                (StatusCode::PARTIAL_CONTENT, body)
             }
             Selection::Parts(parts) => {
                 let boundary = boundary(validators, &parts, now);
                 let layout = MultipartRanges::new(&parts, length, Some(media_type), boundary);
                 headers.insert(CONTENT_TYPE, layout.content_type());
-                (StatusCode::PARTIAL_CONTENT, body_of_parts(&layout, part))
+                let body = match in_memory {
+                    Some(it) => parts::body_in_memory(&layout, |part| of_memory(&it.content, part)),
+                    None => parts::body_of_file(&layout, of_file),
+                };
+                (StatusCode::PARTIAL_CONTENT, body)
             }
             Selection::NotSatisfiable => {
                 headers.remove(CONTENT_TYPE);
@@ -302,12 +363,6 @@ impl StaticFiles {
                 (StatusCode::RANGE_NOT_SATISFIABLE, Body::empty())
             }
         };
-        if let Some(value) = &self.options.cache_control {
-            headers.insert(CACHE_CONTROL, value.clone());
-        }
-        if found.varies {
-            add_vary(&mut headers, &ACCEPT_ENCODING);
-        }
         if found.is_gzip && status != StatusCode::RANGE_NOT_SATISFIABLE {
             headers.insert(CONTENT_ENCODING, Coding::Gzip.to_value());
         }
@@ -351,10 +406,12 @@ impl Handler for StaticFiles {
         // What is sent may depend on more than the path; and what was opened on a thread is not kept.
         let is_by_path = !self.shelf.precompressed && !self.options.on_threads;
         if is_by_path {
-            let (root, now) = (&self.shelf.root, request.reactor().now());
-            let found = self.open_files.open_again(root, request.path_below(), now);
-            if let Some(found) = found {
-                return Answer::Now(self.response(&request, found));
+            let (root, reactor) = (&self.shelf.root, request.reactor());
+            let (path, for_all) = (request.path_below(), request.asks_for_all());
+            match self.open_files.open_again(root, path, &reactor, for_all) {
+                Some(Again::Response(kept)) => return Answer::Kept(kept),
+                Some(Again::File(found)) => return self.answer_with(&request, found),
+                None => {}
             }
         }
         let path = match SafePath::new(request.path_below(), self.options.dot_files) {
@@ -415,70 +472,4 @@ pub(super) fn boundary(validators: &Validators, parts: &[ByteRange], now: System
         u128::from(hasher.finish())
     };
     half(1) << 64 | half(2)
-}
-
-/// How much of a part is read at a time.
-const PIECE: usize = 64 * 1024;
-
-/// A body of several parts, which is read as it is sent.
-fn body_of_parts(layout: &MultipartRanges, part: impl Fn(ByteRange) -> FilePart) -> Body {
-    let (sender, body) = Body::sized_channel(layout.content_length());
-    let parts = layout
-        .parts()
-        .map(|(range, head)| (head.to_vec(), part(range)));
-    let mut parts: Vec<_> = parts.collect();
-    parts.reverse();
-    let writing = Writing {
-        sender,
-        parts,
-        end: layout.end().to_vec(),
-    };
-    // Whoever does not take it is no failure of ours, and the sender says so itself.
-    drop(writing.go_on());
-    body
-}
-
-struct Writing {
-    sender: BodySender,
-    /// What is still to come, the last first.
-    parts: Vec<(Vec<u8>, FilePart)>,
-    end: Vec<u8>,
-}
-
-impl Writing {
-    fn go_on(mut self) -> Deferred<()> {
-        while !self.sender.is_full() {
-            match self.write() {
-                Ok(true) => {}
-                Ok(false) => {
-                    self.sender.finish();
-                    return torsade_deferred::succeed(());
-                }
-                Err(failure) => {
-                    self.sender.fail(failure);
-                    return torsade_deferred::succeed(());
-                }
-            }
-        }
-        let ready = self.sender.ready();
-        ready.add_callbacks(move |()| self.go_on(), |_gone: Failure| Ok(()))
-    }
-
-    /// Writes a piece; `false` if it was the last.
-    fn write(&mut self) -> Result<bool, Failure> {
-        let Some((head, part)) = self.parts.last_mut() else {
-            self.sender.write(std::mem::take(&mut self.end))?;
-            return Ok(false);
-        };
-        if !head.is_empty() {
-            self.sender.write(std::mem::take(head))?;
-        }
-        let piece = part.take_piece(PIECE)?;
-        let is_over = part.length == 0;
-        self.sender.write(piece)?;
-        if is_over {
-            self.parts.pop();
-        }
-        Ok(true)
-    }
 }

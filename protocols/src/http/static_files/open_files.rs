@@ -1,14 +1,20 @@
-//! Files that stay open for a while, because they are asked for again.
+//! Files that stay open for a while, because they are asked for again; the small ones are in memory, too.
 //!
 //! To open a file, to ask what it is and to close it are several calls to the system; to ask whether it is
-//! still the same is one.
+//! still the same is one, and one that is in memory is asked for that once in a while alone.
+//!
+//! # Invariant
+//!
+//! What is in memory is all of what the file had at one moment, and is that of which its metadata was said: it is read
+//! when it has not been changed for [`SETTLED`], so that a change after that has another time, and looked at
+//! again when it has been read.
 //!
 //! # Bounds
 //!
-//! [`OpenFiles::limit`] files; the one that was not asked for the longest is closed for another. One that
+//! [`Keeping::files`] files; the one that was not asked for the longest is closed for another. One that
 //! was not asked for in the last ten seconds is closed within ten more: nothing wakes the loop while none is open.
 //! As many paths are known, as requests write them; before one more, all of them are forgotten, and are known again when
-//! they are asked for.
+//! they are asked for. [`Keeping::memory`] bytes are in memory; so are all of these forgotten before more would be.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
@@ -17,21 +23,57 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use http::HeaderValue;
-use torsade_reactor::{DelayedCall, Reactor, RootFolder};
+use torsade_reactor::{DelayedCall, FilePart, Reactor, RootFolder};
 
 use super::super::conditional::Validators;
+use super::super::kept::KeptResponse;
 use super::shelf::FoundFile;
 
 /// How long a file stays open that nobody asks for: so that one that is deleted gives its room back.
 const UNUSED: Duration = Duration::from_secs(10);
 
+/// A file that is larger is read each time, or sent by the system: what a call saves is little of that.
+const IN_MEMORY_MAX: u64 = 64 * 1024;
+
+/// How long ago a file must have been changed for its time to tell of the next change: two seconds are the largest
+/// step of a file system that is in use (FAT).
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// What a file in memory is counted for, beside its content: its fields, twice.
+const OVERHEAD: usize = 1024;
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keeping {
+    /// How many files, at most.
+    pub(super) files: usize,
+    /// How many bytes of them are in memory.
+    pub(super) memory: usize,
+    /// How long the system is not asked again whether a file that is in memory is still the same.
+    pub(super) trust: Duration,
+}
+
+impl Default for Keeping {
+    fn default() -> Self {
+        const FILES: usize = 64;
+        Self {
+            files: FILES,
+            // All of them, if they are as small.
+            memory: FILES * IN_MEMORY_MAX as usize,
+            trust: Duration::from_secs(1),
+        }
+    }
+}
+
 /// A file that is open, and what is said of it each time.
 pub(super) struct Opened {
     pub(super) file: Rc<File>,
     pub(super) description: OnceCell<Description>,
+    in_memory: RefCell<Option<Rc<InMemory>>>,
 }
 
 /// What a response says of a file, whatever was asked.
@@ -41,24 +83,50 @@ pub(super) struct Description {
     pub(super) last_modified: Option<HeaderValue>,
 }
 
+/// All of a file.
+pub(super) struct InMemory {
+    pub(super) content: Bytes,
+    /// What is answered to who asks for all of it, whatever else.
+    pub(super) response: OnceCell<KeptResponse>,
+    size: usize,
+    /// Of all of them.
+    used: Rc<Cell<usize>>,
+}
+
 impl Opened {
     pub(super) fn new(file: File) -> Self {
         Self {
             file: Rc::new(file),
             description: OnceCell::new(),
+            in_memory: RefCell::default(),
         }
+    }
+
+    /// All of it, if it is in memory.
+    pub(super) fn in_memory(&self) -> Option<Rc<InMemory>> {
+        self.in_memory.borrow().clone()
+    }
+
+    fn kept_response(&self) -> Option<KeptResponse> {
+        let in_memory = self.in_memory.borrow();
+        in_memory.as_ref()?.response.get().cloned()
+    }
+}
+
+impl Drop for InMemory {
+    fn drop(&mut self) {
+        self.used.set(self.used.get() - self.size);
     }
 }
 
 pub(super) struct OpenFiles {
-    /// How many, at most.
-    pub(super) limit: usize,
-    /// How long the system is not asked again whether a file is still the same.
-    pub(super) trust: Duration,
+    pub(super) keeping: Keeping,
     /// By their paths below the root.
     files: RefCell<BTreeMap<OsString, OpenFile>>,
     /// Where paths lead that are written so in requests: to a file, whatever else is asked.
     known: RefCell<BTreeMap<Box<str>, OsString>>,
+    /// Bytes in memory.
+    used: Rc<Cell<usize>>,
     /// Counts what was asked for.
     uses: Cell<u64>,
     look: RefCell<Option<DelayedCall>>,
@@ -72,13 +140,19 @@ struct OpenFile {
     checked_at: Instant,
 }
 
+/// What there is for a path that was asked for before.
+pub(super) enum Again {
+    Response(KeptResponse),
+    File(FoundFile),
+}
+
 impl OpenFiles {
-    pub(super) fn new(limit: usize, trust: Duration) -> Self {
+    pub(super) fn new(keeping: Keeping) -> Self {
         Self {
-            limit,
-            trust,
+            keeping,
             files: RefCell::default(),
             known: RefCell::default(),
+            used: Rc::default(),
             uses: Cell::default(),
             look: RefCell::default(),
         }
@@ -91,13 +165,14 @@ impl OpenFiles {
         relative: &Path,
         reactor: &Reactor,
     ) -> io::Result<(Rc<Opened>, Metadata)> {
-        let now = reactor.now();
-        if let Some(found) = self.find(root, relative, now) {
+        let both = |open: &OpenFile| (Rc::clone(&open.file), open.metadata.clone());
+        if let Some(found) = self.find(root, relative, reactor, both) {
             return Ok(found);
         }
         let (file, metadata) = root.open_with_metadata(relative)?;
         let file = Rc::new(Opened::new(file));
-        if metadata.is_file() && self.limit > 0 {
+        if metadata.is_file() && self.keeping.files > 0 {
+            let now = reactor.now();
             let kept = OpenFile {
                 file: Rc::clone(&file),
                 metadata: metadata.clone(),
@@ -112,18 +187,26 @@ impl OpenFiles {
     }
 
     /// The file that a path leads to, if it was asked for by it before and all is known of it: it is open, and still
-    /// the same.
+    /// the same. Its response, if that is the same whatever else is asked, and `for_all` of it.
     pub(super) fn open_again(
         &self,
         root: &RootFolder,
         written: &str,
-        now: Instant,
-    ) -> Option<FoundFile> {
+        reactor: &Reactor,
+        for_all: bool,
+    ) -> Option<Again> {
         let known = self.known.borrow();
         let relative = Path::new(known.get(written)?);
-        let (file, metadata) = self.find(root, relative, now)?;
-        file.description.get()?;
-        Some(FoundFile::new(file, &metadata, String::new()))
+        let again = self.find(root, relative, reactor, |open| {
+            if let Some(response) = open.file.kept_response().filter(|_| for_all) {
+                return Some(Again::Response(response));
+            }
+            open.file.description.get()?;
+            let file = Rc::clone(&open.file);
+            let found = FoundFile::new(file, &open.metadata, String::new());
+            Some(Again::File(found))
+        });
+        again?
     }
 
     /// A path that is written so in requests leads to this file, if it is open: what was found by another name, with an
@@ -133,31 +216,89 @@ impl OpenFiles {
             return;
         }
         let mut known = self.known.borrow_mut();
-        if known.len() >= self.limit {
+        if known.len() >= self.keeping.files {
             known.clear();
         }
         known.insert(written.into(), relative.into());
     }
 
     /// One that is open, and still the same.
-    fn find(
+    fn find<T>(
         &self,
         root: &RootFolder,
         relative: &Path,
-        now: Instant,
-    ) -> Option<(Rc<Opened>, Metadata)> {
+        reactor: &Reactor,
+        of: impl FnOnce(&OpenFile) -> T,
+    ) -> Option<T> {
+        let now = reactor.now();
         let mut files = self.files.borrow_mut();
         let open = files.get_mut(relative.as_os_str())?;
-        if now.duration_since(open.checked_at) >= self.trust {
-            if !root.is_still(relative, &open.metadata) {
-                files.remove(relative.as_os_str());
-                return None;
-            }
-            open.checked_at = now;
+        let is_trusted = now.duration_since(open.checked_at) < self.keeping.trust
+            && open.file.in_memory.borrow().is_some();
+        if is_trusted {
+            return Some(of(self.used_now(open, now)));
         }
+        if self.look(&mut files, root, relative, reactor).is_none() {
+            files.remove(relative.as_os_str());
+            return None;
+        }
+        let open = files.get_mut(relative.as_os_str())?;
+        Some(of(self.used_now(open, now)))
+    }
+
+    fn used_now<'a>(&self, open: &'a mut OpenFile, now: Instant) -> &'a OpenFile {
         open.used_at = now;
         open.last_use = self.next_use();
-        Some((Rc::clone(&open.file), open.metadata.clone()))
+        open
+    }
+
+    /// Asks the system whether a file that is open is still what stands at its path, and takes a small one into memory:
+    /// it is asked for again. `None` if it is another one.
+    fn look(
+        &self,
+        files: &mut BTreeMap<OsString, OpenFile>,
+        root: &RootFolder,
+        relative: &Path,
+        reactor: &Reactor,
+    ) -> Option<()> {
+        let open = files.get_mut(relative.as_os_str())?;
+        let is_still = |open: &OpenFile| root.is_still(relative, &open.metadata).then_some(());
+        is_still(open)?;
+        open.checked_at = reactor.now();
+        let length = open.metadata.len();
+        let size = length as usize + OVERHEAD;
+        if !(1..=IN_MEMORY_MAX).contains(&length) || size > self.keeping.memory {
+            return Some(());
+        }
+        if !is_settled(&open.metadata, reactor.system_time()) {
+            // The clock may have been put back: what is said of it would be of the future.
+            open.file.in_memory.take();
+            return Some(());
+        }
+        if open.file.in_memory.borrow().is_some() {
+            return Some(());
+        }
+        let content = read(&open.file.file, &open.metadata);
+        is_still(open)?;
+        let file = Rc::clone(&open.file);
+        if self.used.get() + size > self.keeping.memory {
+            for open in files.values() {
+                open.file.in_memory.take();
+            }
+        }
+        file.in_memory
+            .replace(content.map(|content| self.counted(content, size)));
+        Some(())
+    }
+
+    fn counted(&self, content: Vec<u8>, size: usize) -> Rc<InMemory> {
+        self.used.set(self.used.get() + size);
+        Rc::new(InMemory {
+            content: content.into(),
+            response: OnceCell::new(),
+            size,
+            used: Rc::clone(&self.used),
+        })
     }
 
     fn next_use(&self) -> u64 {
@@ -168,7 +309,7 @@ impl OpenFiles {
     fn keep(&self, relative: &Path, file: OpenFile) {
         let mut files = self.files.borrow_mut();
         files.insert(relative.into(), file);
-        if files.len() > self.limit {
+        if files.len() > self.keeping.files {
             let oldest = files.iter().min_by_key(|(_, open)| open.last_use);
             if let Some(oldest) = oldest.map(|(path, _)| path.clone()) {
                 files.remove(&oldest);
@@ -204,6 +345,24 @@ impl OpenFiles {
     }
 }
 
+/// Whether a change from now on has another time.
+fn is_settled(metadata: &Metadata, now: SystemTime) -> bool {
+    let since = metadata.modified().map(|at| now.duration_since(at));
+    since.is_ok_and(|since| since.is_ok_and(|since| since >= SETTLED))
+}
+
+/// All of a file of which that was said; `None` if it cannot be read, which who sends it will see.
+fn read(file: &Rc<File>, metadata: &Metadata) -> Option<Vec<u8>> {
+    let part = FilePart {
+        file: Rc::clone(file),
+        offset: 0,
+        length: metadata.len(),
+    };
+    let mut content = Vec::new();
+    part.read_into(&mut content).ok()?;
+    Some(content)
+}
+
 #[cfg(test)]
 mod tests {
     use torsade_reactor::testing::virtual_time_reactor;
@@ -214,7 +373,10 @@ mod tests {
     fn a_path_is_known_if_the_file_of_that_name_is_open() {
         let reactor = virtual_time_reactor();
         let root = RootFolder::new(env!("CARGO_MANIFEST_DIR"));
-        let open = Rc::new(OpenFiles::new(2, Duration::ZERO));
+        let open = Rc::new(OpenFiles::new(Keeping {
+            files: 2,
+            ..Keeping::default()
+        }));
         let file = Path::new("Cargo.toml");
         open.open(&root, file, &reactor).expect("it is there");
         // As it is found where `toml` is left out.
@@ -225,5 +387,51 @@ mod tests {
         assert_eq!(open.known.borrow().len(), 2);
         open.know("C%61rgo.toml", file);
         assert_eq!(open.known.borrow().len(), 1, "the others are forgotten");
+    }
+
+    #[test]
+    fn what_is_in_memory_has_a_bound_and_is_given_back() -> io::Result<()> {
+        const LENGTH: usize = 1000;
+        let reactor = virtual_time_reactor();
+        let folder = tempfile::tempdir()?;
+        let root = RootFolder::new(folder.path());
+        let names: Vec<String> = (0..5).map(|number| format!("{number}")).collect();
+        for name in names
+            .iter()
+            .chain([&"empty".to_owned(), &"large".to_owned()])
+        {
+            let length = match &**name {
+                "empty" => 0,
+                "large" => IN_MEMORY_MAX as usize + 1,
+                _ => LENGTH,
+            };
+            std::fs::write(folder.path().join(name), vec![b'x'; length])?;
+            let file = File::options()
+                .append(true)
+                .open(folder.path().join(name))?;
+            file.set_modified(SystemTime::UNIX_EPOCH)?;
+        }
+        let open = Rc::new(OpenFiles::new(Keeping {
+            memory: 3 * (LENGTH + OVERHEAD) + LENGTH,
+            ..Keeping::default()
+        }));
+        let ask = |name: &str| {
+            let (opened, _) = open.open(&root, Path::new(name), &reactor)?;
+            assert!(open.used.get() <= open.keeping.memory);
+            Ok::<_, io::Error>(opened.in_memory())
+        };
+        assert!(ask("0")?.is_none(), "it is not asked for again yet");
+        for name in ["empty", "large", "empty", "large"] {
+            assert!(ask(name)?.is_none(), "{name}");
+        }
+        for name in names.iter().chain(&names) {
+            ask(name)?;
+            let in_memory = ask(name)?.expect("it is asked for again");
+            assert_eq!(in_memory.content.len(), LENGTH);
+        }
+        assert_ne!(open.used.get(), 0);
+        open.files.borrow_mut().clear();
+        assert_eq!(open.used.get(), 0);
+        Ok(())
     }
 }
