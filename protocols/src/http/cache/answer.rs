@@ -16,6 +16,7 @@ use super::super::ranges::{ByteRange, ContentRange, MultipartRanges, Selection, 
 use super::super::response::Response;
 use super::super::static_files::boundary;
 use super::freshness::Stored;
+use super::plan;
 use super::recording::Recording;
 
 /// What goes with a stored answer.
@@ -52,7 +53,9 @@ pub(super) fn answer(
         Told::AsItCame => stored.headers().clone(),
     };
     let is_ok = stored.status() == StatusCode::OK;
-    if is_ok && is_not_modified(stored, method, headers) {
+    // As most do: then nothing is made of the fields.
+    let is_for_all = plan::asks_for_all(headers);
+    if is_ok && !is_for_all && is_not_modified(stored, method, headers) {
         not_modified(&mut response);
         return response;
     }
@@ -65,6 +68,9 @@ pub(super) fn answer(
             }
         }
         Content::Coming(recording) => *response.body_mut() = recording.body(),
+        Content::Whole(content) if is_for_all => {
+            *response.body_mut() = untyped(content.clone());
+        }
         Content::Whole(content) => {
             let validators = stored.validators();
             let selection = match is_ok && range_applies(method, headers, &validators, now) {

@@ -12,7 +12,8 @@ use torsade_deferred::{Deferred, Failure, Trigger, succeed};
 
 use super::super::body::Body;
 use super::super::client::ClientRequest;
-use super::super::fetch::InterimHook;
+use super::super::fetch::{InterimHook, PlainGet};
+use super::super::kept::KeptResponse;
 use super::super::response::Response;
 use super::answer::{Content, Told, answer};
 use super::flight::{Flight, Prior};
@@ -100,6 +101,26 @@ impl CacheCore {
         deferred
     }
 
+    /// The response to a request of which nothing but its target matters, if that is the same for all and fresh.
+    pub(super) fn at_hand(&self, asked: &PlainGet<'_>) -> Option<KeptResponse> {
+        let now = self.now()?;
+        let key = CacheKey::of_plain(asked)?;
+        // What is coming is later than what is stored.
+        let flights = self.flights.borrow();
+        if !flights.is_empty() && flights.contains_key(&key) {
+            return None;
+        }
+        let mut store = self.store.borrow_mut();
+        let kept = store.at_hand(&key, now, |stored, content| {
+            let mut headers = stored.answer_headers(now);
+            let status = CacheStatus::hit(stored.seconds_left(now));
+            status.append_to(&mut headers, &self.name);
+            KeptResponse::new(headers, content.clone())
+        })?;
+        self.count(|counts| counts.hits += 1);
+        Some(kept)
+    }
+
     /// As [`fetch`](Self::fetch) for one who has waited for an answer in vain: it asks for itself.
     pub(super) fn fetch_alone(self: &Rc<Self>, asked: Asked, trigger: Trigger<Response>) {
         let Some(now) = self.now() else {
@@ -116,7 +137,8 @@ impl CacheCore {
     fn look_up(&self, key: &CacheKey, headers: &HeaderMap, now: SystemTime) -> Found {
         let is_only_if_cached = || CacheControl::of(headers).only_if_cached;
         // What is coming is later than what is stored.
-        if let Some((stored, recording)) = self.coming(key, headers) {
+        let is_any_coming = !self.flights.borrow().is_empty();
+        if is_any_coming && let Some((stored, recording)) = self.coming(key, headers) {
             let reuse = stored.reuse(headers, now);
             if plan::is_used(reuse) {
                 return Found::Answer(stored, Content::Coming(recording), reuse);

@@ -50,6 +50,7 @@
 //! `status.rs`. The rim: `lookup.rs`, `flight.rs` (what is under way), `recording.rs` (bodies).
 
 mod answer;
+mod control;
 mod flight;
 pub mod freshness;
 mod lookup;
@@ -69,7 +70,8 @@ use torsade_deferred::Deferred;
 use torsade_reactor::{Reactor, WeakReactor};
 
 use super::client::ClientRequest;
-use super::fetch::{Fetch, InterimHook};
+use super::fetch::{Fetch, InterimHook, PlainGet};
+use super::kept::KeptResponse;
 use super::response::Response;
 
 pub use self::freshness::CacheKind;
@@ -288,6 +290,10 @@ impl Fetch for Cached {
         hook: &InterimHook,
     ) -> Deferred<Response> {
         self.cache.fetch_and_tell(request, &self.next, Some(hook))
+    }
+
+    fn at_hand(&self, asked: &PlainGet<'_>) -> Option<KeptResponse> {
+        self.cache.core.at_hand(asked)
     }
 }
 

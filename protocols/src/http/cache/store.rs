@@ -16,7 +16,10 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::{HeaderMap, Uri};
 
-use super::freshness::{Stored, origin};
+use super::super::fetch::PlainGet;
+use super::super::kept::KeptResponse;
+use super::freshness::{Reuse, Stored, port};
+use super::status::push_number;
 
 /// How much a cache keeps.
 ///
@@ -61,6 +64,9 @@ const OVERHEAD: usize = 1024;
 /// Bytes that a field is counted for besides name and value.
 const FIELD_OVERHEAD: usize = 64;
 
+/// How often a field may be there: as it came, and of the response that is at hand in a map and as it is written.
+const FIELD_COPIES: usize = 3;
+
 /// What answers are found by, beside the fields that they depend on: the target, with one way to write
 /// it (RFC 9111 §2). A cheap clone.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -71,19 +77,60 @@ impl CacheKey {
     /// what the target says, it is part of the key, since the answer depends on it.
     #[must_use]
     pub fn new(target: &Uri, host: Option<&str>) -> Self {
-        let path = target.path_and_query().map_or("/", |it| it.as_str());
-        let mut key = match origin(target) {
-            Some((scheme, host, port)) => format!("{scheme}://{host}:{port}{path}"),
-            None => target.to_string(),
+        let Some((scheme, own_host)) = target.scheme_str().zip(target.host()) else {
+            return Self::with_host(target.to_string(), target, host);
         };
+        let path = target.path_and_query().map_or("/", |it| it.as_str());
+        let mut key = String::with_capacity(scheme.len() + own_host.len() + path.len() + 9);
+        push_origin(&mut key, scheme, own_host, port(target));
+        key.push_str(path);
+        Self::with_host(key, target, host)
+    }
+
+    /// The key of the target of such a request, where that says of the host what the URL does; `None` for what has to be
+    /// looked at more closely.
+    pub(super) fn of_plain(asked: &PlainGet<'_>) -> Option<Self> {
+        let (host, port) = match asked.host.split_once(':') {
+            Some((host, port)) => {
+                let is_number = !port.is_empty() && port.bytes().all(|it| it.is_ascii_digit());
+                (host, is_number.then(|| port.parse().ok())??)
+            }
+            None if asked.scheme == "https" => (asked.host, 443),
+            None => (asked.host, 80),
+        };
+        if host.is_empty() {
+            return None;
+        }
+        let length = asked.scheme.len() + host.len() + asked.target.len() + 9;
+        let mut key = String::with_capacity(length);
+        push_origin(&mut key, asked.scheme, host, port);
+        key.push_str(asked.target);
+        Some(Self(key.into()))
+    }
+
+    fn with_host(mut key: String, target: &Uri, host: Option<&str>) -> Self {
         let authority = target.authority().map(|it| it.as_str());
         if let Some(host) = host.filter(|host| Some(*host) != authority) {
             // No target has a space.
             key.push(' ');
-            key.push_str(&host.to_ascii_lowercase());
+            push_lower_case(&mut key, host);
         }
         Self(key.into())
     }
+}
+
+fn push_origin(text: &mut String, scheme: &str, host: &str, port: u16) {
+    text.push_str(scheme);
+    text.push_str("://");
+    push_lower_case(text, host);
+    text.push(':');
+    push_number(text, u64::from(port));
+}
+
+fn push_lower_case(text: &mut String, added: &str) {
+    let begin = text.len();
+    text.push_str(added);
+    text[begin..].make_ascii_lowercase();
 }
 
 /// Answers to GET, with their content, by target.
@@ -106,6 +153,8 @@ struct Entry {
     content: Bytes,
     size: usize,
     last_used: u64,
+    /// The response that it is for whoever asks for all of it, as it was when it was so many seconds old.
+    at_hand: Option<(u64, KeptResponse)>,
 }
 
 impl CacheStore {
@@ -156,6 +205,7 @@ impl CacheStore {
             content,
             size,
             last_used: self.tick,
+            at_hand: None,
         });
         true
     }
@@ -164,11 +214,35 @@ impl CacheStore {
     /// (§4.1). Whether it may be used is [`Stored::reuse`].
     pub fn get(&mut self, key: &CacheKey, request: &HeaderMap) -> Option<(Rc<Stored>, Bytes)> {
         let entry = fitting(&mut self.variants, key, request)?;
-        self.tick += 1;
-        let key = self.recency.remove(&entry.last_used)?;
-        entry.last_used = self.tick;
-        self.recency.insert(self.tick, key);
+        note_use(entry, &mut self.tick, &mut self.recency);
         Some((Rc::clone(&entry.stored), entry.content.clone()))
+    }
+
+    /// The response that is at hand for whoever asks for all there is, if what is stored for that target depends on
+    /// nothing else, and is fresh. It says how old it is: `make` makes one each second at most.
+    pub(super) fn at_hand(
+        &mut self,
+        key: &CacheKey,
+        now: SystemTime,
+        make: impl FnOnce(&Stored, &Bytes) -> KeptResponse,
+    ) -> Option<KeptResponse> {
+        let [entry] = &mut self.variants.get_mut(key)?[..] else {
+            return None;
+        };
+        let stored = &entry.stored;
+        if !stored.is_plain() || stored.reuse(&HeaderMap::new(), now) != Reuse::Fresh {
+            return None;
+        }
+        let age = stored.age(now).as_secs();
+        if entry
+            .at_hand
+            .as_ref()
+            .is_none_or(|(known, _)| *known != age)
+        {
+            entry.at_hand = Some((age, make(stored, &entry.content)));
+        }
+        note_use(entry, &mut self.tick, &mut self.recency);
+        entry.at_hand.as_ref().map(|(_, kept)| kept.clone())
     }
 
     /// Whether there is an answer to that target, whatever it depends on.
@@ -282,7 +356,9 @@ impl CacheStore {
     pub(super) fn size(key: &CacheKey, stored: &Stored, content: usize) -> usize {
         let fields = stored.headers().iter();
         let fields: usize = fields
-            .map(|(name, value)| FIELD_OVERHEAD + name.as_str().len() + value.len())
+            .map(|(name, value)| {
+                FIELD_COPIES * (FIELD_OVERHEAD + name.as_str().len() + value.len())
+            })
             .sum();
         OVERHEAD + key.0.len() + fields + stored.selecting_size() + content
     }
@@ -329,6 +405,18 @@ impl CacheStore {
             self.variants.remove(key);
         }
     }
+}
+
+/// The entry is the one that was used last.
+fn note_use(entry: &mut Entry, tick: &mut u64, recency: &mut BTreeMap<u64, CacheKey>) {
+    if entry.last_used == *tick {
+        return;
+    }
+    *tick += 1;
+    if let Some(key) = recency.remove(&entry.last_used) {
+        recency.insert(*tick, key);
+    }
+    entry.last_used = *tick;
 }
 
 fn fitting<'a>(
@@ -436,6 +524,30 @@ mod tests {
             assert_eq!(found(&mut store, target, "text"), None, "{target}");
         }
         check(&store);
+    }
+
+    #[test]
+    fn a_plain_request_has_the_key_of_its_url_or_none() {
+        for (scheme, host, target, has_key) in [
+            ("http", "a.example", "/p?q", true),
+            ("http", "A.Example", "/P", true),
+            ("http", "a.example:80", "/", true),
+            ("http", "a.example:8080", "/", true),
+            ("https", "a.example", "/", true),
+            ("https", "127.0.0.1:0443", "/?a%20b", true),
+            ("http", "[::1]", "/", false),
+            ("http", "a.example:", "/", false),
+            ("http", "a.example:65536", "/", false),
+            ("http", "", "/", false),
+        ] {
+            let key = CacheKey::of_plain(&PlainGet {
+                scheme,
+                host,
+                target,
+            });
+            let expected = has_key.then(|| uri(&format!("{scheme}://{host}{target}")));
+            assert_eq!(key, expected, "{host}");
+        }
     }
 
     #[test]

@@ -259,6 +259,13 @@ impl Core {
 
 impl Handler for ReverseProxy {
     fn handle(&self, request: Request) -> Answer {
+        if self.core.is_layered
+            && let Some(kept) = request
+                .as_plain_get()
+                .and_then(|asked| self.core.fetch.at_hand(&asked))
+        {
+            return Answer::Kept(kept);
+        }
         if !self.core.serves_half_closed {
             request.end_with_client();
         }

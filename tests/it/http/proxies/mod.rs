@@ -1,5 +1,6 @@
 //! Proxies, between clients and servers that are made of a test.
 
+mod at_hand;
 mod bodies;
 mod examples;
 mod forward;
