@@ -23,7 +23,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use torsade_deferred::{Deferred, Failure, Interrupted};
 use torsade_reactor::{ConnectionLost, Limits, Protocol, Transport};
 
@@ -35,6 +35,7 @@ use super::super::reader::{Event, RequestReader};
 use super::super::request::{Parts, Request};
 use super::super::response::{Answer, Response};
 use super::SiteCore;
+use super::asked::{Asked, Facts};
 use super::sending::{AccessDraft, Sending};
 use super::watch::Watch;
 
@@ -85,44 +86,6 @@ pub(super) struct Incoming {
     discarded: u64,
     /// The client waits for our word before it sends it.
     expects_continue: bool,
-}
-
-/// A request that has not been answered, or not in its turn.
-pub(super) struct Asked {
-    pub(super) facts: Facts,
-    pub(super) answer: Option<Result<Response, Failure>>,
-    /// Interim responses that have not been sent: it is not its turn.
-    pub(super) interims: Vec<u8>,
-}
-
-impl Asked {
-    pub(super) fn answered(facts: Facts, answer: Result<Response, Failure>) -> Self {
-        Self {
-            facts,
-            answer: Some(answer),
-            interims: Vec::new(),
-        }
-    }
-}
-
-/// What of a request matters to its response.
-#[derive(Debug)]
-pub(super) struct Facts {
-    pub(super) number: u64,
-    pub(super) is_head: bool,
-    pub(super) is_connect: bool,
-    /// Others may be under way beside it: RFC 9110 §9.2.1.
-    pub(super) is_safe: bool,
-    pub(super) is_1_0: bool,
-    pub(super) persistent: bool,
-    pub(super) access: Option<Box<AccessDraft>>,
-}
-
-impl Facts {
-    /// Whether nothing of the request says that its response is written in another way than most.
-    pub(super) fn is_usual(&self) -> bool {
-        self.persistent && !self.is_1_0 && !self.is_head && !self.is_connect
-    }
 }
 
 impl ServerConnection {
@@ -297,7 +260,11 @@ impl ServerConnection {
         let head = &parts.head;
         let number = self.next_number;
         self.next_number += 1;
-        let facts = self.facts_of(transport, head, number, now);
+        let access = self.site.access_log.as_ref().map(|_| {
+            let begun = transport.reactor().system_time();
+            Box::new(AccessDraft::new(head, begun, now))
+        });
+        let facts = Facts::new(head, number, access);
         // Behind a CONNECT with a body comes that, and no tunnel: RFC 9110 §9.3.6.
         let is_tunnel = facts.is_connect && head.framing() == Framing::None;
         if is_tunnel || head.wants_upgrade() {
@@ -413,35 +380,6 @@ impl ServerConnection {
             _ => None,
         };
         Body::of_pipe(reader, length)
-    }
-
-    fn facts_of(
-        &self,
-        transport: &Transport<Self>,
-        head: &RequestHead,
-        number: u64,
-        now: Instant,
-    ) -> Facts {
-        let access = self.site.access_log.as_ref().map(|_| {
-            let begun = transport.reactor().system_time();
-            Box::new(AccessDraft::new(head, begun, now))
-        });
-        // One comparison for most.
-        let (is_head, is_connect, is_safe) = match *head.method() {
-            Method::GET => (false, false, true),
-            Method::HEAD => (true, false, true),
-            Method::CONNECT => (false, true, false),
-            ref other => (false, false, other.is_safe()),
-        };
-        Facts {
-            number,
-            is_head,
-            is_connect,
-            is_safe,
-            is_1_0: head.is_1_0(),
-            persistent: head.is_persistent(),
-            access,
-        }
     }
 
     fn wait_for(

@@ -18,7 +18,8 @@ use torsade_reactor::Transport;
 
 use super::super::encode;
 use super::SiteCore;
-use super::connection::{Facts, ServerConnection};
+use super::asked::Facts;
+use super::connection::ServerConnection;
 
 /// Of one request, as long as they cannot be sent.
 const INTERIMS_MAX: usize = 16 * 1024;

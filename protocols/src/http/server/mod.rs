@@ -1,5 +1,6 @@
 //! The server: a [`Site`] answers requests on any number of connections.
 
+mod asked;
 mod calendar;
 mod connection;
 mod hold;

@@ -7,7 +7,8 @@ use torsade_reactor::Transport;
 
 use super::super::error::{BadMessage, BodyError, StatusError};
 use super::super::response::Response;
-use super::connection::{Asked, Facts, ServerConnection};
+use super::asked::{Asked, Facts};
+use super::connection::ServerConnection;
 use super::report;
 
 impl ServerConnection {

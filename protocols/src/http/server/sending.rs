@@ -18,7 +18,8 @@ use super::super::kept::KeptResponse;
 use super::super::pipe::{Next, Reader};
 use super::super::response::Response;
 use super::super::upgrade::Upgraded;
-use super::connection::{Facts, OUT_MAX, ServerConnection};
+use super::asked::Facts;
+use super::connection::{OUT_MAX, ServerConnection};
 use super::hold::ServerHold;
 use super::{Access, SiteCore, report};
 
