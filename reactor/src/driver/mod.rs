@@ -9,7 +9,8 @@
 //! - **Time** never goes back; `wait` returns no earlier than its limit unless
 //!   something happened or it was woken.
 //! - **Readiness is an edge, reported at least once**: after `watch`, and after each
-//!   operation that said `WouldBlock`, the next change is reported. An event may be
+//!   operation that said `WouldBlock`, the next change is reported; after a write that
+//!   did, it may have to be asked for ([`StreamSocket::watch_room`]). An event may be
 //!   spurious; it is never lost. A short read means "nothing more at this moment"
 //!   only if [`Driver::short_read_is_dry`] says so.
 //! - **`hangup`** accompanies the end of the peer's stream where a short read means
@@ -228,7 +229,17 @@ pub(crate) trait ListeningSocket {
 
 /// A stream of bytes to a peer. Never blocks.
 pub(crate) trait StreamSocket {
+    /// Begins to report changes. To one that was accepted or adopted, room to send need not be
+    /// reported before `watch_room`; to one that connects it is.
     fn watch(&self, token: Token) -> io::Result<()>;
+
+    /// Has room to send reported from now on, and at once if there is some; or not any more, as it
+    /// had better be while nobody waits for it. `false`: it is always reported, which costs
+    /// nothing, since nobody is told who was not refused before.
+    fn watch_room(&self, token: Token, on: bool) -> io::Result<bool> {
+        let _ = (token, on);
+        Ok(false)
+    }
 
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
 

@@ -89,7 +89,7 @@ pub(super) fn connect(
     let name = system_address(peer)?;
     loop {
         match net::connect(&fd, &name) {
-            Ok(()) | Err(Errno::ISCONN) => return Ok(UnixSocket::over(poller, fd)),
+            Ok(()) | Err(Errno::ISCONN) => return Ok(UnixSocket::connecting(poller, fd)),
             Err(Errno::INTR) => {}
             // It would not be told when there is room.
             Err(Errno::AGAIN) => {
@@ -272,8 +272,13 @@ impl ListeningSocket for UnixListening {
     }
 }
 
+/// A stream. Linux tells whoever is watched for room to send of each message that the peer has
+/// read, be there room before or not (TCP only tells who was refused): one sleep more for each. So
+/// that is watched for no longer than somebody waits for it.
 pub(super) struct UnixSocket {
     watched: Watched,
+    /// That it can be written to is how it is told that it is connected.
+    connects: bool,
     /// `None` unless somebody takes descriptors, as most do not.
     descriptors: RefCell<Option<Box<Unclaimed>>>,
 }
@@ -288,7 +293,15 @@ impl UnixSocket {
     pub(super) fn over(poller: &Rc<Poller>, fd: OwnedFd) -> Self {
         Self {
             watched: Watched::new(fd, Rc::clone(poller)),
+            connects: false,
             descriptors: RefCell::default(),
+        }
+    }
+
+    fn connecting(poller: &Rc<Poller>, fd: OwnedFd) -> Self {
+        Self {
+            connects: true,
+            ..Self::over(poller, fd)
         }
     }
 
@@ -334,7 +347,16 @@ impl UnixSocket {
 
 impl StreamSocket for UnixSocket {
     fn watch(&self, token: Token) -> io::Result<()> {
-        self.watched.watch(token)
+        if self.connects {
+            self.watched.watch(token)
+        } else {
+            self.watched.watch_without_room(token)
+        }
+    }
+
+    fn watch_room(&self, token: Token, on: bool) -> io::Result<bool> {
+        self.watched.watch_room(token, on)?;
+        Ok(true)
     }
 
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -167,25 +167,29 @@ impl Poller {
         Ok(())
     }
 
-    fn add(&self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+    fn add(&self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
         self.check_ours()?;
         if self.is_epoll() {
-            use epoll::EventFlags as Flags;
-            let flags = Flags::IN | Flags::OUT | Flags::RDHUP | Flags::PRI | Flags::ET;
-            return Ok(epoll::add(
-                &self.poller,
-                fd,
-                epoll::EventData::new_u64(token.to_u64()),
-                flags,
-            )?);
+            let data = epoll::EventData::new_u64(token.to_u64());
+            return Ok(epoll::add(&self.poller, fd, data, socket_flags(interest))?);
         }
-        let key = usize::try_from(token.to_u64()).expect("Torsade runs on 64-bit systems");
         // SAFETY: `polling` asks that the source be deleted before it is dropped. The only
         // caller is `Watched`, which owns the source and deletes it in its drop.
         unsafe {
             self.poller
-                .add_with_mode(fd.as_raw_fd(), PollEvent::all(key), PollMode::Edge)
+                .add_with_mode(fd.as_raw_fd(), poll_event(token, interest), PollMode::Edge)
         }
+    }
+
+    fn modify(&self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
+        self.check_ours()?;
+        if self.is_epoll() {
+            let data = epoll::EventData::new_u64(token.to_u64());
+            let flags = socket_flags(interest);
+            return Ok(epoll::modify(&self.poller, fd, data, flags)?);
+        }
+        self.poller
+            .modify_with_mode(fd, poll_event(token, interest), PollMode::Edge)
     }
 
     /// Watches a descriptor that somebody else owns: the caller calls `delete_fd` before it
@@ -267,6 +271,11 @@ impl AsFd for Poller {
     }
 }
 
+/// How sockets are watched: for edges, and for urgent data, in front of which a read stops.
+fn socket_flags(interest: Interest) -> epoll::EventFlags {
+    epoll_flags(interest, Mode::Edge) | epoll::EventFlags::PRI
+}
+
 fn epoll_flags(interest: Interest, mode: Mode) -> epoll::EventFlags {
     use epoll::EventFlags as Flags;
     let readable = if interest.is_read() {
@@ -331,7 +340,22 @@ impl Watched {
 
     /// Begins to report changes under `token`. Once only.
     pub(crate) fn watch(&self, token: Token) -> io::Result<()> {
-        self.poller.add(self.fd.as_fd(), token)
+        self.poller.add(self.fd.as_fd(), token, Interest::ReadWrite)
+    }
+
+    /// The same, save that nothing is said of room to send before [`watch_room`](Self::watch_room).
+    pub(crate) fn watch_without_room(&self, token: Token) -> io::Result<()> {
+        self.poller.add(self.fd.as_fd(), token, Interest::Read)
+    }
+
+    /// Reports room to send from now on, or not any more; and once again what holds already.
+    pub(crate) fn watch_room(&self, token: Token, on: bool) -> io::Result<()> {
+        let interest = if on {
+            Interest::ReadWrite
+        } else {
+            Interest::Read
+        };
+        self.poller.modify(self.fd.as_fd(), token, interest)
     }
 
     /// The same for what is there to read, as a level. Epoll only.

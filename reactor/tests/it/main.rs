@@ -50,6 +50,7 @@ mod transport;
 mod tunnel;
 mod udp;
 mod unix;
+mod unix_wakes;
 mod unseated;
 mod veil;
 mod weak;

@@ -1,11 +1,15 @@
 //! Flow control through TLS.
 
 use std::cell::Cell;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use torsade::prelude::*;
-use torsade::protocols::tls::TlsStream;
+use torsade::protocols::tls::{Tls, TlsStream};
 use torsade::reactor::testing::{Chunks, memory_pair, virtual_time_reactor};
 use torsade::reactor::{FileSender, NotFlushed, Producer, Stream, Streaming};
 
@@ -308,4 +312,46 @@ fn a_file_is_sent_over_tls_whole_and_in_order() {
     assert_eq!(count.expect("it is sent"), 250_000);
     let expected = [b"before ", &content[1_000..251_000], b" behind"].concat();
     assert!(*talk.at_server.data.borrow() == expected);
+}
+
+/// Whether a wait would end at once.
+fn has_news(reactor: &Reactor) -> bool {
+    let descriptor = reactor.as_fd();
+    let mut fds = [PollFd::new(&descriptor, PollFlags::IN)];
+    let ready = retry_on_intr(|| poll(&mut fds, Some(&Timespec::default())));
+    ready.expect("the system can poll") > 0
+}
+
+fn come_to_rest(reactors: &[&Reactor]) {
+    for _ in 0..100 {
+        for reactor in reactors {
+            reactor.turn(Some(Duration::ZERO)).expect("it can turn");
+        }
+        if !reactors.iter().any(|reactor| has_news(reactor)) {
+            return;
+        }
+    }
+    panic!("the loops do not come to rest");
+}
+
+#[test]
+fn what_the_peer_has_read_over_a_unix_socket_wakes_nobody() {
+    let authority = Authority::new();
+    let [near, far] = [Reactor::new(), Reactor::new()].map(|reactor| reactor.expect("a reactor"));
+    let (ours, theirs) = UnixStream::pair().expect("there are descriptors left");
+    let (client, server) = (Speaker::default(), Speaker::default());
+    let at_server = server.seen.clone();
+    let client = Tls::client(&authority.client(), localhost(), client);
+    let server = Tls::server(&authority.server(), server);
+    let client = near.adopt_connection(ours, |_| client);
+    let client = client.expect("it is a socket");
+    let _server = far.adopt_connection(theirs, |_| server);
+    come_to_rest(&[&near, &far]);
+    for message in 1..=3 {
+        client.call(|tls, _| tls.transport().expect("it is made").write("hello"));
+        come_to_rest(&[&near]);
+        come_to_rest(&[&far]);
+        assert_eq!(at_server.data.borrow().len(), 5 * message);
+        assert!(!has_news(&near), "there is no answer");
+    }
 }

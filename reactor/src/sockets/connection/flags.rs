@@ -48,6 +48,9 @@ impl Flags {
     pub(super) const AGAIN: u32 = 1 << 17;
     /// Its receiver is being told of data, and will be settled when that returns.
     pub(super) const TELLING: u32 = 1 << 18;
+    /// It may be told of room to send that it does not want: it asked for that when it was refused, or
+    /// while it connected.
+    pub(super) const ROOM_WATCHED: u32 = 1 << 19;
 
     /// The system says that it is broken, and what has come is to be read before anything is sent.
     pub(super) const BROKEN: u32 = 1 << 20;

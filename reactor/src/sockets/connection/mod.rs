@@ -143,7 +143,9 @@ impl Connection {
         socket: AnySocket,
         peer: Address,
     ) -> Rc<Self> {
-        Self::new(core, token, socket, peer, None, Flags::default())
+        let flags = Flags::default();
+        flags.add(Flags::ROOM_WATCHED);
+        Self::new(core, token, socket, peer, None, flags)
     }
 
     fn new(
@@ -457,6 +459,7 @@ impl Connection {
                     // Nothing can come, and nothing more can be written: the rest has its limit.
                     self.close(ConnectionLost::Done);
                 }
+                self.rest();
             }
             Ending::Closing => {
                 self.fire_flushes();

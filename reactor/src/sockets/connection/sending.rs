@@ -28,7 +28,8 @@ impl Connection {
             | Flags::AWAITED
             | Flags::ATTACHED
             | Flags::CHOKED
-            | Flags::OVERFULL;
+            | Flags::OVERFULL
+            | Flags::ROOM_WATCHED;
         let is_plain = self.flags.are(Flags::WRITABLE, Flags::WRITABLE | rare);
         if !is_plain || self.ending.get() != Ending::Open {
             return false;
@@ -184,6 +185,7 @@ impl Connection {
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock => {
                     self.flags.remove(Flags::WRITABLE);
+                    self.watch_room(true);
                     Some(0)
                 }
                 io::ErrorKind::Interrupted => Some(0),
@@ -192,6 +194,29 @@ impl Connection {
                     None
                 }
             },
+        }
+    }
+
+    /// Who has nothing to send need not hear of room for it.
+    pub(super) fn rest(&self) {
+        let among = Flags::ROOM_WATCHED | Flags::WRITABLE | Flags::DIRTY;
+        let is_idle = self.flags.are(Flags::ROOM_WATCHED | Flags::WRITABLE, among);
+        // Who was told that it may go on, and has written more, is dirty.
+        if is_idle && self.is_flushed() {
+            self.watch_room(false);
+        }
+    }
+
+    #[cold]
+    fn watch_room(&self, on: bool) {
+        if self.flags.has(Flags::ROOM_WATCHED) == on {
+            return;
+        }
+        match self.ask(|socket| socket.watch_room(self.token, on)) {
+            Ok(is_asked) => {
+                self.flags.replace(Flags::ROOM_WATCHED, on && is_asked);
+            }
+            Err(error) => self.doom(ConnectionLost::Io(error)),
         }
     }
 
