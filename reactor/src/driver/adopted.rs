@@ -27,7 +27,7 @@ pub(super) fn listener(
     };
     Ok(match address {
         Address::Unix(address) => Box::new(UnixListening::adopted(poller, fd, address)),
-        address => Box::new(TcpListening::new(poller, fd, address)),
+        address => Box::new(TcpListening::adopted(poller, fd, address)),
     })
 }
 
@@ -41,8 +41,8 @@ pub(super) fn connection(
         Err(problem) => return Err(AdoptError::new(fd, problem)),
     };
     let socket = match peer {
-        Address::Unix(_) => AnySocket::other(UnixSocket::over(poller, fd)),
-        _ => AnySocket::Tcp(TcpSocket::over(poller, fd)),
+        Address::Unix(_) => AnySocket::other(UnixSocket::adopted(poller, fd)),
+        _ => AnySocket::Tcp(TcpSocket::adopted(poller, fd)),
     };
     Ok((socket, peer))
 }

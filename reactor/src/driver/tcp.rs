@@ -98,9 +98,16 @@ pub(super) struct TcpListening {
 }
 
 impl TcpListening {
-    pub(super) fn new(poller: &Rc<Poller>, fd: OwnedFd, address: Address) -> Self {
+    fn new(poller: &Rc<Poller>, fd: OwnedFd, address: Address) -> Self {
         Self {
             watched: Watched::new(fd, Rc::clone(poller)),
+            address,
+        }
+    }
+
+    pub(super) fn adopted(poller: &Rc<Poller>, fd: OwnedFd, address: Address) -> Self {
+        Self {
+            watched: Watched::adopted(fd, Rc::clone(poller)),
             address,
         }
     }
@@ -130,9 +137,15 @@ pub(crate) struct TcpSocket {
 }
 
 impl TcpSocket {
-    pub(super) fn over(poller: &Rc<Poller>, fd: OwnedFd) -> Self {
+    fn over(poller: &Rc<Poller>, fd: OwnedFd) -> Self {
         Self {
             watched: Watched::new(fd, Rc::clone(poller)),
+        }
+    }
+
+    pub(super) fn adopted(poller: &Rc<Poller>, fd: OwnedFd) -> Self {
+        Self {
+            watched: Watched::adopted(fd, Rc::clone(poller)),
         }
     }
 }
@@ -219,7 +232,7 @@ impl StreamSocket for TcpSocket {
     }
 
     fn duplicate(&self) -> io::Result<OwnedFd> {
-        self.watched.as_fd().try_clone_to_owned()
+        self.watched.duplicate()
     }
 }
 

@@ -235,7 +235,7 @@ impl UnixListening {
     /// A socket that somebody else made, and whose file stays.
     pub(super) fn adopted(poller: &Rc<Poller>, fd: OwnedFd, address: UnixAddress) -> Self {
         Self {
-            watched: Watched::new(fd, Rc::clone(poller)),
+            watched: Watched::adopted(fd, Rc::clone(poller)),
             address,
             file: None,
         }
@@ -267,7 +267,7 @@ impl ListeningSocket for UnixListening {
             Some(peer) => our_address(peer)?,
             None => UnixAddress::Unnamed,
         };
-        let socket = UnixSocket::over(self.watched.poller(), fd);
+        let socket = UnixSocket::accepted(self.watched.poller(), fd);
         Ok((AnySocket::other(socket), peer.into()))
     }
 }
@@ -290,18 +290,23 @@ struct Unclaimed {
 }
 
 impl UnixSocket {
-    pub(super) fn over(poller: &Rc<Poller>, fd: OwnedFd) -> Self {
-        Self {
-            watched: Watched::new(fd, Rc::clone(poller)),
-            connects: false,
-            descriptors: RefCell::default(),
-        }
+    fn accepted(poller: &Rc<Poller>, fd: OwnedFd) -> Self {
+        Self::over(Watched::new(fd, Rc::clone(poller)), false)
+    }
+
+    pub(super) fn adopted(poller: &Rc<Poller>, fd: OwnedFd) -> Self {
+        Self::over(Watched::adopted(fd, Rc::clone(poller)), false)
     }
 
     fn connecting(poller: &Rc<Poller>, fd: OwnedFd) -> Self {
+        Self::over(Watched::new(fd, Rc::clone(poller)), true)
+    }
+
+    fn over(watched: Watched, connects: bool) -> Self {
         Self {
-            connects: true,
-            ..Self::over(poller, fd)
+            watched,
+            connects,
+            descriptors: RefCell::default(),
         }
     }
 
@@ -485,6 +490,6 @@ impl StreamSocket for UnixSocket {
     }
 
     fn duplicate(&self) -> io::Result<OwnedFd> {
-        self.watched.as_fd().try_clone_to_owned()
+        self.watched.duplicate()
     }
 }

@@ -5,7 +5,7 @@
 //! word for), waited on with one system call. Elsewhere, and where a test asks for
 //! it, it is `polling` itself.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -252,17 +252,6 @@ impl Poller {
             let _ = self.poller.delete(fd);
         }
     }
-
-    fn delete(&self, fd: BorrowedFd<'_>) {
-        // Epoll forgets a descriptor when its last duplicate is closed. The sockets that come
-        // here mostly have none, and their closing is enough; one that was adopted may have, and
-        // an edge of it wakes the loop once, for nobody. A level would do so in each wait: who
-        // watches one calls `unwatch` before. `polling` wants to be told.
-        if !self.is_epoll() && !self.is_forked() {
-            // It fails only for a source that is not there any more.
-            let _ = self.poller.delete(fd);
-        }
-    }
 }
 
 impl AsFd for Poller {
@@ -330,12 +319,26 @@ fn readiness_of(event: &PollEvent) -> Readiness {
 /// poller before it is closed.
 pub(crate) struct Watched {
     fd: OwnedFd,
+    /// A duplicate may live on when it is closed.
+    is_shared: Cell<bool>,
     poller: Rc<Poller>,
 }
 
 impl Watched {
+    /// One that was made here, of which nobody has a duplicate.
     pub(crate) fn new(fd: OwnedFd, poller: Rc<Poller>) -> Self {
-        Self { fd, poller }
+        Self {
+            fd,
+            is_shared: Cell::new(false),
+            poller,
+        }
+    }
+
+    /// One that somebody else has made, and may have a duplicate of.
+    pub(crate) fn adopted(fd: OwnedFd, poller: Rc<Poller>) -> Self {
+        let watched = Self::new(fd, poller);
+        watched.is_shared.set(true);
+        watched
     }
 
     /// Begins to report changes under `token`. Once only.
@@ -376,6 +379,13 @@ impl Watched {
         self.poller.delete_fd(self.fd.as_fd());
     }
 
+    /// The descriptor, a second time, for whoever asks.
+    pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
+        let duplicate = self.fd.try_clone()?;
+        self.is_shared.set(true);
+        Ok(duplicate)
+    }
+
     pub(crate) fn poller(&self) -> &Rc<Poller> {
         &self.poller
     }
@@ -389,7 +399,13 @@ impl AsFd for Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        self.poller.delete(self.fd.as_fd());
+        // Epoll forgets a descriptor when its last duplicate is closed. Most sockets have none, and
+        // their closing is enough. With one that lives on, each edge would wake the loop for nobody,
+        // and the same number for the same socket could not be watched again. `polling` wants to be
+        // told in any case.
+        if self.is_shared.get() || !self.poller.is_epoll() {
+            self.poller.delete_fd(self.fd.as_fd());
+        }
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::rc::Rc;
 use std::time::Duration;
 
-use torsade_reactor::{Address, AdoptError, AdoptProblem};
+use torsade_reactor::{Address, AdoptError, AdoptProblem, Reactor, Transport};
 
-use crate::common::{End, Log, reactor, run_while};
+use crate::common::{End, Log, is_readable, reactor, run_while};
 use crate::unix::Folder;
 
 fn echo(log: &Log) -> impl FnMut(&Address) -> End + 'static {
@@ -62,7 +62,7 @@ fn connections_are_adopted_with_what_has_come_already() {
     assert!(first.stream().socket().nodelay().unwrap());
     let second = reactor.adopt_connection(ours, echo(&log)).unwrap();
     run_while(&reactor, || {
-        let received = |transport: &torsade_reactor::Transport<End>| {
+        let received = |transport: &Transport<End>| {
             let count = Rc::new(std::cell::Cell::new(0));
             let seen = Rc::clone(&count);
             transport.call(move |end, _| seen.set(end.received.borrow().len()));
@@ -122,4 +122,86 @@ fn a_panic_while_an_adopted_connections_protocol_is_built_is_an_error() {
     );
     reactor.turn(Some(Duration::ZERO)).unwrap();
     assert_eq!(theirs.read(&mut [0]).unwrap(), 0);
+}
+
+fn turns(reactor: &Reactor) {
+    for _ in 0..3 {
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+    }
+}
+
+/// A connection is closed while a duplicate of its descriptor lives on, and its peer writes.
+#[track_caller]
+fn check_that_nobody_wakes(reactor: &Reactor, transport: &Transport<End>, mut peer: impl Write) {
+    turns(reactor);
+    transport.abort_connection();
+    turns(reactor);
+    peer.write_all(b"late").unwrap();
+    assert!(!is_readable(reactor, Some(Duration::ZERO)));
+}
+
+#[test]
+fn a_connection_that_is_closed_does_not_wake_the_loop_though_its_socket_lives_on() {
+    let (reactor, log) = (reactor(), Log::default());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+
+    let peer = TcpStream::connect(address).unwrap();
+    let theirs = listener.accept().unwrap().0;
+    let ours = theirs.try_clone().unwrap();
+    let adopted = reactor.adopt_connection(ours, echo(&log)).unwrap();
+    check_that_nobody_wakes(&reactor, &adopted, peer);
+
+    let (theirs, peer) = UnixStream::pair().unwrap();
+    let ours = theirs.try_clone().unwrap();
+    let adopted = reactor.adopt_connection(ours, echo(&log)).unwrap();
+    check_that_nobody_wakes(&reactor, &adopted, peer);
+
+    // One of ours, of which somebody has asked for a duplicate.
+    let end = End::new("client", &log);
+    let connected = reactor.run_until(reactor.connect_tcp(address, |_| end));
+    let (connected, peer) = (connected.unwrap(), listener.accept().unwrap().0);
+    let theirs = connected.stream().socket().duplicate().unwrap();
+    check_that_nobody_wakes(&reactor, &connected, peer);
+    drop(theirs);
+}
+
+#[test]
+fn a_port_that_has_stopped_does_not_wake_the_loop_though_its_socket_lives_on() {
+    let (reactor, log, folder) = (reactor(), Log::default(), Folder::new());
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let unix = UnixListener::bind(folder.path("theirs")).unwrap();
+    let ours: [OwnedFd; 2] = [
+        tcp.try_clone().unwrap().into(),
+        unix.try_clone().unwrap().into(),
+    ];
+    for fd in ours {
+        let port = reactor.adopt_listener(fd, echo(&log)).unwrap();
+        turns(&reactor);
+        drop(port.stop_listening());
+        turns(&reactor);
+    }
+    let _tcp = TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
+    let _unix = UnixStream::connect(folder.path("theirs")).unwrap();
+    assert!(!is_readable(&reactor, Some(Duration::ZERO)));
+}
+
+#[test]
+fn a_socket_is_adopted_again_under_the_number_that_it_had() {
+    /// Higher than any that the other tests are given: nobody takes it in between.
+    const NUMBER: i32 = 700;
+    let (reactor, log) = (reactor(), Log::default());
+    let (theirs, mut peer) = UnixStream::pair().unwrap();
+    for _ in 0..3 {
+        let fd = rustix::io::fcntl_dupfd_cloexec(&theirs, NUMBER).unwrap();
+        assert_eq!(fd.as_raw_fd(), NUMBER);
+        let end = End::new("adopted", &log);
+        let received = Rc::clone(&end.received);
+        let adopted = reactor.adopt_connection(fd, |_| end).unwrap();
+        peer.write_all(b"x").unwrap();
+        turns(&reactor);
+        assert_eq!(*received.borrow(), b"x");
+        adopted.abort_connection();
+        turns(&reactor);
+    }
 }
