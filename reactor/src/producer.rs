@@ -111,10 +111,13 @@ impl Production {
         }
     }
 
-    pub(crate) fn wait_to_drain(&self, trigger: Trigger<()>) {
+    /// Whether it is the first that waits.
+    pub(crate) fn wait_to_drain(&self, trigger: Trigger<()>) -> bool {
         let mut drains = self.drains.take().unwrap_or_default();
         drains.0.push(trigger);
+        let is_first = drains.0.len() == 1;
         self.drains.set(Some(drains));
+        is_first
     }
 
     pub(crate) fn take_drains(&self) -> Vec<Trigger<()>> {

@@ -268,7 +268,7 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     /// [`write_resumed`](Protocol::write_resumed) tells the protocol. For who writes in a loop, in a task
     /// above all: `transport.write(piece); transport.drain().await?`. asyncio's `drain`.
     ///
-    /// On a connection that is being lost it fires when everything is with the system, as
+    /// On a connection that is being lost, whoever loses it, it fires when everything is with the system, as
     /// [`flush`](Transport::flush) does; so it does for who has handed the stream on, and is not told of
     /// it any more. Fails with [`NotFlushed`](crate::NotFlushed) if the connection is lost first.
     ///
@@ -284,9 +284,24 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
             return succeed(());
         }
         let (trigger, deferred) = Deferred::new();
-        self.seat.production.wait_to_drain(trigger);
+        if self.seat.production.wait_to_drain(trigger) {
+            self.mind_an_end_below();
+        }
         self.look_at_drains(LOOKS_AT_DRAINS);
         deferred
+    }
+
+    /// If somebody below closes the connection, nobody is told to go on. But what is unsent now has left
+    /// before the end, if that is in order.
+    fn mind_an_end_below(&self) {
+        let seat = self.downgrade();
+        let flushed = move |()| {
+            if let Some(transport) = seat.upgrade().filter(|it| !it.is_connected()) {
+                transport.flush_drains();
+            }
+        };
+        // If it is lost first, whoever drains is told when the protocol leaves.
+        drop(self.flush().add_callbacks(flushed, |_| ()));
     }
 
     fn is_held_up(&self) -> bool {
@@ -702,7 +717,12 @@ impl<P: Protocol> Receiver for Seat<P, dyn Stream> {
     }
 
     fn about_to_be_lost(self: Rc<Self>) {
-        Transport { seat: self }.call(P::about_to_be_lost);
+        let transport = Transport { seat: self };
+        transport.call(P::about_to_be_lost);
+        match transport.unsent() {
+            0 => transport.end_drains(),
+            _ => transport.flush_drains(),
+        }
     }
 
     fn vanish(self: Rc<Self>) {

@@ -247,6 +247,50 @@ fn drain_waits_for_all_of_a_connection_that_somebody_below_closes() {
 }
 
 #[test]
+fn who_was_told_to_wait_drains_a_connection_that_somebody_below_closes_for_whatever_reason() {
+    let reasons = [
+        ConnectionLost::Done,
+        ConnectionLost::Failed(Failure::message("out of patience")),
+    ];
+    for reason in reasons {
+        let (pair, writer, reader) = held_up();
+        writer.write([0; 2000]);
+        pair.pump.run().expect("it rests");
+        let drained = watch(writer.drain());
+        writer.write([0; 1000]);
+        writer.stream().lose_connection(reason);
+        let late = watch(writer.drain());
+        while writer.unsent() > 0 {
+            assert_eq!((drained.get(), late.get()), (None, None));
+            let before = writer.unsent();
+            reader.resume_reading();
+            run_while(&writer.reactor(), || writer.unsent() == before);
+        }
+        pair.pump.run().expect("it rests");
+        assert_eq!((drained.get(), late.get()), (Some(true), Some(true)));
+    }
+    let (pair, writer, _reader) = held_up();
+    writer.write([0; 2000]);
+    pair.pump.run().expect("it rests");
+    let drained = watch(writer.drain());
+    writer.stream().abort_connection(ConnectionLost::Aborted);
+    pair.pump.run().expect("it rests");
+    assert_eq!(drained.get(), Some(false));
+}
+
+#[test]
+fn who_is_held_up_though_all_is_sent_drains_a_connection_that_is_about_to_be_lost() {
+    let reactor = virtual_time_reactor();
+    let memory = MemoryStream::new(&reactor);
+    let writer = Transport::connect(quiet("writer"), memory.clone());
+    memory.set_congested(true);
+    let drained = watch(writer.drain());
+    assert_eq!(drained.get(), None);
+    memory.stop();
+    assert_eq!(drained.get(), Some(true));
+}
+
+#[test]
 fn to_close_what_was_aborted_calls_nobody_who_drains_before_it_returns() {
     let (pair, writer, _reader) = held_up();
     writer.write([0; 2000]);
