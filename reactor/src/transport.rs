@@ -145,8 +145,9 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing has come;
     /// [`NotConnected`](io::ErrorKind::NotConnected) if the connection is being lost;
-    /// [`Unsupported`](io::ErrorKind::Unsupported) over a layer that changes the bytes on their way,
-    /// as TLS does; else what the system says, and the connection is lost for that.
+    /// [`Unsupported`](io::ErrorKind::Unsupported) over a layer that hands on something else than bytes,
+    /// such as lines; else what the system says, or TLS, for one, of an end that was cut short, and the
+    /// connection is lost for that.
     ///
     /// # Examples
     ///

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -46,6 +47,8 @@ pub struct MemoryStream {
     reactor: Reactor,
     receiver: RefCell<Option<Rc<dyn Receiver>>>,
     written: RefCell<Vec<u8>>,
+    /// What has come and nobody was told of.
+    unread: RefCell<Vec<u8>>,
     paused: Cell<bool>,
     congested: Cell<bool>,
     open: Cell<bool>,
@@ -63,6 +66,7 @@ impl MemoryStream {
             reactor: reactor.clone(),
             receiver: RefCell::default(),
             written: RefCell::default(),
+            unread: RefCell::default(),
             paused: Cell::default(),
             congested: Cell::default(),
             open: Cell::new(true),
@@ -104,6 +108,12 @@ impl MemoryStream {
     /// It has no receiver: none yet, or none any more.
     pub fn receive(&self, data: &[u8]) {
         self.receiver().data_received(data);
+    }
+
+    /// The peer sends this, and nobody is told: it is there for who comes for it, with
+    /// [`try_read`](Stream::try_read), and for nobody else.
+    pub fn receive_unread(&self, data: &[u8]) {
+        self.unread.borrow_mut().extend_from_slice(data);
     }
 
     /// The peer ends its stream.
@@ -188,6 +198,21 @@ impl Stream for MemoryStream {
         if self.open.get() && !self.write_ended.get() {
             self.written.borrow_mut().extend_from_slice(data);
         }
+    }
+
+    /// What [`receive_unread`](Self::receive_unread) has brought.
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !self.open.get() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        let mut unread = self.unread.borrow_mut();
+        if unread.is_empty() && !buffer.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = unread.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&unread[..count]);
+        unread.drain(..count);
+        Ok(count)
     }
 
     fn lose_connection(&self, reason: ConnectionLost) {

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 
@@ -29,6 +30,8 @@ enum Fault {
     IgnoresAnEndAfterAHalfClose,
     IgnoresPauses,
     IgnoresPausesInADelivery,
+    DeliversWhatWasTaken,
+    KeepsTheEndFromWhoReads,
     NeverSaysThatItGoesOn,
     ForgetsTheHardLimit,
     FlushesAtOnce,
@@ -110,6 +113,14 @@ const MUTANTS: &[(Fault, &str)] = &[
     (
         Fault::IgnoresPausesInADelivery,
         "pausing_in_a_delivery_stops_the_next",
+    ),
+    (
+        Fault::DeliversWhatWasTaken,
+        "who_reads_for_itself_takes_bytes_in_order_and_the_rest_is_delivered",
+    ),
+    (
+        Fault::KeepsTheEndFromWhoReads,
+        "who_reads_for_itself_finds_nothing_at_the_end_and_the_receiver_hears_of_it",
     ),
     (
         Fault::NeverSaysThatItGoesOn,
@@ -251,6 +262,20 @@ impl Settle for Mutant {
 }
 
 impl Stream for Mutant {
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.below.try_read(buffer)?;
+        match self.fault {
+            Fault::KeepsTheEndFromWhoReads if count == 0 => {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Fault::DeliversWhatWasTaken => {
+                self.early.borrow_mut().extend_from_slice(&buffer[..count]);
+            }
+            _ => {}
+        }
+        Ok(count)
+    }
+
     fn write(&self, data: &[u8]) {
         if self.is(Fault::TellsInsideAMethod)
             && let Some(receiver) = self.receiver()
@@ -431,6 +456,10 @@ impl Receiver for Mutant {
                 receiver.data_received(second);
             }
             Fault::IsDeafAfterAHalfClose if self.half_closed.get() => {}
+            Fault::DeliversWhatWasTaken => {
+                let all = [&self.early.take(), data].concat();
+                receiver.data_received(&all);
+            }
             _ => receiver.data_received(data),
         }
         self.delivering.set(false);

@@ -16,6 +16,7 @@ use torsade_reactor::{
 };
 
 use crate::common::{End, Log, Place, connect, reactor, run_while};
+use crate::veil::Veil;
 
 /// What a Deferred came to, once it has.
 fn watch(deferred: Deferred<()>) -> Rc<Cell<Option<bool>>> {
@@ -126,9 +127,28 @@ fn a_stream_that_nobody_receives_can_be_read_and_a_rate_holds() {
 }
 
 #[test]
-fn a_stream_that_cannot_say_so_is_not_read() {
+fn what_a_test_has_left_in_a_stream_is_there_for_who_reads() {
     let memory = MemoryStream::new(&virtual_time_reactor());
-    let transport = Transport::connect(quiet("end"), memory);
+    let transport = Transport::connect(quiet("end"), memory.clone());
+    let mut place = [0; 4];
+    let mut read = || {
+        let count = transport.try_read(&mut place).map_err(|it| it.kind());
+        count.map(|count| place[..count].to_vec())
+    };
+    assert_eq!(read(), Err(ErrorKind::WouldBlock));
+    memory.receive_unread(b"one ");
+    memory.receive_unread(b"two");
+    assert_eq!(read(), Ok(b"one ".to_vec()));
+    assert_eq!(read(), Ok(b"two".to_vec()));
+    assert_eq!(read(), Err(ErrorKind::WouldBlock));
+    memory.end();
+    assert_eq!(read(), Err(ErrorKind::NotConnected));
+}
+
+#[test]
+fn a_stream_that_cannot_say_so_is_not_read() {
+    let pair = memory_pair(&virtual_time_reactor());
+    let transport = Transport::connect(quiet("end"), Veil::over(pair.client));
     let answer = transport.try_read(&mut [0]).map_err(|it| it.kind());
     assert_eq!(answer, Err(ErrorKind::Unsupported));
 }

@@ -1,6 +1,7 @@
 //! Flow control through TLS.
 
 use std::cell::Cell;
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -312,6 +313,81 @@ fn a_file_is_sent_over_tls_whole_and_in_order() {
     assert_eq!(count.expect("it is sent"), 250_000);
     let expected = [b"before ", &content[1_000..251_000], b" behind"].concat();
     assert!(*talk.at_server.data.borrow() == expected);
+}
+
+#[test]
+fn who_reads_for_itself_takes_what_was_sent_to_the_letter_and_not_in_the_middle_of_a_delivery() {
+    let refused = Rc::new(Cell::new(None));
+    let kind = Rc::clone(&refused);
+    let server = Speaker::default().on_data(move |transport, _| {
+        kind.set(transport.try_read(&mut [0; 4]).err().map(|it| it.kind()));
+    });
+    let talk = secured(Speaker::default(), server);
+    talk.server.pause_reading();
+    talk.client.write("first");
+    talk.run();
+    talk.client.write("second");
+    talk.run();
+    let mut place = [0; 4];
+    let mut read = || {
+        let count = talk.server.try_read(&mut place).map_err(|it| it.kind());
+        count.map(|count| String::from_utf8_lossy(&place[..count]).into_owned())
+    };
+    // What a record has left is taken alone.
+    assert_eq!(read(), Ok("firs".into()));
+    assert_eq!(read(), Ok("t".into()));
+    assert_eq!(read(), Ok("seco".into()));
+    talk.server.resume_reading();
+    assert_eq!(talk.at_server.text(), "", "not before it returns");
+    talk.run();
+    assert_eq!(talk.at_server.text(), "nd");
+    assert_eq!(refused.get(), Some(ErrorKind::WouldBlock));
+    assert_eq!(read(), Err(ErrorKind::WouldBlock));
+}
+
+#[test]
+fn an_end_without_the_closing_alert_is_no_end_for_who_reads_for_itself() {
+    let talk = secured(Speaker::default(), Speaker::default());
+    talk.server.pause_reading();
+    talk.client.write("half of what ");
+    talk.run();
+    talk.below.client.lose_connection(ConnectionLost::Done);
+    talk.run();
+    let mut place = [0; 64];
+    assert_eq!(talk.server.try_read(&mut place).expect("it has come"), 13);
+    for _ in 0..2 {
+        let end = talk.server.try_read(&mut place);
+        let end = end.expect_err("it is cut off").kind();
+        assert_eq!(end, ErrorKind::UnexpectedEof);
+    }
+    assert!(talk.at_server.reason.borrow().is_none(), "not at once");
+    talk.run();
+    assert_eq!(talk.at_server.error(), TlsError::Truncated);
+}
+
+#[test]
+fn what_was_tampered_with_is_not_read() {
+    let talk = secured(Speaker::default(), Speaker::default());
+    talk.server.pause_reading();
+    talk.client.write("good");
+    talk.run();
+    // A record of data that nobody has encrypted.
+    talk.below.client.write(&[
+        23, 3, 3, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ]);
+    talk.run();
+    let mut place = [0; 64];
+    assert_eq!(talk.server.try_read(&mut place).expect("it is good"), 4);
+    let refused = talk.server.try_read(&mut place).map_err(|it| it.kind());
+    assert!(
+        matches!(
+            refused,
+            Err(ErrorKind::InvalidData | ErrorKind::NotConnected)
+        ),
+        "{refused:?}"
+    );
+    talk.run();
+    assert!(matches!(talk.at_server.error(), TlsError::BadRecord(_)));
 }
 
 /// Whether a wait would end at once.

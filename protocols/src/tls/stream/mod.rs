@@ -25,13 +25,15 @@
 //!
 //! Kept are at most: plaintext that waits for the handshake, which counts as unsent and has the
 //! limits of what is unsent; an unfinished record or handshake message, 64 KiB (rustls's bound);
-//! and while reading is paused the rest of the chunk at hand.
+//! and while reading is paused the rest of the chunk at hand, and, decrypted, that of one record of which
+//! `try_read` has taken some.
 
 mod ending;
 mod receiving;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
+use std::io;
 use std::mem;
 use std::rc::{Rc, Weak};
 
@@ -78,6 +80,8 @@ pub struct TlsStream {
     /// Out of its place while it takes in what has come, since that calls the receiver.
     records: Cell<Option<Box<Records>>>,
     receiver: RefCell<Option<Rc<dyn Receiver>>>,
+    /// Decrypted for who reads for itself, and more than it had room for.
+    unread: Cell<Vec<u8>>,
     /// Written, and not encrypted yet.
     plaintext: RefCell<Vec<u8>>,
     limits: Cell<TlsLimits>,
@@ -137,6 +141,12 @@ struct Flags {
     below_paused: Cell<bool>,
     /// The peer has sent its closing alert.
     peer_closed: Cell<bool>,
+    /// Who reads for itself has come upon it, and the receiver has not been told.
+    end_untold: Cell<bool>,
+    /// That, or something unread.
+    untold: Cell<bool>,
+    /// Who reads for itself has come upon an end without that alert.
+    cut_off: Cell<bool>,
     /// Our closing alert is to be sent, or has been, after what is unsent.
     write_ending: Cell<bool>,
     write_ended: Cell<bool>,
@@ -265,6 +275,7 @@ impl TlsStream {
             failure: RefCell::new(None),
             reason: Cell::new(None),
             at_end: Cell::new(None),
+            unread: Cell::default(),
             flags: Flags::default(),
         })
     }
@@ -483,6 +494,9 @@ impl Settle for TlsStream {
         if self.flags.look.take() {
             self.take_in(&mut []);
         }
+        if self.flags.cut_off.take() {
+            Rc::clone(&self).read_connection_lost();
+        }
         if matches!(self.ending.get(), Ending::Over | Ending::Lost) {
             return;
         }
@@ -540,6 +554,18 @@ impl Stream for TlsStream {
         }
         plaintext.extend_from_slice(data);
         self.settle_soon();
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.ending.get() != Ending::Open {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        match self.stage.get() {
+            Stage::Clear => self.below.try_read(buffer),
+            // It goes on by itself.
+            Stage::Handshake => Err(io::ErrorKind::WouldBlock.into()),
+            Stage::Secured => self.read_into(buffer),
+        }
     }
 
     fn lose_connection(&self, reason: ConnectionLost) {

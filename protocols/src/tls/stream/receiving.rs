@@ -1,12 +1,13 @@
-//! What comes from below, and what is told above.
+//! What comes from below, and what is told above, or taken by who reads for itself.
 
+use std::io;
 use std::rc::Rc;
 
-use torsade_reactor::{ConnectionLost, NotFlushed, Receiver};
+use torsade_reactor::{ConnectionLost, NotFlushed, Receiver, Stream};
 
-use super::{Ending, Stage, TlsStream};
+use super::{AT_ONCE, Ending, Stage, TlsStream};
 use crate::tls::error::TlsError;
-use crate::tls::records::{Event, Outgoing, Then};
+use crate::tls::records::{Event, Outgoing, Records, Then};
 use crate::tls::session::Session;
 
 impl TlsStream {
@@ -26,6 +27,9 @@ impl TlsStream {
         let Some(mut records) = self.records.take() else {
             return;
         };
+        if self.flags.untold.get() {
+            self.tell_untold();
+        }
         if self.then() == Then::Stop {
             records.keep(data);
             return self.records.set(Some(records));
@@ -43,6 +47,117 @@ impl TlsStream {
             self.fail(TlsError::from_rustls(error));
         }
         self.regulate();
+    }
+
+    /// Tells what was decrypted for who reads for itself, and was not taken.
+    #[cold]
+    fn tell_untold(&self) {
+        if self.then() == Then::Stop {
+            return;
+        }
+        let unread = self.unread.take();
+        if !unread.is_empty() && self.deliver(Event::Data(&unread)) == Then::Stop {
+            return self.flags.untold.set(self.flags.end_untold.get());
+        }
+        self.flags.untold.set(false);
+        if self.flags.end_untold.take() {
+            self.deliver(Event::PeerClosed);
+        }
+    }
+
+    /// Takes what has come and was not delivered, decrypted, into the caller's memory. Nobody is told
+    /// anything from in here: what there is to be told waits.
+    pub(super) fn read_into(&self, place: &mut [u8]) -> io::Result<usize> {
+        if place.is_empty() {
+            return Ok(0);
+        }
+        let mut unread = self.unread.take();
+        if !unread.is_empty() {
+            let count = unread.len().min(place.len());
+            place[..count].copy_from_slice(&unread[..count]);
+            unread.drain(..count);
+            self.unread.set(unread);
+            return Ok(count);
+        }
+        if self.flags.end_untold.get() || self.flags.peer_closed.get() {
+            return Ok(0);
+        }
+        // They are out of their place while they are being delivered.
+        let Some(mut records) = self.records.take() else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        let reactor = self.socket().reactor();
+        let mut chunk = reactor.lend_buffer();
+        if chunk.len() < AT_ONCE {
+            chunk.resize(AT_ONCE, 0);
+        }
+        let outcome = self.decrypt_into(place, &mut records, &mut chunk);
+        reactor.return_buffer(chunk);
+        self.records.set(Some(records));
+        if self.then() == Then::GoOn {
+            // What is left is delivered: no event tells of it.
+            self.look_soon();
+        }
+        outcome
+    }
+
+    fn decrypt_into(
+        &self,
+        place: &mut [u8],
+        records: &mut Records,
+        chunk: &mut [u8],
+    ) -> io::Result<usize> {
+        // Bounded by what a peer can send that has nothing in it.
+        let (mut come, mut all) = (0, 0);
+        while all <= AT_ONCE {
+            let (mut count, mut over, mut is_end) = (0, Vec::new(), false);
+            let mut outgoing = Outgoing::default();
+            let received = records.receive(&mut chunk[..come], &mut outgoing, |event| {
+                match event {
+                    Event::Data(data) => {
+                        let room = &mut place[count..];
+                        let (fits, rest) = data.split_at(data.len().min(room.len()));
+                        room[..fits.len()].copy_from_slice(fits);
+                        count += fits.len();
+                        over.extend_from_slice(rest);
+                    }
+                    Event::PeerClosed => is_end = true,
+                    Event::Secured(_) => {}
+                }
+                match count == place.len() || is_end {
+                    true => Then::Stop,
+                    false => Then::GoOn,
+                }
+            });
+            self.flags.untold.set(!over.is_empty() || is_end);
+            self.unread.set(over);
+            self.flags.end_untold.set(is_end);
+            if !outgoing.as_slice().is_empty() {
+                self.below.write(outgoing.as_slice());
+            }
+            if let Err(error) = received {
+                let error = TlsError::from_rustls(error);
+                self.fail(error.clone());
+                if count == 0 {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                }
+            }
+            if count > 0 || is_end {
+                return Ok(count);
+            }
+            come = self.below.try_read(chunk)?;
+            if come == 0 {
+                // Not the end that it looks like: it must not be taken for one.
+                self.flags.cut_off.set(true);
+                self.settle_soon();
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    TlsError::Truncated,
+                ));
+            }
+            all += come;
+        }
+        Err(io::ErrorKind::WouldBlock.into())
     }
 
     fn deliver(&self, event: Event<'_>) -> Then {
@@ -150,6 +265,7 @@ impl Receiver for TlsStream {
         self.ending.set(Ending::Lost);
         self.cancel_timer();
         drop(self.records.take());
+        drop(self.unread.take());
         drop(self.plaintext.take());
         let is_io = matches!(reason, ConnectionLost::Io(_));
         // What TLS was lost for came first; and once everything has been handed over, that the

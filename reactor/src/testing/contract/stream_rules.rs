@@ -1,6 +1,7 @@
 //! What a receiver relies on.
 
 use std::cell::Cell;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::error::{ConnectionLost, NotFlushed};
 use crate::flow::Limits;
 use crate::stream::Receiver;
 use crate::testing::contract::probe::{Event, Probe};
-use crate::testing::contract::scene::small_limits;
+use crate::testing::contract::scene::{End, small_limits};
 use crate::testing::contract::{Contract, rules};
 
 rules! {
@@ -27,6 +28,8 @@ rules! {
     an_end_after_a_half_close_is_an_end
     a_paused_stream_delivers_nothing_and_a_resumed_one_everything
     pausing_in_a_delivery_stops_the_next
+    who_reads_for_itself_takes_bytes_in_order_and_the_rest_is_delivered
+    who_reads_for_itself_finds_nothing_at_the_end_and_the_receiver_hears_of_it
     a_peer_that_does_not_read_pauses_the_writer_until_it_does
     a_connection_with_more_unsent_than_the_limit_is_ended
     a_flush_fires_when_what_was_written_before_has_left
@@ -346,6 +349,84 @@ fn pausing_in_a_delivery_stops_the_next(contract: &Contract) {
     scene.finish();
 }
 
+/// Takes what has come until this much is there, or the end is; false if more has to come first.
+fn has_taken(end: &End, taken: &mut Vec<u8>, much: usize) -> bool {
+    let mut place = [0; 100];
+    while taken.len() < much {
+        match end.call(|stream| stream.try_read(&mut place)) {
+            Ok(0) => return true,
+            Ok(count) => taken.extend_from_slice(&place[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    true
+}
+
+/// Whether this is a stream of which bytes can be taken at all.
+fn can_be_read(end: &End) -> bool {
+    match end.call(|stream| stream.try_read(&mut [0; 10])) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => false,
+        other => panic!("nothing has come, and it says {other:?}"),
+    }
+}
+
+fn who_reads_for_itself_takes_bytes_in_order_and_the_rest_is_delivered(contract: &Contract) {
+    for server_first in [false, true] {
+        let scene = contract.scene();
+        let (near, far) = scene.both_ways()[usize::from(server_first)];
+        near.call(|stream| stream.pause_reading());
+        if !can_be_read(near) {
+            return scene.finish();
+        }
+        let data = contract.pattern(contract.volume.min(50_000));
+        far.write(&data);
+        let mut taken = Vec::new();
+        scene.run_until("half of it", || has_taken(near, &mut taken, data.len() / 2));
+        assert!(taken.len() >= data.len() / 2, "that was no end");
+        assert_eq!(near.received(), 0);
+        near.call(|stream| stream.resume_reading());
+        // Before anything is delivered, and without a word of its own for what it leaves.
+        let mut place = [0; 10];
+        if let Ok(count) = near.call(|stream| stream.try_read(&mut place)) {
+            taken.extend_from_slice(&place[..count]);
+        }
+        assert_eq!(near.received(), 0);
+        scene.run_until("the rest", || taken.len() + near.received() == data.len());
+        taken.extend_from_slice(&near.probe.data.borrow());
+        assert!(taken == data, "other bytes, or another order");
+        scene.finish();
+    }
+}
+
+fn who_reads_for_itself_finds_nothing_at_the_end_and_the_receiver_hears_of_it(contract: &Contract) {
+    let scene = contract.scene();
+    let (near, far) = (&scene.server, &scene.client);
+    near.call(|stream| stream.pause_reading());
+    if !can_be_read(near) {
+        return scene.finish();
+    }
+    far.write("last");
+    far.call(|stream| stream.lose_write_connection());
+    let mut taken = Vec::new();
+    scene.run_until("the end", || has_taken(near, &mut taken, usize::MAX));
+    assert_eq!(taken, b"last");
+    scene.come_to_rest();
+    assert!(has_taken(near, &mut taken, usize::MAX), "it stays the end");
+    assert_eq!(near.probe.count(Event::ReadLost), 0, "reading is paused");
+    near.call(|stream| stream.resume_reading());
+    scene.run_until("the end of the stream", || {
+        near.probe.count(Event::ReadLost) == 1
+    });
+    assert_eq!(near.received(), 0);
+    near.lose();
+    let late = near.call(|stream| stream.try_read(&mut [0; 10]));
+    let late = late.expect_err("it is being lost").kind();
+    assert_eq!(late, io::ErrorKind::NotConnected);
+    scene.finish();
+}
+
 fn a_peer_that_does_not_read_pauses_the_writer_until_it_does(contract: &Contract) {
     for server_first in [false, true] {
         let scene = contract.scene();
@@ -525,10 +606,10 @@ fn addresses_are_known_after_the_end(contract: &Contract) {
 }
 
 /// Every call that a stream takes, by number.
-const CALLS: usize = 11;
+const CALLS: usize = 12;
 const SET_RECEIVER: usize = 9;
 
-fn make_call(end: &super::scene::End, number: usize) {
+fn make_call(end: &End, number: usize) {
     match number {
         0 => end.write("said in an event"),
         1 => end.lose(),
@@ -541,6 +622,8 @@ fn make_call(end: &super::scene::End, number: usize) {
         7 => end.call(|stream| stream.set_limits(Limits::default())),
         8 => end.call(|stream| stream.set_limits(small_limits())),
         SET_RECEIVER => end.listen(),
+        // There may be nothing, or nobody.
+        10 => drop(end.call(|stream| stream.try_read(&mut [0; 10]))),
         _ => end.call(|stream| {
             let socket = stream.socket();
             let _ = (socket.host(), socket.peer(), socket.reactor());
