@@ -291,7 +291,7 @@ impl Drop for Place {
 }
 
 /// What counts as one peer.
-fn network(peer: &Address) -> Option<IpAddr> {
+pub(super) fn network(peer: &Address) -> Option<IpAddr> {
     const NETWORK: u128 = !0 << 64;
     peer.ip().map(|ip| match ip.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) & NETWORK).into(),

@@ -680,6 +680,84 @@ fn a_limit_in_all_is_one_for_all_connections() {
     assert_eq!(received(), [3 * RATE; 2]);
 }
 
+/// A client that has much to say, and what has come back to it so far.
+fn talkative(server: &Server, peer: &str) -> Client {
+    let client = server.connect_from(peer);
+    client.pair.pump.set_chunks(Chunks::Of(PIECE));
+    client.transport.write(vec![b'x'; 20 * RATE]);
+    client
+}
+
+fn passed(client: &Client) -> usize {
+    client.run();
+    client.received.borrow().len()
+}
+
+#[test]
+fn a_limit_per_peer_is_one_for_the_connections_of_each() {
+    let server =
+        Server::behind(|below| RateLimitedServerEndpoint::new(below).reading(rate().per_peer()));
+    let [first, second, other] =
+        ["10.0.0.1:5", "10.0.0.1:6", "10.0.0.2:5"].map(|peer| talkative(&server, peer));
+    for time in 0..7 {
+        let both = passed(&first) + passed(&second);
+        // Each may have one read more than there is.
+        check_rate(both.saturating_sub(PIECE), time, usize::MAX);
+        check_rate(passed(&other), time, usize::MAX);
+        server.wait(SECOND);
+    }
+    assert!(passed(&first) > RATE && passed(&second) > RATE, "each");
+}
+
+#[test]
+fn a_peer_that_comes_again_has_no_new_burst_before_it_has_paid() {
+    let server =
+        Server::behind(|below| RateLimitedServerEndpoint::new(below).reading(rate().per_peer()));
+    let first = talkative(&server, "10.0.0.1:5");
+    check_rate(passed(&first), 0, usize::MAX);
+    first.transport.abort_connection();
+    first.run();
+    let again = talkative(&server, "10.0.0.1:6");
+    assert_eq!(passed(&again), PIECE, "a read, and no more");
+    again.transport.abort_connection();
+    again.run();
+    server.wait(2 * SECOND);
+    let late = talkative(&server, "10.0.0.1:7");
+    check_rate(passed(&late), 0, usize::MAX);
+}
+
+#[test]
+fn limits_within_one_another_all_hold_and_count_each_byte_once() {
+    const IN_ALL: usize = 3 * RATE / 2;
+    let in_all = RateLimit::new(IN_ALL as u64).in_all();
+    let limit = rate().per_peer().within(in_all);
+    let server = Server::behind(|below| RateLimitedServerEndpoint::new(below).reading(limit));
+    let alone = talkative(&server, "10.0.0.1:5");
+    for second in 0..4 {
+        check_rate(passed(&alone), second, usize::MAX);
+        server.wait(SECOND);
+    }
+    let before = passed(&alone);
+    let others = ["10.0.0.2:5", "10.0.0.3:5"].map(|peer| talkative(&server, peer));
+    for second in 0..6 {
+        let each = others.each_ref().map(passed);
+        for count in each {
+            assert!(
+                count <= (1 + second) * RATE + PIECE,
+                "{count} in {second} s"
+            );
+        }
+        let all: usize = passed(&alone) - before + each.iter().sum::<usize>();
+        assert!(
+            all <= (1 + second) * IN_ALL + 3 * PIECE,
+            "{all} in {second} s"
+        );
+        // It was not full when they came, and a quarter is waited for.
+        assert!(all + IN_ALL / 4 >= second * IN_ALL, "{all} in {second} s");
+        server.wait(SECOND);
+    }
+}
+
 #[test]
 fn who_is_within_the_rate_or_idle_or_gone_has_no_timer() {
     let server = Server::behind(|below| {

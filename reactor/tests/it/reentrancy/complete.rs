@@ -51,6 +51,8 @@ const VALUES: &[(&str, &str)] = &[
     ("RateLimit::burst", "a value"),
     ("RateLimit::in_all", "a value"),
     ("RateLimit::new", "a value"),
+    ("RateLimit::per_peer", "a value"),
+    ("RateLimit::within", "a value"),
     (
         "RateLimitedClientEndpoint::new",
         "a value: Reactor::connect",
