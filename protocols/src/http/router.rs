@@ -351,7 +351,7 @@ fn is_plain(byte: u8) -> bool {
 
 /// The same path with one way to write it (RFC 3986 §6.2.2): what need not be escaped is not, and what
 /// is escaped is in capitals.
-fn normalized(path: &str) -> Cow<'_, str> {
+pub(super) fn normalized(path: &str) -> Cow<'_, str> {
     if path.bytes().all(|byte| is_plain(byte) || byte == b'/') {
         return Cow::Borrowed(path);
     }

@@ -68,6 +68,14 @@ fn the_limit_of_bodies_may_depend_on_the_path() {
 }
 
 #[test]
+fn no_way_of_writing_a_path_has_another_limit() {
+    let site = limited(|_| {}).body_max(|_, path| if path == "/small" { 2 } else { 100 });
+    let client = Client::of(&site);
+    client.send("POST /%73mall HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+    check_refused(&client, "413 Payload Too Large");
+}
+
+#[test]
 fn heads_have_their_limits() {
     let small = MessageLimits {
         target: 20,

@@ -34,6 +34,7 @@ use super::super::pipe::{self, Demand, Writer};
 use super::super::reader::{Event, RequestReader};
 use super::super::request::{Parts, Request};
 use super::super::response::{Answer, Response};
+use super::super::router::normalized;
 use super::SiteCore;
 use super::asked::{Asked, Facts};
 use super::sending::{AccessDraft, Sending};
@@ -274,7 +275,7 @@ impl ServerConnection {
             self.closing = true;
         }
         let body_max = match &self.site.body_max {
-            Some(limit) => limit(head.method(), head.path()),
+            Some(limit) => limit(head.method(), &normalized(head.path())),
             None => self.site.limits.message.body,
         };
         if head.framing() != Framing::None {
