@@ -12,7 +12,7 @@ pub struct Table {
     pub groups: &'static [(&'static str, &'static str)],
 }
 
-pub const TABLES: [Table; 20] = [
+pub const TABLES: [Table; 21] = [
     Table {
         name: "echo",
         heading: "Echo over TCP",
@@ -124,6 +124,14 @@ pub const TABLES: [Table; 20] = [
                load checks every byte.",
         program: Some(("tls-bench", &[])),
         groups: &[("tls", "")],
+    },
+    Table {
+        name: "websocket",
+        heading: "Echo over WebSocket",
+        says: "Of binary messages, after the handshakes. The load masks as a client has to, and checks every byte. tungstenite has a \
+               read buffer of 128 KiB for each connection unless it is told otherwise.",
+        program: Some(("websocket-bench", &[])),
+        groups: &[("websocket", "")],
     },
     Table {
         name: "http",
