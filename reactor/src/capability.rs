@@ -20,6 +20,7 @@ use crate::reactor::Reactor;
 /// |---|---|---|---|---|
 /// | `Network` | yes | yes | no | an error with [`Unsupported`] in it |
 /// | `UnixSockets` | yes | no | no | an error with [`Unsupported`] in it |
+/// | `UnixDatagrams` | yes | within a host | no | an error with [`Unsupported`] in it |
 /// | `Descriptors` | yes | no | no | an error with [`Unsupported`] in it |
 /// | `Processes` | yes | no | no | an error with [`Unsupported`] in it |
 /// | `Threads` | yes | no | yes | the loop does the work itself |
@@ -33,8 +34,10 @@ use crate::reactor::Reactor;
 pub enum Capability {
     /// TCP and UDP: to listen and to connect; names are looked up.
     Network,
-    /// UNIX sockets: to listen, to connect, and pairs; datagrams over them.
+    /// UNIX sockets: to listen, to connect, and pairs.
     UnixSockets,
+    /// Datagrams over UNIX sockets.
+    UnixDatagrams,
     /// Anything that has a descriptor can be watched and adopted, and a host can wait for
     /// the reactor's own.
     Descriptors,
@@ -53,6 +56,7 @@ impl fmt::Display for Capability {
         f.write_str(match self {
             Self::Network => "network",
             Self::UnixSockets => "UNIX sockets",
+            Self::UnixDatagrams => "datagrams over UNIX sockets",
             Self::Descriptors => "descriptors",
             Self::Processes => "processes",
             Self::Threads => "threads",
@@ -77,7 +81,7 @@ impl WorldKind {
                 cfg!(any(target_os = "linux", target_os = "android"))
             }
             (Self::System, _)
-            | (Self::Simulation, Capability::Network)
+            | (Self::Simulation, Capability::Network | Capability::UnixDatagrams)
             | (Self::VirtualTime, Capability::Threads | Capability::Suspension) => true,
             (Self::Simulation | Self::VirtualTime, _) => false,
         }

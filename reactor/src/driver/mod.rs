@@ -141,7 +141,7 @@ pub(crate) trait Driver {
         options: &DatagramOptions,
     ) -> io::Result<Box<dyn DatagramSocket>> {
         let _ = (host, peer, options);
-        Err(self.world().lacks(Capability::UnixSockets).into())
+        Err(self.world().lacks(Capability::UnixDatagrams).into())
     }
 
     /// Takes over a socket for datagrams that somebody else made.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::address::{Address, ascii_host_name};
+use crate::address::{Address, UnixAddress, ascii_host_name};
 use crate::capability::{Capability, WorldKind};
 use crate::descriptor::{Interest, Mode};
 use crate::driver::{
@@ -26,6 +26,7 @@ use crate::udp::DatagramOptions;
 use super::clock::HostClock;
 use super::datagrams::HostDatagrams;
 use super::network::{HostId, Network, SocketId};
+use super::unix_datagrams::HostUnixDatagrams;
 use super::world::World;
 
 /// A life of a host: from its start to its crash.
@@ -201,6 +202,30 @@ impl Driver for HostDriver {
             dead: Rc::clone(&self.dead),
             peer: Cell::new(None),
             address: Cell::new(network.udp_address(id)?),
+            host: self.host,
+            world: Weak::clone(&self.world),
+        };
+        drop(network);
+        let mut options = options.options.iter();
+        options.try_for_each(|option| socket.set_option(option))?;
+        Ok(Box::new(socket))
+    }
+
+    fn open_unix_datagrams(
+        &self,
+        host: &UnixAddress,
+        peer: Option<&UnixAddress>,
+        options: &DatagramOptions,
+    ) -> io::Result<Box<dyn DatagramSocket>> {
+        self.living()?;
+        let mut network = self.network.borrow_mut();
+        let id = network.open_unix(self.host, host, peer)?;
+        let socket = HostUnixDatagrams {
+            id,
+            network: Rc::clone(&self.network),
+            dead: Rc::clone(&self.dead),
+            name: network.unix_address(id)?,
+            peer: RefCell::new(peer.cloned()),
             host: self.host,
             world: Weak::clone(&self.world),
         };

@@ -79,6 +79,7 @@ mod outage;
 mod plan;
 mod swarm;
 mod trace;
+mod unix_datagrams;
 mod world;
 
 use std::cell::{Cell, RefCell};

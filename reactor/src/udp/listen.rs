@@ -68,8 +68,8 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// [`ListenError`], which names the address. In virtual time and in a simulation there are no
-    /// UNIX sockets ([`Unsupported`](crate::Unsupported)).
+    /// [`ListenError`], which names the address. In virtual time there are no UNIX sockets
+    /// ([`Unsupported`](crate::Unsupported)); in a simulation they are there, and each host has its own names.
     ///
     /// # Examples
     ///

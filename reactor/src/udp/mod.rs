@@ -23,8 +23,8 @@
 //!
 //! # Not here
 //!
-//! No system (see `driver/udp.rs` and `driver/unix_datagrams.rs`), no simulated network (see `simulation/network/udp.rs`), no
-//! fake one (see `testing/memory_datagrams.rs`).
+//! No system (see `driver/udp.rs` and `driver/unix_datagrams.rs`), no simulated
+//! network (see `simulation/network/udp.rs` and `unix.rs` beside it), no fake one (see `testing/memory_datagrams.rs`).
 
 mod address;
 mod eagerness;

@@ -17,9 +17,10 @@ use torsade_reactor::{
 
 use crate::common::{End, Log, count_unhandled, reactor};
 
-const ALL: [Capability; 7] = [
+const ALL: [Capability; 8] = [
     Capability::Network,
     Capability::UnixSockets,
+    Capability::UnixDatagrams,
     Capability::Descriptors,
     Capability::Processes,
     Capability::Threads,
@@ -66,16 +67,16 @@ fn each_world_says_what_it_has() {
     let suspends = cfg!(any(target_os = "linux", target_os = "android"));
     assert_eq!(
         has(&reactor()),
-        [true, true, true, true, true, true, suspends]
+        [true, true, true, true, true, true, true, suspends]
     );
     assert_eq!(
         has(&virtual_time_reactor()),
-        [false, false, false, false, true, false, true]
+        [false, false, false, false, false, true, false, true]
     );
     in_a_simulation(move |reactor| {
         assert_eq!(
             has(reactor),
-            [true, false, false, false, false, false, false]
+            [true, false, true, false, false, false, false, false]
         );
     });
 }

@@ -23,6 +23,7 @@
 mod requests;
 mod tcp;
 pub(super) mod udp;
+pub(super) mod unix;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -35,6 +36,7 @@ use crate::driver::Events;
 use crate::slab::{Slab, Token};
 
 use self::udp::Datagrams;
+use self::unix::UnixSockets;
 use super::chunking::Chunking;
 use super::lane::Lane;
 use super::link::{Latency, Link, LinkState, StopBy};
@@ -90,6 +92,7 @@ pub(super) struct Network {
     connections: Slab<Connection>,
     listeners: Slab<Listener>,
     datagrams: Datagrams,
+    unix: UnixSockets,
     links: BTreeMap<(HostId, HostId), LinkState>,
     default_link: Link,
     /// What waits on links that are held, in order.
@@ -111,6 +114,7 @@ enum Ready {
     Socket(SocketId),
     Listener(Token),
     Udp(Token),
+    Unix(Token),
 }
 
 struct Listener {
@@ -272,6 +276,7 @@ impl Network {
             connections: Slab::new(),
             listeners: Slab::new(),
             datagrams: Datagrams::new(),
+            unix: UnixSockets::new(),
             links: BTreeMap::new(),
             default_link: Link::default(),
             parked: BTreeMap::new(),
@@ -364,6 +369,10 @@ impl Network {
                     Some(news) => news,
                     None => continue,
                 },
+                Ready::Unix(socket) => match self.take_unix_news(socket) {
+                    Some(news) => news,
+                    None => continue,
+                },
             };
             if let Some(token) = token {
                 events.push(token, readiness);
@@ -441,6 +450,7 @@ impl Network {
             }
         }
         self.crash_udp(host);
+        self.crash_unix(host);
         let connections: Vec<Token> = self.connections.iter().map(|(token, _)| token).collect();
         for connection in connections {
             for side in 0..2 {

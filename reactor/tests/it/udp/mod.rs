@@ -55,6 +55,17 @@ impl Places {
         }
     }
 
+    /// One host, with UNIX sockets.
+    pub(super) fn simulated_unix(seed: u64) -> Self {
+        let places = Self::simulated(seed);
+        Self {
+            far: places.near.clone(),
+            far_ip: places.near_ip,
+            folder: Some(Folder::new()),
+            ..places
+        }
+    }
+
     pub(super) fn simulated(seed: u64) -> Self {
         let simulation = Simulation::new(seed);
         let (near, far) = (simulation.host("near"), simulation.host("far"));

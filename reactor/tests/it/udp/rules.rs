@@ -77,8 +77,11 @@ fn udp_keeps_the_rules_on_the_system() {
 }
 
 #[test]
-fn unix_datagrams_keep_the_rules() {
+fn unix_datagrams_keep_the_rules_on_the_system_and_in_the_simulation() {
     check(RULES, Places::with_unix_sockets);
+    for seed in 0..5 {
+        check(RULES, || Places::simulated_unix(seed));
+    }
 }
 
 #[test]

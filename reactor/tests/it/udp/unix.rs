@@ -553,18 +553,120 @@ fn a_flood_of_datagrams_is_read_in_shares() {
 }
 
 #[test]
-fn worlds_without_unix_sockets_say_so() {
-    let log = Log::default();
-    let simulation = Simulation::new(1);
-    for reactor in [virtual_time_reactor(), simulation.host("host").reactor()] {
-        let diary = || Diary::new("x", &log);
-        let listening = reactor.listen_unix_datagrams("/run/x", diary());
-        let error = listening.expect_err("there are none");
-        let lacking = Unsupported::find(&error).expect("it is the world that has none");
-        assert_eq!(lacking.capability(), Capability::UnixSockets);
-        let connected = reactor.connect_unix_datagrams("/run/x", diary());
-        let error = connected.expect_err("there are none");
-        assert!(Unsupported::find(&error).is_some());
-    }
+fn virtual_time_has_no_unix_sockets_and_says_so() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let diary = || Diary::new("x", &log);
+    let listening = reactor.listen_unix_datagrams("/run/x", diary());
+    let error = listening.expect_err("there are none");
+    let lacking = Unsupported::find(&error).expect("it is the world that has none");
+    assert_eq!(lacking.capability(), Capability::UnixDatagrams);
+    let connected = reactor.connect_unix_datagrams("/run/x", diary());
+    let error = connected.expect_err("there are none");
+    assert!(Unsupported::find(&error).is_some());
     log.check([]);
+}
+
+/// Lets a simulated host go on.
+fn pass(simulation: &Simulation) {
+    simulation.run_for(Duration::from_millis(50));
+}
+
+#[test]
+fn simulated_hosts_have_unix_sockets_of_their_own() {
+    let (simulation, log) = (Simulation::new(7), Log::default());
+    let (one, other) = (simulation.host("one"), simulation.host("other"));
+    let path = Path::new("/run/log");
+    let echo = listen(&one.reactor(), path, Diary::echo("echo", &log)).unwrap();
+    let elsewhere = other
+        .reactor()
+        .connect_unix_datagrams(path, Diary::new("x", &log));
+    assert!(matches!(elsewhere, Err(ConnectError::Io { .. })));
+    let taken = listen(&one.reactor(), path, Diary::new("x", &log));
+    assert!(matches!(taken, Err(ListenError::InUse { .. })));
+    let any = UnixAddress::Abstract(Box::from(&b""[..]));
+    let options = DatagramOptions::new().local_address(any);
+    let near = one
+        .reactor()
+        .connect_unix_datagrams_with(path, &options, Diary::new("near", &log))
+        .unwrap();
+    near.send("hello").unwrap();
+    pass(&simulation);
+    log.check([
+        "echo starts",
+        "near starts",
+        "echo gets hello",
+        "near gets hello",
+    ]);
+    let stranger = listen(&one.reactor(), Path::new("x"), Diary::new("stranger", &log)).unwrap();
+    let refused = stranger.send_to("x", near.host());
+    assert!(
+        matches!(refused, Err(DatagramError::NotPermitted { .. })),
+        "{refused:?}"
+    );
+    // It goes, and another one comes in its place.
+    drop(echo.stop_listening());
+    let gone = near.send("lost");
+    assert!(
+        matches!(gone, Err(DatagramError::Refused { .. })),
+        "{gone:?}"
+    );
+    let _again = listen(&one.reactor(), path, Diary::new("again", &log)).unwrap();
+    near.send("found").unwrap();
+    pass(&simulation);
+    assert_eq!(
+        log.lines().last().map(String::as_str),
+        Some("again gets found")
+    );
+    // So it does when the whole host crashes.
+    one.crash();
+    one.restart();
+    pass(&simulation);
+    let after = listen(&one.reactor(), path, Diary::new("after", &log));
+    assert!(after.is_ok(), "{after:?}");
+}
+
+#[test]
+fn a_simulated_receiver_has_as_little_room_as_a_real_one() {
+    let (simulation, log) = (Simulation::new(7), Log::default());
+    let host = simulation.host("host");
+    let (reactor, path) = (host.reactor(), Path::new("/run/far"));
+    let far = Diary::new("far", &log);
+    let received = far.received.clone();
+    let far = listen(&reactor, path, far).unwrap();
+    let near = Diary::new("near", &log);
+    let ports = [
+        listen(&reactor, Path::new("/run/near"), near).unwrap(),
+        reactor
+            .connect_unix_datagrams(path, Diary::new("connected", &log))
+            .unwrap(),
+    ];
+    for port in ports {
+        far.pause_reading();
+        pass(&simulation);
+        for _ in 0..50 {
+            port.send_to("x", path).unwrap();
+        }
+        pass(&simulation);
+        assert_eq!(port.unsent(), 50 - 11);
+        let before = received.get();
+        far.resume_reading();
+        simulation.run_for(Duration::from_secs(1));
+        assert_eq!((port.unsent(), received.get() - before), (0, 50));
+        // What is long uses our own room up, also where the receiver has some.
+        far.pause_reading();
+        pass(&simulation);
+        for _ in 0..4 {
+            port.send_to(vec![b'x'; 60_000], path).unwrap();
+        }
+        pass(&simulation);
+        assert_eq!(port.unsent(), 1);
+        far.resume_reading();
+        simulation.run_for(Duration::from_secs(1));
+        assert_eq!(port.unsent(), 0);
+        let long = port.send_to(vec![0; 212_961], path);
+        assert!(
+            matches!(long, Err(DatagramError::TooLong { .. })),
+            "{long:?}"
+        );
+    }
 }
