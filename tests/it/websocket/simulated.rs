@@ -2,9 +2,9 @@
 
 use std::cell::Cell;
 
-use torsade::protocols::http::serve;
+use torsade::protocols::http::{Server, serve};
 use torsade::protocols::websocket::{CloseCode, WebSocketClient, WebSocketLimits};
-use torsade::reactor::testing::{FaultRates, Simulation, Swarm};
+use torsade::reactor::testing::{FaultRates, Simulation, Swarm, success_of};
 
 use super::*;
 
@@ -96,20 +96,28 @@ struct Outcome {
     failed: Rc<Cell<bool>>,
 }
 
+/// What is on the server's host, while it runs.
+#[derive(Clone, Default)]
+struct Serving {
+    /// How many connections are open.
+    open: Rc<Cell<usize>>,
+    server: Rc<RefCell<Option<Server>>>,
+}
+
 /// A server and three clients.
-fn start(simulation: &Simulation) -> (Rc<Cell<usize>>, Vec<Outcome>) {
-    let open = Rc::new(Cell::new(0));
-    let counter = Rc::clone(&open);
+fn start(simulation: &Simulation) -> (Serving, Vec<Outcome>) {
+    let serving = Serving::default();
+    let (counter, place) = (Rc::clone(&serving.open), Rc::clone(&serving.server));
     simulation.host("server").start(move |reactor| {
         // A machine that has crashed and come back has nobody.
         counter.set(0);
         let counter = Rc::clone(&counter);
         let sockets = WebSocketServer::new();
-        let serving = serve(reactor, ":80", move |request: Request| {
+        let server = serve(reactor, ":80", move |request: Request| {
             let open = Rc::clone(&counter);
             sockets.accept(&request, Counted { open })
         });
-        std::mem::forget(serving.expect("the port is free"));
+        place.replace(Some(server.expect("the port is free")));
     });
     let mut number = simulation.seed();
     let mut draw = |below: u64| {
@@ -142,7 +150,7 @@ fn start(simulation: &Simulation) -> (Rc<Cell<usize>>, Vec<Outcome>) {
         drop(connecting.map(drop).add_errback(move |_| failed.set(true)));
         outcome
     });
-    (open, clients.collect())
+    (serving, clients.collect())
 }
 
 /// Whatever goes wrong on the way: what comes back is a beginning of what was sent, in order; where nothing goes
@@ -152,7 +160,7 @@ fn in_every_seed_messages_come_back_in_order_and_every_connection_ends() {
     let command = "cargo test --test it in_every_seed_messages_come_back";
     let (whole, broken) = (Cell::new(0), Cell::new(0));
     Swarm::new(command).seeds(200).run(|simulation| {
-        let (open, clients) = start(simulation);
+        let (serving, clients) = start(simulation);
         let has_faults = simulation.seed() % 4 != 0;
         if has_faults {
             simulation.inject_faults(&FaultRates {
@@ -182,17 +190,57 @@ fn in_every_seed_messages_come_back_in_order_and_every_connection_ends() {
             assert!(closed.is_clean && closed.lost.is_clean(), "{closed:?}");
             whole.set(whole.get() + 1);
         }
-        assert_eq!(open.get(), 0, "who is silent is pinged, and lost");
+        assert_eq!(serving.open.get(), 0, "who is silent is pinged, and lost");
     });
     let (whole, broken) = (whole.get(), broken.get());
     assert!(whole > 0 && broken > 0, "{whole} whole, {broken} broken");
+}
+
+/// Whenever it is stopped, and whatever goes wrong meanwhile: in the time that peers have it is over, and nobody holds a
+/// connection; where nothing goes wrong, every client that has one is told 1001, or has closed itself.
+#[test]
+fn in_every_seed_a_server_that_stops_is_over_in_time() {
+    let command = "cargo test --test it in_every_seed_a_server_that_stops";
+    let told = Cell::new(0);
+    Swarm::new(command).seeds(100).run(|simulation| {
+        let (serving, clients) = start(simulation);
+        let has_faults = simulation.seed() % 4 != 0;
+        if has_faults {
+            simulation.inject_faults(&FaultRates {
+                until: SECOND * 20,
+                lasts_max: SECOND * 5,
+                partitions: 2.0,
+                cuts: 2.0,
+                holds: 2.0,
+                degradations: 2.0,
+                ..Default::default()
+            });
+        }
+        let tenths = u32::try_from(simulation.seed() % 97).expect("it is small");
+        simulation.run_for(SECOND * tenths / 10);
+        let server = serving.server.borrow().clone().expect("it listens");
+        let stopped = server.stop();
+        simulation.run_for(SECOND * 120);
+        success_of(stopped);
+        assert_eq!((serving.open.get(), server.connections()), (0, 0));
+        for outcome in clients.iter().filter(|_| !has_faults) {
+            let closed = outcome.closed.borrow();
+            let Some(closed) = &*closed else {
+                assert!(outcome.failed.get(), "it came too late");
+                continue;
+            };
+            assert!(closed.is_clean, "{closed:?}");
+            told.set(told.get() + usize::from(closed.code == CloseCode::GOING_AWAY));
+        }
+    });
+    assert!(told.get() > 0);
 }
 
 #[test]
 fn the_same_seed_gives_the_same_run_to_the_byte_masks_included() {
     let trace = |seed| {
         let simulation = Simulation::new(seed);
-        let (_open, clients) = start(&simulation);
+        let (_serving, clients) = start(&simulation);
         simulation.run_for(SECOND * 60);
         assert!(clients.iter().all(|it| it.came.get() == it.count));
         simulation.trace().to_string()

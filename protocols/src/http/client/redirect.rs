@@ -203,6 +203,19 @@ mod tests {
         check("https://here:444/x", "GET https://here:444/x crossing");
         check("https://there/x", "GET https://there/x crossing");
         check("http://here/x", "redirected from https to http://here/x");
+        let wanted = Redirects::default().allow_insecure();
+        let location = header::HeaderValue::from_static("http://here/x");
+        let headers = HeaderMap::from_iter([(header::LOCATION, location)]);
+        let step = step(
+            &wanted,
+            asked(&here, &Method::GET),
+            StatusCode::FOUND,
+            &headers,
+        );
+        assert!(
+            matches!(step, Ok(Step::Go { crosses: true, .. })),
+            "{step:?}"
+        );
     }
 
     #[test]
