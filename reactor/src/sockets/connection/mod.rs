@@ -26,6 +26,7 @@
 //! wait in their files.
 
 mod attachments;
+mod ending;
 mod flags;
 mod receiving;
 mod sending;
@@ -50,7 +51,6 @@ use crate::panics;
 use crate::slab::Token;
 use crate::sockets::connection::attachments::Attachments;
 use crate::sockets::connection::flags::Flags;
-use crate::sockets::linger;
 use crate::stream::{FilePart, Receiver, Socket, Stream};
 
 /// Reads of one connection in one turn, so that a fast peer starves nobody.
@@ -484,11 +484,6 @@ impl Connection {
         }
     }
 
-    fn is_delivered(&self, socket: &dyn StreamSocket) -> bool {
-        self.flags.has(Flags::READ_ENDED)
-            || (!self.flags.has(Flags::READABLE) && socket.is_delivered())
-    }
-
     /// Begins an orderly end.
     fn close(&self, reason: ConnectionLost) {
         if self.ending.get() == Ending::Open {
@@ -499,71 +494,6 @@ impl Connection {
             if self.flags.has(Flags::READABLE) {
                 self.mark_again();
             }
-        }
-    }
-
-    /// The end: leaves the reactor, closes the socket, tells the receiver.
-    fn lose(&self) {
-        let in_order = self.ending.replace(Ending::Lost) == Ending::Closing;
-        // A stream that is cut off must not look complete to the peer.
-        let cut_off = !in_order && !self.is_flushed();
-        let mut rarities = self.rarities.take();
-        let reason = self
-            .reason
-            .take()
-            .map_or(ConnectionLost::Done, |reason| *reason);
-        // The address is to be known after the end, too.
-        let _ = self.local_address();
-        if let Some(rarities) = rarities.as_mut() {
-            let limits = [rarities.flush_limit.take(), rarities.excess_limit.take()];
-            for limit in limits.into_iter().flatten() {
-                limit.cancel();
-            }
-        }
-        // Closing a socket with unread bytes, or one that still gets some, makes the system
-        // throw away what the peer has not acknowledged.
-        match self.socket.take() {
-            Some(socket) if in_order && !self.is_delivered(&*socket) => {
-                let limits = rarities
-                    .as_ref()
-                    .map_or_else(Limits::default, |rarities| rarities.limits);
-                linger::until_delivered(&self.core, self.token, socket, limits.linger);
-            }
-            socket => {
-                self.core.remove_source(self.token);
-                match socket {
-                    Some(socket) if cut_off || matches!(reason, ConnectionLost::Aborted) => {
-                        socket.reset_on_drop();
-                    }
-                    // The peer is to get the last words: a reset could overtake them.
-                    Some(socket) if matches!(reason, ConnectionLost::Stopped) => {
-                        linger::discard_unread(&self.core, &*socket);
-                    }
-                    Some(_) | None => {}
-                }
-            }
-        }
-        let unsent = self.outgoing.borrow_mut().take_buffer();
-        self.core.buffers.return_from_writing(unsent);
-        // Detach, then call: the receiver is gone from here when it hears of it.
-        match self.receiver.take() {
-            // The panic has been reported; there is no connection left to lose.
-            Some(receiver) => drop(panics::catch(|| receiver.connection_lost(reason))),
-            // Kept for the first receiver.
-            None => self.reason.set(Some(Box::new(reason))),
-        }
-        // Order: what a protocol tied to its connection was cancelled by the end.
-        for flush in rarities.into_iter().flat_map(|rarities| rarities.flushes) {
-            flush.trigger.errback(NotFlushed);
-        }
-    }
-
-    fn end_write(&self) {
-        let socket = self.socket.borrow();
-        let ended = socket.as_ref().map_or(Ok(()), |s| s.end_stream());
-        drop(socket);
-        if let Err(error) = ended {
-            self.doom(ConnectionLost::Io(error));
         }
     }
 }

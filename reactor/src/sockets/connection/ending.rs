@@ -1,0 +1,81 @@
+//! The end of a connection: what becomes of its socket, and who is told.
+
+use crate::driver::StreamSocket;
+use crate::error::{ConnectionLost, NotFlushed};
+use crate::flow::Limits;
+use crate::panics;
+use crate::sockets::connection::flags::Flags;
+use crate::sockets::connection::{Connection, Ending};
+use crate::sockets::linger;
+
+impl Connection {
+    /// The end: leaves the reactor, closes the socket, tells the receiver.
+    pub(super) fn lose(&self) {
+        let in_order = self.ending.replace(Ending::Lost) == Ending::Closing;
+        // A stream that is cut off must not look complete to the peer.
+        let cut_off = !in_order && !self.is_flushed();
+        let mut rarities = self.rarities.take();
+        let reason = self
+            .reason
+            .take()
+            .map_or(ConnectionLost::Done, |reason| *reason);
+        // The address is to be known after the end, too.
+        let _ = self.local_address();
+        if let Some(rarities) = rarities.as_mut() {
+            let limits = [rarities.flush_limit.take(), rarities.excess_limit.take()];
+            for limit in limits.into_iter().flatten() {
+                limit.cancel();
+            }
+        }
+        // Closing a socket with unread bytes, or one that still gets some, makes the system
+        // throw away what the peer has not acknowledged.
+        match self.socket.take() {
+            Some(socket) if in_order && !self.is_delivered(&*socket) => {
+                let limits = rarities
+                    .as_ref()
+                    .map_or_else(Limits::default, |rarities| rarities.limits);
+                linger::until_delivered(&self.core, self.token, socket, limits.linger);
+            }
+            socket => {
+                self.core.remove_source(self.token);
+                match socket {
+                    Some(socket) if cut_off || matches!(reason, ConnectionLost::Aborted) => {
+                        socket.reset_on_drop();
+                    }
+                    // The peer is to get the last words: a reset could overtake them.
+                    Some(socket) if matches!(reason, ConnectionLost::Stopped) => {
+                        linger::discard_unread(&self.core, &*socket);
+                    }
+                    Some(_) | None => {}
+                }
+            }
+        }
+        let unsent = self.outgoing.borrow_mut().take_buffer();
+        self.core.buffers.return_from_writing(unsent);
+        // Detach, then call: the receiver is gone from here when it hears of it.
+        match self.receiver.take() {
+            // The panic has been reported; there is no connection left to lose.
+            Some(receiver) => drop(panics::catch(|| receiver.connection_lost(reason))),
+            // Kept for the first receiver.
+            None => self.reason.set(Some(Box::new(reason))),
+        }
+        // Order: what a protocol tied to its connection was cancelled by the end.
+        for flush in rarities.into_iter().flat_map(|rarities| rarities.flushes) {
+            flush.trigger.errback(NotFlushed);
+        }
+    }
+
+    pub(super) fn end_write(&self) {
+        let socket = self.socket.borrow();
+        let ended = socket.as_ref().map_or(Ok(()), |s| s.end_stream());
+        drop(socket);
+        if let Err(error) = ended {
+            self.doom(ConnectionLost::Io(error));
+        }
+    }
+
+    fn is_delivered(&self, socket: &dyn StreamSocket) -> bool {
+        self.flags.has(Flags::READ_ENDED)
+            || (!self.flags.has(Flags::READABLE) && socket.is_delivered())
+    }
+}
