@@ -154,7 +154,9 @@ pub trait Stream: Any {
     /// Gives what comes in to `receiver` from now on, in place of the one before. If that one
     /// was told [`write_paused`](Receiver::write_paused) and not
     /// [`write_resumed`](Receiver::write_resumed) since, so is this one, in the next turn, unless
-    /// it may go on by then.
+    /// it may go on by then. If the one before was told
+    /// [`read_connection_lost`](Receiver::read_connection_lost), so is this one, later, and not while
+    /// reading is paused.
     fn set_receiver(&self, receiver: Rc<dyn Receiver>);
 
     /// What it all stands on: addresses, options, the reactor. A layer gives the socket of

@@ -461,6 +461,36 @@ fn a_connection_can_be_handed_on_with_the_bytes_that_are_not_used() {
     );
 }
 
+#[test]
+fn who_is_handed_a_connection_behind_the_peers_end_hears_of_it() {
+    struct Next(Rc<Log>);
+    impl Protocol for Next {
+        fn data_received(&mut self, _: &Transport<Self>, _: &[u8]) {}
+        fn read_connection_lost(&mut self, _: &Transport<Self>) {
+            self.0.push("next read lost");
+        }
+    }
+    let stream = Rc::new(RefCell::new(None::<Rc<dyn Stream>>));
+    let slot = Rc::clone(&stream);
+    let peer = Peer::of(move |transport, _| {
+        let stream = Rc::clone(transport.stream()) as Rc<dyn Stream>;
+        slot.replace(Some(stream));
+    });
+    peer.send(b"question\r\n");
+    peer.memory.end_read();
+    let stream = stream.take().expect("a line came");
+    let reactor = stream.socket().reactor();
+    Transport::connect(Next(Rc::clone(&peer.log)), stream);
+    peer.log.push("handed on");
+    for _ in 0..3 {
+        reactor.turn(Some(Duration::ZERO)).expect("it turns");
+    }
+    assert_eq!(
+        peer.take_seen(),
+        "made, line question, read lost, handed on, next read lost"
+    );
+}
+
 /// What a scripted receiver reacts to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event<'a> {

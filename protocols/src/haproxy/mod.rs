@@ -222,12 +222,10 @@ impl Receiver for Reading {
     }
 
     fn read_connection_lost(self: Rc<Self>) {
-        match self.waiting_receiver() {
-            Some(receiver) => receiver.read_connection_lost(),
-            None => {
-                let reason = ConnectionLost::Failed(BadHeader::Ended.into());
-                self.below.abort_connection(reason);
-            }
+        // Behind the header it is for whoever takes over, who hears of it from the stream below.
+        if self.proxied.borrow().is_none() {
+            let reason = ConnectionLost::Failed(BadHeader::Ended.into());
+            self.below.abort_connection(reason);
         }
     }
 

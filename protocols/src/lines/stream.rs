@@ -55,8 +55,10 @@ struct Flags {
     delivering: Cell<bool>,
     /// A call that goes on delivering is scheduled; nothing is delivered before.
     scheduled: Cell<bool>,
-    /// The peer's stream has ended, behind what is kept.
+    /// The peer's stream has ended, behind what is kept, and that is to be told.
     read_ended: Cell<bool>,
+    /// It was, to whoever received then.
+    told_read_ended: Cell<bool>,
 }
 
 /// Takes what has come in place of the line receiver.
@@ -243,7 +245,11 @@ impl LineStream {
     }
 
     pub(super) fn take_read_ended(&self) -> bool {
-        self.flags.read_ended.take()
+        let is_untold = self.flags.read_ended.take();
+        if is_untold {
+            self.flags.told_read_ended.set(true);
+        }
+        is_untold
     }
 
     /// Keeps `data` behind all that is kept.
@@ -367,6 +373,13 @@ impl Stream for LineStream {
     /// Hands the connection on: `receiver` gets the bytes as they are, from the first
     /// that the line receiver has not had. That one keeps its seat, and hears of the end.
     fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
+        let successor = self.succession.successor();
+        let is_another = !successor.is_some_and(|it| Rc::ptr_eq(&it, &receiver));
+        if is_another && self.flags.told_read_ended.take() {
+            // It does not know what the one before was told.
+            self.flags.read_ended.set(true);
+            self.schedule();
+        }
         let is_choked = self.succession.give_over(receiver);
         let partial = self.splitter.borrow_mut().set_raw_mode();
         self.give_back(&partial);

@@ -57,6 +57,10 @@ pub(super) struct PolicyStream<P> {
     writing_held: Cell<bool>,
     /// That was the receiver before this one.
     choke_untold: Cell<bool>,
+    /// The peer's stream has ended.
+    read_ended: Cell<bool>,
+    /// That was told to the receiver before this one.
+    end_untold: Cell<bool>,
     /// It is the receiver of the stream below.
     seated: Cell<bool>,
     lost: Cell<bool>,
@@ -76,6 +80,8 @@ impl<P: Policy> PolicyStream<P> {
             choked: Cell::default(),
             writing_held: Cell::default(),
             choke_untold: Cell::default(),
+            read_ended: Cell::default(),
+            end_untold: Cell::default(),
             seated: Cell::default(),
             lost: Cell::default(),
             untold: Cell::default(),
@@ -164,11 +170,29 @@ impl<P: Policy> PolicyStream<P> {
         }
     }
 
-    fn tell_of_choke(&self) {
+    /// Has the receiver hear what the one before has heard and still holds; not from in here.
+    fn tell_what_is_untold_later(&self) {
+        let this = Weak::clone(&self.this);
+        self.socket().reactor().call_soon(move || {
+            if let Some(layer) = this.upgrade() {
+                layer.tell_what_is_untold();
+            }
+        });
+    }
+
+    fn tell_what_is_untold(&self) {
         if self.choke_untold.take()
             && let Some(receiver) = self.receiver()
         {
             receiver.write_paused();
+        }
+        if self.end_untold.get()
+            && !self.paused.get()
+            && self.is_connected()
+            && let Some(receiver) = self.receiver()
+        {
+            self.end_untold.set(false);
+            receiver.read_connection_lost();
         }
     }
 
@@ -226,6 +250,9 @@ impl<P: Policy> Stream for PolicyStream<P> {
     fn resume_reading(&self) {
         self.paused.set(false);
         self.go_on_reading();
+        if self.end_untold.get() {
+            self.tell_what_is_untold_later();
+        }
     }
 
     fn is_connected(&self) -> bool {
@@ -269,14 +296,11 @@ impl<P: Policy> Stream for PolicyStream<P> {
             self.take_below();
             self.go_on_reading();
         }
-        if self.is_choked() && is_another {
-            self.choke_untold.set(true);
-            let this = Weak::clone(&self.this);
-            self.socket().reactor().call_soon(move || {
-                if let Some(layer) = this.upgrade() {
-                    layer.tell_of_choke();
-                }
-            });
+        let is_untold = is_another && (self.is_choked() || self.read_ended.get());
+        if is_untold {
+            self.choke_untold.set(self.is_choked());
+            self.end_untold.set(self.read_ended.get());
+            self.tell_what_is_untold_later();
         }
         drop(previous);
     }
@@ -306,6 +330,7 @@ impl<P: Policy> Receiver for PolicyStream<P> {
     }
 
     fn read_connection_lost(self: Rc<Self>) {
+        self.read_ended.set(true);
         self.policy.received(0);
         if let Some(receiver) = self.receiver() {
             receiver.read_connection_lost();

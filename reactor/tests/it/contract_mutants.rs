@@ -39,6 +39,7 @@ enum Fault {
     ForgetsLimits,
     KeepsItsFirstReceiver,
     KeepsAPauseToItself,
+    KeepsAnEndToItself,
     TellsOfTheEndAtOnce,
     ForgetsAddresses,
     HoldsABorrowWhileItDelivers,
@@ -148,6 +149,10 @@ const MUTANTS: &[(Fault, &str)] = &[
         "a_receiver_that_takes_over_from_a_paused_writer_hears_of_the_pause_and_of_its_end",
     ),
     (
+        Fault::KeepsAnEndToItself,
+        "a_receiver_that_takes_over_behind_the_peers_end_hears_of_it_once",
+    ),
+    (
         Fault::TellsOfTheEndAtOnce,
         "a_receiver_after_the_end_hears_the_reason_and_not_at_once",
     ),
@@ -195,6 +200,9 @@ struct Mutant {
     delivering: Cell<bool>,
     choked: Cell<bool>,
     choke_untold: Cell<bool>,
+    read_ended: Cell<bool>,
+    end_untold: Cell<bool>,
+    paused: Cell<bool>,
     is_lost: Cell<bool>,
     reason: RefCell<Option<ConnectionLost>>,
     /// An end that was asked for and comes later.
@@ -214,6 +222,9 @@ impl Mutant {
             delivering: Cell::default(),
             choked: Cell::default(),
             choke_untold: Cell::default(),
+            read_ended: Cell::default(),
+            end_untold: Cell::default(),
+            paused: Cell::default(),
             is_lost: Cell::default(),
             reason: RefCell::default(),
             pending: RefCell::default(),
@@ -240,6 +251,23 @@ impl Mutant {
 
     fn receiver(&self) -> Option<Rc<dyn Receiver>> {
         self.above.borrow().clone()
+    }
+
+    /// For a receiver that came behind it.
+    fn tell_of_the_end_soon(&self) {
+        if !self.end_untold.get() || self.paused.get() {
+            return;
+        }
+        let layer = self.strong();
+        self.socket().reactor().call_soon(move || {
+            if let Some(receiver) = layer.receiver()
+                && layer.is_connected()
+                && !layer.paused.get()
+                && layer.end_untold.take()
+            {
+                receiver.read_connection_lost();
+            }
+        });
     }
 
     /// Does this now, or at the end of the callback.
@@ -320,6 +348,7 @@ impl Stream for Mutant {
     }
 
     fn pause_reading(&self) {
+        self.paused.set(true);
         let deaf = self.is(Fault::IgnoresPausesInADelivery) && self.delivering.get();
         if !self.is(Fault::IgnoresPauses) && !deaf {
             self.below.pause_reading();
@@ -327,6 +356,8 @@ impl Stream for Mutant {
     }
 
     fn resume_reading(&self) {
+        self.paused.set(false);
+        self.tell_of_the_end_soon();
         self.below.resume_reading();
     }
 
@@ -386,6 +417,10 @@ impl Stream for Mutant {
         }
         if first {
             self.below.set_receiver(self.strong());
+        }
+        if another && self.read_ended.get() && !self.is(Fault::KeepsAnEndToItself) {
+            self.end_untold.set(true);
+            self.tell_of_the_end_soon();
         }
         if another && self.choked.get() && !self.is(Fault::KeepsAPauseToItself) {
             self.choke_untold.set(true);
@@ -466,6 +501,7 @@ impl Receiver for Mutant {
     }
 
     fn read_connection_lost(self: Rc<Self>) {
+        self.read_ended.set(true);
         if let Some(receiver) = self.receiver() {
             if self.is(Fault::EndsAStreamTwice) {
                 Rc::clone(&receiver).read_connection_lost();

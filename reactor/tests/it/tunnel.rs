@@ -287,6 +287,36 @@ fn a_side_that_takes_nothing_before_the_tunnel_slows_the_other_in_it() {
 }
 
 #[test]
+fn a_side_that_had_ended_before_the_tunnel_ends_the_other_in_it() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let (front, back) = (memory_pair(&reactor), memory_pair(&reactor));
+    let client = End::new("client", &log).keeps_half_open();
+    let at_client = Rc::clone(&client.received);
+    let client = Transport::connect(client, Rc::clone(&front.client));
+    // As a proxy, that has read all of the request when it knows whom to connect to.
+    let waiting = End::new("waiting", &log).keeps_half_open();
+    let waiting = Transport::connect(waiting, Rc::clone(&front.server));
+    client.lose_write_connection();
+    front.pump.run().expect("it comes to rest");
+    let server = End::new("server", &log).keeps_half_open();
+    let server = Transport::connect(server, Rc::clone(&back.server));
+    let done = tunnel(Rc::clone(waiting.stream()), back.client);
+    front.pump.run().expect("it comes to rest");
+    let lines = log.lines();
+    let ends = lines.iter().filter(|line| line.contains("read lost"));
+    assert_eq!(
+        ends.collect::<Vec<_>>(),
+        ["waiting read lost", "server read lost"]
+    );
+    server.write("answer");
+    server.lose_connection();
+    front.pump.run().expect("it comes to rest");
+    assert_eq!(*at_client.borrow(), b"answer");
+    let carried = done.into_result().expect("both are over");
+    assert_eq!(carried.expect("a tunnel does not fail").back, 6);
+}
+
+#[test]
 fn cancelling_a_tunnel_aborts_both_connections() {
     let wired = forwarded(|end| end);
     wired.done.cancel();

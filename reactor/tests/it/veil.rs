@@ -16,6 +16,9 @@ pub(crate) struct Veil {
     settling: Cell<bool>,
     choked: Cell<bool>,
     choke_untold: Cell<bool>,
+    read_ended: Cell<bool>,
+    end_untold: Cell<bool>,
+    paused: Cell<bool>,
 }
 
 impl Veil {
@@ -28,6 +31,9 @@ impl Veil {
             settling: Cell::default(),
             choked: Cell::default(),
             choke_untold: Cell::default(),
+            read_ended: Cell::default(),
+            end_untold: Cell::default(),
+            paused: Cell::default(),
         })
     }
 
@@ -44,6 +50,23 @@ impl Veil {
 
     fn receiver(&self) -> Option<Rc<dyn Receiver>> {
         self.above.borrow().clone()
+    }
+
+    /// For a receiver that came behind it.
+    fn tell_of_the_end_soon(&self) {
+        if !self.end_untold.get() || self.paused.get() {
+            return;
+        }
+        let layer = self.strong();
+        self.socket().reactor().call_soon(move || {
+            if let Some(receiver) = layer.receiver()
+                && layer.is_connected()
+                && !layer.paused.get()
+                && layer.end_untold.take()
+            {
+                receiver.read_connection_lost();
+            }
+        });
     }
 }
 
@@ -85,10 +108,13 @@ impl Stream for Veil {
     }
 
     fn pause_reading(&self) {
+        self.paused.set(true);
         self.below.pause_reading();
     }
 
     fn resume_reading(&self) {
+        self.paused.set(false);
+        self.tell_of_the_end_soon();
         self.below.resume_reading();
     }
 
@@ -125,6 +151,10 @@ impl Stream for Veil {
             self.below.set_receiver(self.strong());
         }
         drop(previous);
+        if is_another && self.read_ended.get() {
+            self.end_untold.set(true);
+            self.tell_of_the_end_soon();
+        }
         if is_another && self.choked.get() {
             self.choke_untold.set(true);
             let veil = self.strong();
@@ -155,6 +185,7 @@ impl Receiver for Veil {
     }
 
     fn read_connection_lost(self: Rc<Self>) {
+        self.read_ended.set(true);
         if let Some(receiver) = self.receiver() {
             receiver.read_connection_lost();
         }

@@ -159,6 +159,10 @@ struct Flags {
     told_choked: Cell<bool>,
     /// That was the receiver before this one.
     choke_untold: Cell<bool>,
+    /// The receiver was told that the peer's stream has ended.
+    told_read_ended: Cell<bool>,
+    /// That was the receiver before this one.
+    end_told_before: Cell<bool>,
     /// More plaintext waited than the limit when it was last settled.
     overfull: Cell<bool>,
 }
@@ -497,6 +501,10 @@ impl Settle for TlsStream {
         if self.flags.cut_off.take() {
             Rc::clone(&self).read_connection_lost();
         }
+        let is_open = self.ending.get() == Ending::Open && !self.flags.paused.get();
+        if is_open && self.flags.end_told_before.take() {
+            self.tell(|receiver| receiver.read_connection_lost());
+        }
         if matches!(self.ending.get(), Ending::Over | Ending::Lost) {
             return;
         }
@@ -677,6 +685,10 @@ impl Stream for TlsStream {
                     stream.tell(|receiver| receiver.write_paused());
                 }
             });
+        }
+        if self.flags.told_read_ended.get() && is_another {
+            self.flags.end_told_before.set(true);
+            self.settle_soon();
         }
         if !self.flags.seated.replace(true) {
             self.take_below(Held::Firmly);

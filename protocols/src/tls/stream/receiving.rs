@@ -173,7 +173,7 @@ impl TlsStream {
                 self.flags.peer_closed.set(true);
                 match self.ending.get() {
                     Ending::Open => {
-                        self.tell(|receiver| receiver.read_connection_lost());
+                        self.tell_of_the_end();
                         self.settle_soon();
                     }
                     Ending::Leaving => self.leave_below(),
@@ -182,6 +182,13 @@ impl TlsStream {
             }
         }
         self.then()
+    }
+
+    fn tell_of_the_end(&self) {
+        if let Some(receiver) = self.receiver() {
+            self.flags.told_read_ended.set(true);
+            receiver.read_connection_lost();
+        }
     }
 
     fn secured(&self, session: Session) {
@@ -214,7 +221,7 @@ impl Receiver for TlsStream {
 
     fn read_connection_lost(self: Rc<Self>) {
         if self.stage.get() == Stage::Clear {
-            return self.tell(|receiver| receiver.read_connection_lost());
+            return self.tell_of_the_end();
         }
         match self.ending.get() {
             // Its alert said so before.

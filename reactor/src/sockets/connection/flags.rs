@@ -55,6 +55,9 @@ impl Flags {
     /// The system says that it is broken, and what has come is to be read before anything is sent.
     pub(super) const BROKEN: u32 = 1 << 20;
 
+    /// The peer's stream has ended, and that was told to the receiver before this one.
+    pub(super) const END_UNTOLD: u32 = 1 << 21;
+
     /// Whether any of `flags` is set.
     #[inline]
     pub(super) fn has(&self, flags: u32) -> bool {

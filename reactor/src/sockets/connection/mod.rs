@@ -351,6 +351,11 @@ impl Connection {
     fn read_to_the_end(&self) {
         self.flags.remove(Flags::READABLE);
         self.flags.add(Flags::READ_ENDED);
+        self.tell_of_the_end();
+    }
+
+    #[cold]
+    fn tell_of_the_end(&self) {
         self.tell(|receiver| receiver.read_connection_lost());
         if self.flags.has(Flags::WRITE_ENDING) {
             self.mark_dirty();
@@ -522,6 +527,12 @@ impl Source for Connection {
             self.tell(|receiver| receiver.write_paused());
             self.core.settle();
         }
+        let among = Flags::END_UNTOLD | Flags::PAUSED;
+        if self.flags.are(Flags::END_UNTOLD, among) && self.ending.get() == Ending::Open {
+            self.flags.remove(Flags::END_UNTOLD);
+            self.tell_of_the_end();
+            self.core.settle();
+        }
         if self.flags.replace(Flags::FILE_RESTS, false) || self.flags.has(Flags::AWAITED) {
             self.mark_dirty();
             self.core.settle();
@@ -639,7 +650,8 @@ impl Stream for Connection {
     }
 
     fn resume_reading(&self) {
-        if self.flags.replace(Flags::PAUSED, false) && self.flags.has(Flags::READABLE) {
+        let is_there = self.flags.has(Flags::READABLE | Flags::END_UNTOLD);
+        if self.flags.replace(Flags::PAUSED, false) && is_there {
             self.mark_again();
         }
     }
@@ -712,6 +724,10 @@ impl Stream for Connection {
         }
         if self.flags.has(Flags::CHOKED) && is_another {
             self.flags.add(Flags::CHOKE_UNTOLD);
+            self.mark_again();
+        }
+        if self.flags.has(Flags::READ_ENDED) && is_another {
+            self.flags.add(Flags::END_UNTOLD);
             self.mark_again();
         }
         drop(previous);

@@ -37,6 +37,7 @@ rules! {
     limits_are_what_they_were_set_to
     another_receiver_takes_over_between_two_deliveries
     a_receiver_that_takes_over_from_a_paused_writer_hears_of_the_pause_and_of_its_end
+    a_receiver_that_takes_over_behind_the_peers_end_hears_of_it_once
     a_receiver_after_the_end_hears_the_reason_and_not_at_once
     addresses_are_known_after_the_end
     every_call_can_be_made_in_every_event
@@ -568,6 +569,44 @@ fn a_receiver_that_takes_over_from_a_paused_writer_hears_of_the_pause_and_of_its
         scene.client.abort();
         scene.server.abort();
         scene.run_until("the end", || second.is_lost());
+        scene.come_to_rest();
+        scene.check_violations();
+    }
+}
+
+fn a_receiver_that_takes_over_behind_the_peers_end_hears_of_it_once(contract: &Contract) {
+    for pauses in [false, true] {
+        let scene = contract.scene();
+        let (near, far) = scene.both_ways()[usize::from(pauses)];
+        far.write("last");
+        far.call(|stream| stream.lose_write_connection());
+        scene.run_until("the end of the stream", || {
+            near.probe.count(Event::ReadLost) == 1
+        });
+        let second = Probe::new(&scene.watch);
+        let receiver = Rc::clone(&second) as Rc<dyn Receiver>;
+        if pauses {
+            near.call(|stream| stream.pause_reading());
+        }
+        near.call(|stream| stream.set_receiver(Rc::clone(&receiver)));
+        if pauses {
+            scene.come_to_rest();
+            assert_eq!(second.count(Event::ReadLost), 0, "reading is paused");
+            near.call(|stream| stream.resume_reading());
+        }
+        scene.run_until("the end for the second", || {
+            second.count(Event::ReadLost) == 1
+        });
+        near.call(|stream| stream.set_receiver(receiver));
+        near.write("answer");
+        scene.run_until("the answer", || far.received() == 6);
+        scene.come_to_rest();
+        near.check_events(&[Event::ReadLost]);
+        assert_eq!((near.received(), second.data.borrow().len()), (4, 0));
+        assert_eq!(*second.events.borrow(), [Event::ReadLost]);
+        near.abort();
+        far.abort();
+        scene.run_until("both are lost", || second.is_lost() && far.is_lost());
         scene.come_to_rest();
         scene.check_violations();
     }
