@@ -372,7 +372,8 @@ pub trait Socket {
     }
 
     /// The descriptor, a second time: for options that are not offered here. To read or
-    /// write there is at your own risk.
+    /// write there is at your own risk. An orderly end is one for the peer though it lives on; after
+    /// an abort the peer hears of none before it is closed.
     ///
     /// # Errors
     ///

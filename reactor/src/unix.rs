@@ -192,7 +192,8 @@ impl Reactor {
     /// that `build` makes on it. Twisted's `adoptStreamConnection`.
     ///
     /// The socket is made non-blocking, which whoever else holds it will notice. It is
-    /// treated as one that a port accepted.
+    /// treated as one that a port accepted. An orderly end is one for the peer, so that nobody
+    /// else can send on it any more.
     ///
     /// # Errors
     ///

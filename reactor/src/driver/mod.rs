@@ -302,6 +302,12 @@ pub(crate) trait StreamSocket {
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
 
+    /// Whether somebody else may have a descriptor of the same socket, so that to close this one is
+    /// no end.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Ends our stream. Where the peer has broken the connection off, fails with what the
     /// system knows of that, and not with its being gone.
     fn end_stream(&self) -> io::Result<()> {

@@ -190,6 +190,10 @@ impl StreamSocket for TcpSocket {
         Ok(net::shutdown(&self.watched, direction(how))?)
     }
 
+    fn is_shared(&self) -> bool {
+        self.watched.is_shared()
+    }
+
     fn reset_on_drop(&self) {
         // It fails only for a socket that is broken already, and then there is nobody to
         // send a reset to.

@@ -459,6 +459,10 @@ impl StreamSocket for UnixSocket {
         Ok(net::shutdown(&self.watched, tcp::direction(how))?)
     }
 
+    fn is_shared(&self) -> bool {
+        self.watched.is_shared()
+    }
+
     /// A UNIX socket knows no reset: its peer sees an end.
     fn reset_on_drop(&self) {}
 

@@ -379,6 +379,11 @@ impl Watched {
         self.poller.delete_fd(self.fd.as_fd());
     }
 
+    /// Whether a duplicate may live on when it is closed.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared.get()
+    }
+
     /// The descriptor, a second time, for whoever asks.
     pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
         let duplicate = self.fd.try_clone()?;

@@ -1,6 +1,7 @@
 //! Sockets that somebody else made.
 
-use std::io::{Read, Write};
+use std::cell::RefCell;
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
@@ -204,4 +205,76 @@ fn a_socket_is_adopted_again_under_the_number_that_it_had() {
         adopted.abort_connection();
         turns(&reactor);
     }
+}
+
+/// A TCP connection, both ends of it.
+fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (listener.accept().unwrap().0, theirs)
+}
+
+/// What a peer reads to the end, if there is one.
+fn read_out(mut peer: impl Read) -> io::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    peer.read_to_end(&mut all).map(|_| all)
+}
+
+#[test]
+fn an_orderly_end_is_one_for_the_peer_though_a_duplicate_of_the_socket_lives_on() {
+    const LONG: Option<Duration> = Some(Duration::from_secs(5));
+    for stops in [false, true] {
+        for duplicated_by_us in [false, true] {
+            let (reactor, log) = (reactor(), Log::default());
+            let (unix, their_unix) = UnixStream::pair().unwrap();
+            let (tcp, their_tcp) = tcp_pair();
+            // A read that finds neither bytes nor an end gives up.
+            their_unix.set_read_timeout(LONG).unwrap();
+            their_tcp.set_read_timeout(LONG).unwrap();
+            let mut duplicates = Vec::new();
+            for socket in [OwnedFd::from(unix), OwnedFd::from(tcp)] {
+                if !duplicated_by_us {
+                    duplicates.push(socket.try_clone().unwrap());
+                }
+                let transport = reactor.adopt_connection(socket, |_| End::new("ours", &log));
+                let transport = transport.unwrap();
+                if duplicated_by_us {
+                    duplicates.push(transport.stream().socket().duplicate().unwrap());
+                }
+                transport.write("last words");
+                if !stops {
+                    transport.lose_connection();
+                }
+            }
+            if stops {
+                reactor.stop();
+            }
+            let ended = |line: &String| line.starts_with("ours lost");
+            run_while(&reactor, || {
+                log.lines().iter().filter(|line| ended(line)).count() < 2
+            });
+            assert_eq!(read_out(their_unix).unwrap(), b"last words");
+            assert_eq!(read_out(their_tcp).unwrap(), b"last words");
+        }
+    }
+}
+
+#[test]
+fn an_orderly_end_of_an_accepted_connection_with_a_duplicate_is_one_for_the_peer() {
+    let (reactor, log) = (reactor(), Log::default());
+    let duplicates = Rc::new(RefCell::new(Vec::new()));
+    let (kept, to_log) = (Rc::clone(&duplicates), log.clone());
+    let port = reactor.listen_tcp("127.0.0.1:0", move |_: &Address| {
+        let kept = Rc::clone(&kept);
+        End::new("server", &to_log).on_made(move |transport| {
+            let duplicate = transport.stream().socket().duplicate().unwrap();
+            kept.borrow_mut().push(duplicate);
+            transport.lose_connection();
+        })
+    });
+    let peer = TcpStream::connect(port.unwrap().address().to_string()).unwrap();
+    peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    run_while(&reactor, || log.lines().len() < 2);
+    log.check(["server made", "server lost: Done"]);
+    assert_eq!(read_out(peer).unwrap(), b"");
 }

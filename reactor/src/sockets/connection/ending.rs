@@ -1,5 +1,7 @@
 //! The end of a connection: what becomes of its socket, and who is told.
 
+use std::net::Shutdown;
+
 use crate::driver::StreamSocket;
 use crate::error::{ConnectionLost, NotFlushed};
 use crate::flow::Limits;
@@ -42,11 +44,18 @@ impl Connection {
                     Some(socket) if cut_off || matches!(reason, ConnectionLost::Aborted) => {
                         socket.reset_on_drop();
                     }
-                    // The peer is to get the last words: a reset could overtake them.
-                    Some(socket) if matches!(reason, ConnectionLost::Stopped) => {
-                        linger::discard_unread(&self.core, &*socket);
+                    Some(socket) => {
+                        if matches!(reason, ConnectionLost::Stopped) {
+                            // The peer is to get the last words: a reset could overtake them.
+                            linger::discard_unread(&self.core, &*socket);
+                        }
+                        if socket.is_shared() {
+                            // To close one of several descriptors ends nothing. A socket that
+                            // cannot be shut down is not connected any more.
+                            let _ = socket.shutdown(Shutdown::Write);
+                        }
                     }
-                    Some(_) | None => {}
+                    None => {}
                 }
             }
         }
