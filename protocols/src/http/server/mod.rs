@@ -196,7 +196,7 @@ impl Site {
     /// Allows bodies that depend on the method and path of the request, where one limit for all
     /// ([`MessageLimits::body`](super::MessageLimits::body)) is too much here and too little there.
     ///
-    /// The path is as a [`Router`](super::Router) compares it: nothing is escaped that need not be
+    /// The path is as a [`Router`](super::router::Router) compares it: nothing is escaped that need not be
     /// (RFC 3986 §6.2.2.2), so that no other way of writing it has another limit.
     #[must_use]
     pub fn body_max(self, limit: impl Fn(&Method, &str) -> u64 + 'static) -> Self {
