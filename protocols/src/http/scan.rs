@@ -61,32 +61,34 @@ pub(super) fn scan(
         at = value + length + 2;
     }
     loop {
-        if data[at..].first_chunk() == Some(b"\r\n") {
+        let rest = data.get(at..)?;
+        if rest.first_chunk() == Some(b"\r\n") {
             return Some(at + 2);
         }
-        let name = at;
-        at += name_length(&data[at..]);
-        if at == name || *data.get(at)? != b':' || fields.len() == fields_max {
+        let (name, rest) = rest.split_at(name_length(rest));
+        let [b':', rest @ ..] = rest else {
+            return None;
+        };
+        if name.is_empty() || fields.len() == fields_max {
             return None;
         }
-        let name = Span::new(name, at);
-        at += 1;
-        while matches!(data.get(at)?, b' ' | b'\t') {
-            at += 1;
+        let name_end = at + name.len();
+        let (mut begin, mut rest) = (name_end + 1, rest);
+        while let [b' ' | b'\t', behind @ ..] = rest {
+            (begin, rest) = (begin + 1, behind);
         }
-        let value = at;
-        at += value_length(&data[at..]);
-        if data[at..].first_chunk()? != b"\r\n" {
+        let (mut value, rest) = rest.split_at(value_length(rest));
+        if rest.first_chunk() != Some(b"\r\n") {
             return None;
         }
-        let mut value_end = at;
-        while value_end > value && matches!(data[value_end - 1], b' ' | b'\t') {
-            value_end -= 1;
+        let next = begin + value.len() + 2;
+        while let [before @ .., b' ' | b'\t'] = value {
+            value = before;
         }
-        let value = Span::new(value, value_end);
-        facts.note(&data[name.range()], &data[value.range()]).ok()?;
-        fields.push((name, value));
-        at += 2;
+        facts.note(name, value).ok()?;
+        let value = Span::new(begin, begin + value.len());
+        fields.push((Span::new(at, name_end), value));
+        at = next;
     }
 }
 

@@ -63,6 +63,11 @@ impl Facts {
         } else if name.eq_ignore_ascii_case(b"upgrade") {
             self.has_upgrade = true;
         } else if name.eq_ignore_ascii_case(b"connection") {
+            // As browsers write it.
+            if value == b"keep-alive" {
+                self.keep_alive = true;
+                return Ok(());
+            }
             for option in list(value) {
                 self.close |= option.eq_ignore_ascii_case(b"close");
                 self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
