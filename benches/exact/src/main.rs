@@ -94,7 +94,7 @@ fn measure_of(name: &str) -> (u64, f64) {
         "echo_64k" => (2_000, 810.0),
         "http_hello" => (4_000, 3480.0),
         "http_hello_16_deep" => (16_000, 1310.0),
-        "http_browser_16_deep" => (8_000, 5730.0),
+        "http_browser_16_deep" => (8_000, 5410.0),
         "http_json" => (4_000, 4210.0),
         "http_post" => (4_000, 5490.0),
         "http_file" => (4_000, 4_670.0),
