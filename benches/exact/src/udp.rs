@@ -1,6 +1,8 @@
 //! Datagrams there and back: the client is a blocking socket on the same thread.
 
 use std::net::UdpSocket;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use torsade::prelude::*;
 
@@ -37,5 +39,23 @@ pub fn echo(depth: u64, count: u64) {
         for _ in 0..depth {
             assert_eq!(client.recv(&mut datagram).expect("it comes back"), 64);
         }
+    }
+}
+
+/// The same over UNIX sockets, one at a time.
+pub fn echo_unix(count: u64) {
+    let reactor = crate::work::turning();
+    let name = format!("bench-exact-{}", std::process::id());
+    let port = reactor.listen_unix_datagrams(format!("@{name}"), Echo);
+    let _port = port.expect("the name is free");
+    let address = |name: &str| SocketAddr::from_abstract_name(name).expect("it is short");
+    let client = UnixDatagram::bind_addr(&address(&format!("{name}-client")));
+    let client = client.expect("the name is free");
+    client.connect_addr(&address(&name)).expect("it is there");
+    let mut datagram = [7; 64];
+    for round in 1..=count {
+        client.send(&datagram).expect("there is room");
+        crate::work::turn_until(&reactor, round);
+        assert_eq!(client.recv(&mut datagram).expect("it comes back"), 64);
     }
 }

@@ -16,7 +16,7 @@ use crate::{http, tls, udp};
 /// Its name on the command line, and what it does so many times.
 pub type Operation = (&'static str, fn(u64));
 
-pub const OPERATIONS: [Operation; 20] = [
+pub const OPERATIONS: [Operation; 21] = [
     ("call_soon", call_soon),
     ("call_from_thread", call_from_thread),
     ("timer_cancel", timer_cancel),
@@ -36,6 +36,7 @@ pub const OPERATIONS: [Operation; 20] = [
     ("http_cached", http::cached),
     ("udp_1", |count| udp::echo(1, count)),
     ("udp_16", |count| udp::echo(16, count)),
+    ("unix_datagrams", udp::echo_unix),
     ("tls_echo", tls::echo),
 ];
 
