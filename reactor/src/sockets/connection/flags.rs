@@ -58,6 +58,9 @@ impl Flags {
     /// The peer's stream has ended, and that was told to the receiver before this one.
     pub(super) const END_UNTOLD: u32 = 1 << 21;
 
+    /// What was written while it was broken, beyond the cap, was dropped.
+    pub(super) const SPILT: u32 = 1 << 22;
+
     /// Whether any of `flags` is set.
     #[inline]
     pub(super) fn has(&self, flags: u32) -> bool {

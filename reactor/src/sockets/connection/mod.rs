@@ -278,8 +278,9 @@ impl Connection {
 
     #[inline]
     fn is_open_for_reading(&self) -> bool {
+        // Of what is broken all that came is read, though nobody takes the answers.
         let held_back = Flags::CHOKED | Flags::THROTTLES;
-        !self.flags.are(held_back, held_back) && self.ending.get() == Ending::Open
+        !self.flags.are(held_back, held_back | Flags::BROKEN) && self.ending.get() == Ending::Open
     }
 
     #[expect(clippy::inline_always, reason = "the way of every event")]
@@ -407,8 +408,13 @@ impl Connection {
             return;
         }
         self.send_on();
-        if !self.is_reading() {
+        let has_spilt = self.flags.replace(Flags::SPILT, false);
+        if has_spilt || !self.is_reading() {
             self.look_for_error();
+        }
+        if has_spilt {
+            let limit = self.limits().unsent_max;
+            self.doom(ConnectionLost::Overrun { limit });
         }
     }
 
@@ -455,7 +461,10 @@ impl Connection {
         match self.ending.get() {
             Ending::Open => {
                 self.fire_flushes();
-                let ends = self.flags.has(Flags::WRITE_ENDING) && self.is_flushed();
+                let ends = self
+                    .flags
+                    .are(Flags::WRITE_ENDING, Flags::WRITE_ENDING | Flags::BROKEN)
+                    && self.is_flushed();
                 if ends && !self.flags.replace(Flags::WRITE_ENDED, true) {
                     self.end_write();
                 }
@@ -670,7 +679,7 @@ impl Stream for Connection {
     }
 
     fn is_congested(&self) -> bool {
-        self.unsent() > self.limits().unsent_high
+        !self.flags.has(Flags::BROKEN) && self.unsent() > self.limits().unsent_high
     }
 
     fn flush(&self) -> Deferred<()> {

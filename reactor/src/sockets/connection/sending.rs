@@ -256,6 +256,10 @@ impl Connection {
         // gets one (see `mind_the_marks`).
         if self.flags.has(Flags::OVERFULL) {
             let limit = self.limits().unsent_max;
+            if outgoing.len() > limit && self.flags.has(Flags::BROKEN) {
+                // Nobody will get it, and what has come is still to be read.
+                return self.flags.add(Flags::SPILT);
+            }
             if outgoing.len() > limit {
                 return self.doom(ConnectionLost::Overrun { limit });
             }
@@ -379,7 +383,8 @@ impl Connection {
         self.mind_the_cap(buffered > limits.unsent_max);
         let unsent = buffered.saturating_add(self.file_bytes());
         let choked = self.flags.has(Flags::CHOKED);
-        if !choked && unsent > limits.unsent_high {
+        let is_broken = self.flags.has(Flags::BROKEN);
+        if !choked && !is_broken && unsent > limits.unsent_high {
             self.flags.add(Flags::CHOKED);
             self.tell(|receiver| receiver.write_paused());
         } else if choked && unsent <= limits.unsent_low {
