@@ -5,6 +5,9 @@ use std::time::Duration;
 use crate::address::UnixAddress;
 use crate::sockets::SocketOption;
 
+/// The longest datagram of a UNIX socket that anybody may ask for: the port has a buffer of that size.
+pub(crate) const UNIX_DATAGRAM_MAX: usize = 16 * 1024 * 1024;
+
 /// The longest datagram that a port is given, if nobody asks for another: whatever UDP can carry.
 pub(crate) const DATAGRAM_MAX: usize = 65_535;
 
@@ -95,7 +98,8 @@ impl DatagramOptions {
     /// told so ([`DatagramProtocol::datagram_truncated`](crate::DatagramProtocol::datagram_truncated)).
     /// By default 65 535, which is more than UDP can carry, and costs no memory. A UNIX socket can
     /// be sent more (212 960 bytes by default, on Linux): for more than 65 792 its port has a buffer of
-    /// that size, for as long as it is open. Twisted's `maxPacketSize`.
+    /// that size, for as long as it is open. More than 16 MiB are as good as that. Twisted's
+    /// `maxPacketSize`.
     #[must_use]
     pub fn datagram_max(mut self, bytes: usize) -> Self {
         self.datagram_max = bytes;
@@ -130,11 +134,14 @@ impl Default for DatagramOptions {
 /// # UNIX sockets
 ///
 /// There it is a receiver who takes no more: the system holds a few datagrams for each (on Linux
-/// `net.unix.max_dgram_qlen`, 10 as a rule). Nothing tells a port that is not connected when there is room,
-/// so it asks again, after 1 ms first and 100 ms at last. Receivers do not wait for each other; one of
-/// them may have a quarter of [`queue_max`](Self::queue_max). But what the system holds for them counts as
-/// ours ([`SocketOption::SendBuffer`]): who leaves long datagrams unread can use that up, and until they read
-/// or go nobody else is sent to from this port.
+/// `net.unix.max_dgram_qlen`: 10 as it is built, 512 where systemd has started it). Nothing tells a port that is
+/// not connected when there is room, so it asks again, after 1 ms first and 100 ms at last. Receivers do not
+/// wait for each other; one of them may have a quarter of [`queue_max`](Self::queue_max), and one who has
+/// taken nothing for 200 ms no longer counts for the two marks, so that nobody stops the writer for all.
+///
+/// But what the system holds for them counts as ours, too, with several hundred bytes for each datagram: on
+/// Linux, fewer than 300 short ones that nobody reads use our own buffer up, and until they are read or their
+/// receivers go nobody else is sent to from this port. [`SocketOption::SendBuffer`] makes it larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatagramLimits {
     /// Above this the writer is paused: 64 KiB.

@@ -28,7 +28,7 @@ use crate::driver::{Change, DatagramSocket, Watching};
 use crate::reactor::Reactor;
 use crate::slab::Token;
 use crate::udp::eagerness::Eagerness;
-use crate::udp::options::DATAGRAM_MAX;
+use crate::udp::options::{DATAGRAM_MAX, UNIX_DATAGRAM_MAX};
 use crate::udp::queue::Queue;
 use crate::udp::{DatagramError, DatagramFamily, DatagramLimits, DatagramOptions};
 
@@ -114,7 +114,7 @@ impl DatagramPort {
         let peer = socket.peer();
         let family = DatagramFamily::of(&host).ok_or(io::ErrorKind::Unsupported)?;
         let datagram_max = match family {
-            DatagramFamily::Unix => options.datagram_max,
+            DatagramFamily::Unix => options.datagram_max.min(UNIX_DATAGRAM_MAX),
             _ => options.datagram_max.min(DATAGRAM_MAX),
         };
         let port = core.add_source(|token| {

@@ -21,6 +21,8 @@ use crate::udp::DatagramLimits;
 const OWN_SIZE: usize = 64;
 /// The part of the queue that one receiver may have: one that never reads leaves room for the others.
 const SHARES: usize = 4;
+/// Who has taken nothing for so long does not stop the writer any more: twice the longest pause.
+const SILENCE: Duration = Duration::from_millis(200);
 /// When a receiver without room is asked again: soon, for it may just be busy; later, if it is not
 /// that.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
@@ -81,6 +83,14 @@ impl Queue {
 
     pub(super) fn size(&self) -> usize {
         self.size
+    }
+
+    /// What the writer may be paused for: not what waits for receivers that seem to be gone, for then
+    /// one of them would stop it for all.
+    pub(super) fn size_that_moves(&self, now: Instant) -> usize {
+        let lines = self.receivers.values();
+        let silent = lines.filter(|line| line.is_stuck(SILENCE, now));
+        self.size - silent.map(|line| line.size).sum::<usize>()
     }
 
     /// Whether something waits that what goes there must not overtake.
@@ -156,8 +166,8 @@ impl Queue {
 
     /// Whether a line has not moved for so long.
     pub(super) fn is_stuck(&self, name: Name<'_>, limit: Duration, now: Instant) -> bool {
-        let since = self.line(name).and_then(|line| line.since);
-        since.is_some_and(|since| now.saturating_duration_since(since) >= limit)
+        self.line(name)
+            .is_some_and(|line| line.is_stuck(limit, now))
     }
 
     /// Drops a whole line, and says how many there were.
@@ -186,24 +196,44 @@ impl Queue {
         next
     }
 
-    /// How long it is until receivers are asked again, or, if there are none, until who is told of
-    /// room is given up; `None` if nothing waits.
-    pub(super) fn pause(&self, limit: Duration, now: Instant) -> Option<Duration> {
-        if !self.receivers.is_empty() {
+    /// Whether somebody waits for room of which nobody tells; of the system's an event does, if
+    /// `is_told`.
+    fn is_asked(&self, is_told: bool) -> bool {
+        !self.receivers.is_empty() || (!is_told && !self.system.waiting.is_empty())
+    }
+
+    /// How long it is until they are asked again that tell of no room, or, if there are none, until
+    /// who does is given up; `None` if nothing waits.
+    pub(super) fn pause(&self, limit: Duration, is_told: bool, now: Instant) -> Option<Duration> {
+        if self.is_asked(is_told) {
             return Some(self.pause);
         }
         let since = self.line(None).and_then(|line| line.since)?;
         Some(limit.saturating_sub(now.saturating_duration_since(since)))
     }
 
-    /// Receivers have been asked: whether any of them had room.
-    pub(super) fn learn(&mut self, had_room: bool) {
+    /// They have been asked: whether any of them had room.
+    pub(super) fn learn(&mut self, had_room: bool, is_told: bool) {
         let (first, longest) = PAUSES;
-        self.pause = if had_room || self.receivers.is_empty() {
+        self.pause = if had_room || !self.is_asked(is_told) {
             first
         } else {
             (2 * self.pause).min(longest)
         };
+    }
+
+    /// The port is connected to `peer`: what waited for it is before what is sent there now.
+    pub(super) fn connected_to(&mut self, peer: &Address) {
+        let waited = line_of(Some(peer)).and_then(|name| self.receivers.remove(name));
+        let Some(mut line) = waited else {
+            return;
+        };
+        for waiting in &mut line.waiting {
+            waiting.to = None;
+        }
+        let later = std::mem::replace(&mut self.system, line);
+        self.system.size += later.size;
+        self.system.waiting.extend(later.waiting);
     }
 
     /// The port is connected to somebody else, or to nobody: what waits for `peer` does so still.
@@ -228,6 +258,11 @@ impl Queue {
 }
 
 impl Line {
+    fn is_stuck(&self, limit: Duration, now: Instant) -> bool {
+        let since = self.since.filter(|_| !self.waiting.is_empty());
+        since.is_some_and(|since| now.saturating_duration_since(since) >= limit)
+    }
+
     fn append(&mut self, waiting: Waiting, now: Instant) {
         if self.waiting.is_empty() {
             self.since = Some(now);
@@ -348,16 +383,16 @@ mod tests {
     fn the_pauses_grow_while_nobody_has_room() {
         let (mut queue, now) = (Queue::new(), crate::driver::os::now());
         let to = receiver("full");
-        let pause = |queue: &Queue| queue.pause(LIMITS.wait_max, now);
+        let pause = |queue: &Queue| queue.pause(LIMITS.wait_max, true, now);
         assert_eq!(pause(&queue), None);
         push(&mut queue, "x", Some(&to), now);
         let mut pauses = vec![];
         for _ in 0..9 {
             pauses.extend(pause(&queue).map(|pause| pause.as_millis()));
-            queue.learn(false);
+            queue.learn(false, true);
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 100, 100]);
-        queue.learn(true);
+        queue.learn(true, true);
         assert_eq!(pause(&queue), Some(PAUSES.0));
     }
 
@@ -366,9 +401,15 @@ mod tests {
         let (mut queue, now) = (Queue::new(), crate::driver::os::now());
         push(&mut queue, "x", None, now);
         let limit = LIMITS.wait_max;
-        assert_eq!(queue.pause(limit, now), Some(limit));
-        assert_eq!(queue.pause(limit, now + limit / 4), Some(limit * 3 / 4));
-        assert_eq!(queue.pause(limit, now + 2 * limit), Some(Duration::ZERO));
+        assert_eq!(queue.pause(limit, true, now), Some(limit));
+        assert_eq!(
+            queue.pause(limit, true, now + limit / 4),
+            Some(limit * 3 / 4)
+        );
+        assert_eq!(
+            queue.pause(limit, true, now + 2 * limit),
+            Some(Duration::ZERO)
+        );
     }
 
     #[test]

@@ -8,8 +8,8 @@
 //!
 //! A UNIX socket that is not connected is told of no receiver's room: Linux calls it writable all
 //! the time, and answers each datagram to a full one with "not now". Who would take that for an
-//! event would never sleep; who waits for an edge would never wake. So such receivers are asked
-//! again by a delayed call, of which a port has one, and given up after
+//! event would never sleep; who waits for an edge would never wake. (BSD tells no one who is
+//! connected, either.) So such receivers are asked again by a delayed call, of which a port has one, and given up after
 //! [`DatagramLimits::wait_max`](super::DatagramLimits::wait_max).
 
 use std::io;
@@ -138,16 +138,17 @@ impl DatagramPort {
 
     /// Sends what has waited and can leave now.
     pub(super) fn flush(&self) {
-        self.flush_line(None);
+        let has_moved = self.flush_line(None);
         if self.family == DatagramFamily::Unix {
-            self.ask_receivers();
+            self.ask_receivers(has_moved);
         }
     }
 
     /// Sends what waits in a line, until there is no room. Whether anything has left it.
     fn flush_line(&self, name: Name<'_>) -> bool {
         let mut has_moved = false;
-        while self.writable.get() {
+        // What the system tells is about its own line alone, or the peer's.
+        while name.is_some() || self.writable.get() {
             let sent = {
                 let (socket, queue) = (self.socket.borrow(), self.queue.borrow());
                 let (Some(socket), Some(first)) = (socket.as_ref(), queue.front(name)) else {
@@ -167,7 +168,7 @@ impl DatagramPort {
     }
 
     /// UNIX sockets: asks those who had no room, if it is time, and arranges for the next time.
-    fn ask_receivers(&self) {
+    fn ask_receivers(&self, mut had_room: bool) {
         let is_idle = self.queue.borrow().is_empty();
         let is_due = match self.asking.borrow().as_ref() {
             Some(call) if is_idle => {
@@ -177,19 +178,24 @@ impl DatagramPort {
             Some(call) if call.is_active() => return,
             call => call.is_some(),
         };
-        let now = self.core.now();
+        let (now, is_told) = (self.core.now(), self.is_told_of_room());
         if is_due {
             let names = self.queue.borrow_mut().next_receivers(RECEIVERS_AT_ONCE);
-            let mut had_room = false;
             for name in &names {
                 had_room |= self.flush_line(Some(name));
                 self.give_up(Some(name), now);
             }
             self.give_up(None, now);
-            self.queue.borrow_mut().learn(had_room);
+            self.queue.borrow_mut().learn(had_room, is_told);
         }
-        let asking = self.ask_later(now);
+        let asking = self.ask_later(is_told, now);
         self.asking.replace(asking);
+    }
+
+    /// Whether an event says that there is room for what goes to nobody else than the peer.
+    fn is_told_of_room(&self) -> bool {
+        let socket = self.socket.borrow();
+        socket.as_ref().is_none_or(|it| it.tells_of_room(None))
     }
 
     /// Drops what has waited for too long.
@@ -208,9 +214,9 @@ impl DatagramPort {
     }
 
     /// The delayed call that asks receivers again; none, if nothing waits.
-    fn ask_later(&self, now: Instant) -> Option<DelayedCall> {
+    fn ask_later(&self, is_told: bool, now: Instant) -> Option<DelayedCall> {
         let limit = self.limits.get().wait_max;
-        let pause = self.queue.borrow().pause(limit, now)?;
+        let pause = self.queue.borrow().pause(limit, is_told, now)?;
         let (core, token) = (Rc::downgrade(&self.core), self.token);
         let call = self.core.call_later(pause, move || {
             if let Some(core) = core.upgrade() {
@@ -222,8 +228,11 @@ impl DatagramPort {
     }
 
     pub(super) fn mind_the_marks(&self) {
-        let (size, limits) = (self.queue.borrow().size(), self.limits.get());
+        let (mut size, limits) = (self.queue.borrow().size(), self.limits.get());
         let choked = self.choked.get();
+        if size > limits.queue_low.min(limits.queue_high) {
+            size = self.queue.borrow().size_that_moves(self.core.now());
+        }
         if !choked && size > limits.queue_high {
             self.choked.set(true);
             self.note(News::WritePaused);
@@ -259,9 +268,16 @@ impl DatagramPort {
             if let Some(before) = before {
                 // What waits goes to whom it was sent.
                 self.queue.borrow_mut().readdress(&before);
-                if let Some(call) = self.asking.take() {
-                    call.cancel();
-                }
+            }
+            if let Some(peer) = peer {
+                self.queue.borrow_mut().connected_to(peer);
+            }
+            // What was said of room was about whom it sent to before.
+            self.writable.set(true);
+            if let Some(call) = self.asking.take() {
+                call.cancel();
+            }
+            if !self.queue.borrow().is_empty() {
                 self.mark_dirty();
             }
             self.host.replace(socket.local_address()?);

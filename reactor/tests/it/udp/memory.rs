@@ -373,3 +373,107 @@ fn what_waits_goes_to_whom_it_was_sent_also_when_the_port_is_connected_to_somebo
         log.check(["near starts"]);
     }
 }
+
+#[test]
+fn what_waits_for_a_receiver_is_not_overtaken_when_the_port_is_connected_to_it() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let datagrams = MemoryDatagrams::unix(&reactor);
+    let transport = datagrams.listen(Diary::new("near", &log));
+    let (one, other) = ("/run/one", "/run/other");
+    for path in [one, other] {
+        datagrams.set_full(path, true);
+        transport.write_to("first", path);
+        transport.write_to("second", path);
+    }
+    // Once with room for what comes late, and once without.
+    transport.connect(one).expect("it is new");
+    transport.write("third");
+    datagrams.set_full(one, false);
+    transport.write("fourth");
+    pass(&reactor, Duration::from_millis(200));
+    let to = |path: &str, texts: &[&str]| -> Vec<String> {
+        let texts = texts.iter();
+        texts.map(|text| format!("{text} to unix:{path}")).collect()
+    };
+    let expected = to(one, &["first", "second", "third", "fourth"]);
+    assert_eq!(sent(&datagrams), expected);
+    transport.disconnect().expect("it was connected");
+    datagrams.set_full(other, false);
+    transport.connect(other).expect("it is new");
+    transport.write("third");
+    pass(&reactor, Duration::from_millis(200));
+    assert_eq!(sent(&datagrams), to(other, &["first", "second", "third"]));
+    assert_eq!(transport.unsent(), 0);
+    // When it is connected no more, what waits is where it was.
+    datagrams.set_full(other, true);
+    transport.write("fifth");
+    transport.disconnect().expect("it was connected");
+    transport.write_to("sixth", other);
+    datagrams.set_full(other, false);
+    pass(&reactor, Duration::from_millis(200));
+    assert_eq!(sent(&datagrams), to(other, &["fifth", "sixth"]));
+    log.check(["near starts"]);
+}
+
+#[test]
+fn what_waits_for_others_leaves_while_the_peer_has_no_room() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let datagrams = MemoryDatagrams::unix(&reactor);
+    let transport = datagrams.listen(Diary::new("near", &log));
+    datagrams.set_full("/run/other", true);
+    transport.write_to("one", "/run/other");
+    transport.connect("/run/peer").expect("it is new");
+    datagrams.set_full("/run/peer", true);
+    transport.write("two");
+    datagrams.set_full("/run/other", false);
+    pass(&reactor, Duration::from_millis(200));
+    assert_eq!(sent(&datagrams), ["one to unix:/run/other"]);
+    assert_eq!(transport.unsent(), 1);
+    log.check(["near starts"]);
+}
+
+#[test]
+fn a_port_that_is_disconnected_while_its_peer_has_no_room_sends_on() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let datagrams = MemoryDatagrams::unix(&reactor);
+    let transport = datagrams.listen(Diary::new("near", &log));
+    transport.connect("/run/peer").expect("it is new");
+    datagrams.set_full("/run/peer", true);
+    transport.write("one");
+    transport.disconnect().expect("it was connected");
+    transport.write_to("two", "/run/other");
+    assert_eq!(sent(&datagrams), ["two to unix:/run/other"]);
+    // No event tells of that any more.
+    datagrams.set_full("/run/peer", false);
+    pass(&reactor, Duration::from_millis(200));
+    assert_eq!(sent(&datagrams), ["one to unix:/run/peer"]);
+    log.check(["near starts"]);
+}
+
+#[test]
+fn one_receiver_that_takes_nothing_does_not_pause_the_writer_for_long() {
+    let (reactor, log) = (virtual_time_reactor(), Log::default());
+    let datagrams = MemoryDatagrams::unix(&reactor);
+    let transport = datagrams.listen(Diary::new("near", &log));
+    datagrams.set_full("/run/gone", true);
+    for _ in 0..4 {
+        transport.write_to([0; 60_000], "/run/gone");
+    }
+    // It may just be slow.
+    pass(&reactor, Duration::from_millis(1));
+    log.check(["near starts", "near pauses"]);
+    pass(&reactor, Duration::from_millis(300));
+    log.check(["near starts", "near pauses", "near resumes"]);
+    // What is sent to others has the whole of its mark.
+    datagrams.set_full("/run/busy", true);
+    transport.write_to([0; 60_000], "/run/busy");
+    pass(&reactor, Duration::from_millis(1));
+    log.check(["near starts", "near pauses", "near resumes"]);
+    transport.write_to([0; 10_000], "/run/busy");
+    pass(&reactor, Duration::from_millis(1));
+    assert_eq!(log.lines().last().map(String::as_str), Some("near pauses"));
+    datagrams.set_full("/run/busy", false);
+    pass(&reactor, Duration::from_millis(100));
+    assert_eq!(log.lines().last().map(String::as_str), Some("near resumes"));
+    drop(transport.stop_listening());
+}
