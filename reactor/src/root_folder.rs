@@ -140,6 +140,16 @@ impl RootFolder {
         found.is_ok_and(|found| identity(&found) == identity(known))
     }
 
+    /// When a file was changed last: its content, which a program may say was at another time, or anything else of it, which
+    /// only the system says. Whichever is later; by the system's clock.
+    #[must_use]
+    pub fn changed_at(known: &Metadata) -> SystemTime {
+        let changed_at = since_epoch(known.ctime(), known.ctime_nsec());
+        known
+            .modified()
+            .map_or(changed_at, |modified| modified.max(changed_at))
+    }
+
     /// What is in a folder, at most `limit` entries of it, by name. Links that [`open`](Self::open) would
     /// not follow are left out, and so is what is neither file nor folder.
     ///
@@ -190,6 +200,13 @@ impl RootFolder {
             modified,
         })
     }
+}
+
+/// The epoch itself, for what is before.
+fn since_epoch(seconds: i64, nanoseconds: i64) -> SystemTime {
+    let seconds = u64::try_from(seconds).unwrap_or_default();
+    let nanoseconds = u32::try_from(nanoseconds).unwrap_or_default();
+    UNIX_EPOCH + Duration::new(seconds, nanoseconds)
 }
 
 fn not_found() -> io::Error {
@@ -378,6 +395,23 @@ mod tests {
         assert!(!root.is_still(path, &third), "it is gone");
         symlink("../away", place.path().join("root/folder")).expect("it can be made");
         assert!(root.open(path).is_err(), "the link leads out");
+    }
+
+    #[test]
+    fn a_file_was_changed_when_the_system_says_so_or_later() -> io::Result<()> {
+        let place = tempfile::tempdir()?;
+        let at = place.path().join("file");
+        fs::write(&at, "what it says")?;
+        let file = File::options().append(true).open(&at)?;
+        file.set_modified(UNIX_EPOCH)?;
+        let metadata = file.metadata()?;
+        let by_system = since_epoch(metadata.ctime(), metadata.ctime_nsec());
+        assert!(by_system > UNIX_EPOCH);
+        assert_eq!(RootFolder::changed_at(&metadata), by_system);
+        let later = by_system + Duration::from_secs(3600);
+        file.set_modified(later)?;
+        assert_eq!(RootFolder::changed_at(&file.metadata()?), later);
+        Ok(())
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Files of a folder, and nothing else.
 
 use std::fs::{self, File};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 use torsade::prelude::*;
 use torsade::protocols::http::paths::DotFiles;
 use torsade::protocols::http::router::BadRoute;
-use torsade::protocols::http::{HeaderValue, Request, Routes, StaticFiles, StatusCode};
+use torsade::protocols::http::{
+    Handler, HeaderValue, Request, Routes, Site, StaticFiles, StatusCode,
+};
 use torsade::reactor::FollowLinks;
 use torsade::reactor::testing::virtual_time_reactor;
 
@@ -18,6 +20,11 @@ const CHANGED: &str = "Fri, 31 Dec 1999 00:00:00 GMT";
 const CHANGED_AT: Duration = Duration::from_secs(946_598_400);
 
 fn put(folder: &TempDir, name: &str, content: impl AsRef<[u8]>) {
+    put_at(folder, name, content, UNIX_EPOCH + CHANGED_AT);
+}
+
+/// A file that says that it was changed at that time.
+fn put_at(folder: &TempDir, name: &str, content: impl AsRef<[u8]>, at: SystemTime) {
     let path = folder.path().join(name);
     fs::create_dir_all(path.parent().expect("it is in the folder")).expect("there is room");
     fs::write(&path, content).expect("there is room");
@@ -25,8 +32,20 @@ fn put(folder: &TempDir, name: &str, content: impl AsRef<[u8]>) {
         .append(true)
         .open(&path)
         .expect("it was written");
-    file.set_modified(UNIX_EPOCH + CHANGED_AT)
-        .expect("it is ours");
+    file.set_modified(at).expect("it is ours");
+}
+
+/// A reactor whose time is long after that at which the system says that the files here were changed, which nobody
+/// can set: that of virtual time's beginning is before.
+fn long_after() -> Reactor {
+    let reactor = virtual_time_reactor();
+    let slept = sleep(&reactor, Duration::from_secs(86_400 * 365 * 100));
+    reactor.run_until(slept).expect("time passes");
+    reactor
+}
+
+fn asking(handler: impl Handler) -> Client {
+    Client::at(&long_after(), &Site::new(handler))
 }
 
 /// A folder with the letters in `letters.txt`.
@@ -67,7 +86,7 @@ fn status(client: &Client, request: &str) -> String {
 #[test]
 fn a_file_is_sent_with_what_there_is_to_say_of_it() {
     let folder = folder();
-    let client = Client::asking(files(&folder));
+    let client = asking(files(&folder));
     let (status, fields, body) = ask(&client, "GET /letters.txt?x", &[]);
     assert_eq!((&*status, &*body), ("200 OK", "abcdefghijklmnopqrstuvwxyz"));
     let etag = fields
@@ -90,7 +109,7 @@ fn a_file_is_sent_with_what_there_is_to_say_of_it() {
 #[test]
 fn other_methods_are_refused() {
     let folder = folder();
-    let client = Client::asking(files(&folder));
+    let client = asking(files(&folder));
     let (status, fields, _) = ask(&client, "POST /letters.txt", &["Content-Length: 0"]);
     assert_eq!(status, "405 Method Not Allowed");
     assert!(
@@ -107,7 +126,7 @@ fn other_methods_are_refused() {
 fn a_client_that_has_it_already_is_told_so() {
     let folder = folder();
     let files = files(&folder).cache_control(HeaderValue::from_static("no-cache"));
-    let client = Client::asking(files);
+    let client = asking(files);
     let (_, fields, _) = ask(&client, "GET /letters.txt", &[]);
     let etag = fields.iter().find_map(|field| field.strip_prefix("etag: "));
     let etag = etag.expect("it has a tag").to_owned();
@@ -141,7 +160,7 @@ fn a_client_that_has_it_already_is_told_so() {
 #[test]
 fn one_part_is_sent_if_one_is_asked_for() {
     let folder = folder();
-    let client = Client::asking(files(&folder));
+    let client = asking(files(&folder));
     let part = |fields: &[&str]| {
         let (status, fields, body) = ask(&client, "GET /letters.txt", fields);
         let range = fields
@@ -183,7 +202,7 @@ fn several_parts_are_sent_as_one_message() {
         .map(|at| char::from(b'a' + (at % 26) as u8))
         .collect();
     put(&folder, "large.txt", &content);
-    let client = Client::asking(files(&folder));
+    let client = asking(files(&folder));
     let range = "Range: bytes=0-2, 1000-150000, -3";
     let (status, fields, body) = ask(&client, "GET /large.txt", &[range]);
     assert_eq!(status, "206 Partial Content");
@@ -211,7 +230,7 @@ fn several_parts_are_sent_as_one_message() {
 #[test]
 fn a_folder_is_its_index_with_a_slash_at_its_end() -> Result<(), BadRoute> {
     let folder = folder();
-    let client = Client::asking(Routes::new().nest("/static", files(&folder))?);
+    let client = asking(Routes::new().nest("/static", files(&folder))?);
     let location = |request: &str| {
         let (status, fields, _) = ask(&client, request, &[]);
         assert_eq!(status, "301 Moved Permanently", "{request}");
@@ -238,7 +257,7 @@ fn a_folder_is_its_index_with_a_slash_at_its_end() -> Result<(), BadRoute> {
         self::status(&client, "GET /static/letters.txt/x"),
         "404 Not Found"
     );
-    let root = Client::asking(files(&folder));
+    let root = asking(files(&folder));
     let (_, fields, _) = ask(&root, "GET //evil.example/..//sub", &[]);
     assert!(
         !fields.iter().any(|field| field.contains("evil")),
@@ -250,7 +269,7 @@ fn a_folder_is_its_index_with_a_slash_at_its_end() -> Result<(), BadRoute> {
         fields.contains(&"location: /evil.example/".to_owned()),
         "{fields:?}"
     );
-    let own = Client::asking(files(&folder).index(["none.html", "letters.txt"]));
+    let own = asking(files(&folder).index(["none.html", "letters.txt"]));
     assert_eq!(ask(&own, "GET /", &[]).2, "abcdefghijklmnopqrstuvwxyz");
     Ok(())
 }
@@ -269,7 +288,7 @@ fn nothing_outside_of_the_folder_is_sent_and_no_file_with_a_dot() {
     link("index.html", "inside");
     link("/etc/passwd", "passwd");
     let root = StaticFiles::new(&inside);
-    let client = Client::asking(root.clone());
+    let client = asking(root.clone());
     for (path, expected) in [
         ("/../letters.txt", "400 Bad Request"),
         ("/%2e%2e/letters.txt", "400 Bad Request"),
@@ -285,11 +304,11 @@ fn nothing_outside_of_the_folder_is_sent_and_no_file_with_a_dot() {
     ] {
         assert_eq!(status(&client, &format!("GET {path}")), expected, "{path}");
     }
-    let shown = Client::asking(root.clone().dot_files(DotFiles::Show));
+    let shown = asking(root.clone().dot_files(DotFiles::Show));
     assert_eq!(status(&shown, "GET /.git/config"), "200 OK");
-    let anywhere = Client::asking(root.clone().follow_links(FollowLinks::Anywhere));
+    let anywhere = asking(root.clone().follow_links(FollowLinks::Anywhere));
     assert_eq!(status(&anywhere, "GET /up/letters.txt"), "200 OK");
-    let nowhere = Client::asking(root.follow_links(FollowLinks::Never));
+    let nowhere = asking(root.follow_links(FollowLinks::Never));
     assert_eq!(status(&nowhere, "GET /inside"), "404 Not Found");
 }
 
@@ -300,7 +319,7 @@ fn a_listing_shows_names_as_text() {
     put(&folder, "list/javascript:alert(1)", "x");
     put(&folder, "list/sub/x", "x");
     put(&folder, "list/.hidden", "x");
-    let client = Client::asking(files(&folder).listing());
+    let client = asking(files(&folder).listing());
     let (status, fields, page) = ask(&client, "GET /list/", &[]);
     assert_eq!(status, "200 OK");
     assert!(
@@ -326,7 +345,7 @@ fn a_listing_shows_names_as_text() {
 fn what_was_compressed_before_is_sent_to_who_takes_it() {
     let folder = folder();
     put(&folder, "letters.txt.gz", "packed");
-    let client = Client::asking(files(&folder).precompressed());
+    let client = asking(files(&folder).precompressed());
     let (_, fields, body) = ask(&client, "GET /letters.txt", &["Accept-Encoding: br, gzip"]);
     assert_eq!(body, "packed");
     for expected in [
@@ -365,7 +384,7 @@ fn types_and_the_page_for_what_is_missing_can_be_given() {
     let files = files(&folder)
         .media_type("unusual", HeaderValue::from_static("application/unusual"))
         .not_found(|request: Request| (StatusCode::NOT_FOUND, format!("no {}", request.path())));
-    let client = Client::asking(files);
+    let client = asking(files);
     let (_, fields, _) = ask(&client, "GET /a.UNUSUAL", &[]);
     assert!(
         fields.contains(&"content-type: application/unusual".to_owned()),
@@ -396,7 +415,7 @@ fn a_file_that_is_changed_is_noticed_at_once_where_the_system_is_asked_each_time
     ];
     for configure in ways {
         let folder = folder();
-        let client = Client::asking(configure(files(&folder)));
+        let client = asking(configure(files(&folder)));
         let first = letters(&client);
         assert_eq!(letters(&client), first);
         put(&folder, "letters.txt", "ABC");
@@ -428,7 +447,7 @@ fn a_file_in_memory_is_all_old_or_all_new_and_new_after_a_second() {
     ];
     for (change, new) in changes.into_iter().zip([Some("ABC"), Some("AB"), None]) {
         let folder = folder();
-        let client = Client::asking(files(&folder));
+        let client = asking(files(&folder));
         let old = letters(&client);
         assert_eq!(letters(&client), old);
         let if_range = format!("If-Range: {}", &old.0["etag: ".len()..]);
@@ -459,18 +478,11 @@ fn a_file_in_memory_is_all_old_or_all_new_and_new_after_a_second() {
 #[test]
 fn a_file_that_was_changed_a_moment_ago_is_not_kept_in_memory() {
     let folder = folder();
-    let write = |content: &str| {
-        put(&folder, "letters.txt", content);
-        let file = File::options()
-            .append(true)
-            .open(folder.path().join("letters.txt"));
-        // A second before virtual time begins: too short for a change to show, in some file systems.
-        let changed_at = UNIX_EPOCH + CHANGED_AT + Duration::from_secs(86_399);
-        let set = file.and_then(|file| file.set_modified(changed_at));
-        set.expect("it is ours");
-    };
+    let client = asking(files(&folder));
+    // A second ago: too short for a change to show, in some file systems.
+    let changed_at = client.reactor.system_time() - Duration::from_secs(1);
+    let write = |content: &str| put_at(&folder, "letters.txt", content, changed_at);
     write("abc");
-    let client = Client::asking(files(&folder));
     for _ in 0..3 {
         assert_eq!(letters(&client).1, "abc");
     }
@@ -485,6 +497,22 @@ fn a_file_that_was_changed_a_moment_ago_is_not_kept_in_memory() {
 }
 
 #[test]
+fn a_file_has_its_type_also_when_the_clock_is_put_back() {
+    let folder = folder();
+    let files = files(&folder).trust_for(Duration::ZERO);
+    let [before, after] = [(), ()].map(|()| Client::at(&long_after(), &Site::new(files.clone())));
+    after.wait(10);
+    let between = before.reactor.system_time() + Duration::from_secs(5);
+    put_at(&folder, "letters.txt", "abc", between);
+    for client in [&after, &after, &before, &after] {
+        let (_, fields, body) = ask(client, "GET /letters.txt", &[]);
+        assert_eq!(body, "abc");
+        let media_type = "content-type: text/plain; charset=utf-8".to_owned();
+        assert!(fields.contains(&media_type), "{fields:?}");
+    }
+}
+
+#[test]
 fn a_file_in_memory_is_sent_to_every_client_as_it_takes_it() -> Result<(), BadRoute> {
     let folder = folder();
     let (trigger, deferred) = Deferred::<&'static str>::new();
@@ -494,8 +522,8 @@ fn a_file_in_memory_is_sent_to_every_client_as_it_takes_it() -> Result<(), BadRo
             late.take().expect("it is asked for once")
         })?
         .nest("/", files(&folder))?;
-    let site = http::Site::new(routes);
-    let reactor = virtual_time_reactor();
+    let site = Site::new(routes);
+    let reactor = long_after();
     let client = Client::at(&reactor, &site);
     assert_eq!(letters(&client), letters(&client));
     // Behind one that comes later.
@@ -545,7 +573,7 @@ fn a_file_in_memory_is_sent_to_every_client_as_it_takes_it() -> Result<(), BadRo
 fn what_is_asked_for_again_is_answered_as_the_first_time() -> Result<(), BadRoute> {
     let folder = folder();
     put(&folder, "letters", "without an ending");
-    let etag = letters(&Client::asking(files(&folder))).0;
+    let etag = letters(&asking(files(&folder))).0;
     let has_it = format!("If-None-Match: {}", &etag["etag: ".len()..]);
     let asked: [(&str, &[&str]); 14] = [
         ("GET /letters.txt", &[]),
@@ -565,14 +593,14 @@ fn what_is_asked_for_again_is_answered_as_the_first_time() -> Result<(), BadRout
     ];
     let fresh = |prefix: &str| {
         let routes = Routes::new().nest(prefix, files(&folder));
-        routes.map(Client::asking)
+        routes.map(asking)
     };
     // One for all, below two prefixes.
     let shared = files(&folder);
     let both = Routes::new()
         .nest("/one", shared.clone())?
         .nest("/two/more", shared)?;
-    let again = Client::asking(both);
+    let again = asking(both);
     for round in 0..3 {
         for prefix in ["/one", "/two/more"] {
             for (request, fields) in asked {
@@ -589,7 +617,7 @@ fn what_is_asked_for_again_is_answered_as_the_first_time() -> Result<(), BadRout
 fn a_file_that_is_trusted_is_looked_at_again_in_time() {
     let folder = folder();
     let files = files(&folder).trust_for(Duration::from_secs(5));
-    let client = Client::asking(files.clone());
+    let client = asking(files.clone());
     let first = letters(&client);
     assert_eq!(letters(&client), first);
     put(&folder, "new.txt", "new");
@@ -601,7 +629,7 @@ fn a_file_that_is_trusted_is_looked_at_again_in_time() {
     assert_eq!(letters(&client).1, "new");
     let hidden = path("letters.txt.away");
     fs::rename(path("letters.txt"), hidden).expect("it is ours");
-    let other_rules = Client::asking(files.cache_control(HeaderValue::from_static("no-store")));
+    let other_rules = asking(files.cache_control(HeaderValue::from_static("no-store")));
     assert_eq!(status(&other_rules, "GET /letters.txt"), "404 Not Found");
 }
 
@@ -622,7 +650,7 @@ fn so_many_files_stay_open_and_none_that_nobody_asks_for() {
     for name in ["a", "b", "c"] {
         put(&folder, name, name);
     }
-    let client = Client::asking(files(&folder).keep_open(2));
+    let client = asking(files(&folder).keep_open(2));
     for path in ["/a", "/b", "/c", "/c"] {
         assert_eq!(status(&client, &format!("GET {path}")), "200 OK");
     }
@@ -633,7 +661,7 @@ fn so_many_files_stay_open_and_none_that_nobody_asks_for() {
     assert_eq!(open_below(&folder), 1, "the other one was not asked for");
     client.wait(20);
     assert_eq!(open_below(&folder), 0);
-    let none = Client::asking(files(&folder).keep_open(0));
+    let none = asking(files(&folder).keep_open(0));
     assert_eq!(status(&none, "GET /a"), "200 OK");
     assert_eq!(open_below(&folder), 0);
 }
@@ -642,7 +670,7 @@ fn so_many_files_stay_open_and_none_that_nobody_asks_for() {
 fn files_are_opened_on_threads_if_that_is_asked_for() {
     let folder = folder();
     let reactor = virtual_time_reactor();
-    let site = http::Site::new(files(&folder).open_on_threads());
+    let site = Site::new(files(&folder).open_on_threads());
     let client = Client::at(&reactor, &site);
     client.get("/letters.txt");
     client.get("/missing");
@@ -661,7 +689,7 @@ fn a_file_that_we_may_not_read_is_forbidden() {
     let folder = folder();
     let path = folder.path().join("letters.txt");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).expect("it is ours");
-    let client = Client::asking(files(&folder));
+    let client = asking(files(&folder));
     let may_read = File::open(&path).is_ok();
     let expected = if may_read { "200 OK" } else { "403 Forbidden" };
     assert_eq!(status(&client, "GET /letters.txt"), expected);
@@ -676,7 +704,7 @@ fn a_path_may_leave_out_an_extension_that_is_ignored() {
     put(&folder, "letters", "no extension");
     put(&folder, "deep.html/x", "of a folder");
     put(&folder, ".hidden.html", "secret");
-    let client = Client::asking(files(&folder).ignore_extensions(["html", "txt"]));
+    let client = asking(files(&folder).ignore_extensions(["html", "txt"]));
     let page = |target: &str| {
         let (status, fields, body) = ask(&client, &format!("GET {target}"), &[]);
         let is_html = fields

@@ -182,9 +182,11 @@ impl StaticFiles {
         self.keeping(|keeping| keeping.files = files)
     }
 
-    /// How many bytes of files that are open are in memory, too: 4 MiB, unless this says otherwise; none with 0.
+    /// How many bytes of files that are open are in memory, too, each counted for 1 KiB more than it has: a little more than 4 MiB,
+    /// room for 64 of the largest, unless this says otherwise; none with 0.
     ///
-    /// They are those of up to 64 KiB that were asked for twice, and have not been changed for two seconds. What is
+    /// They are those of up to 64 KiB that were asked for twice, and have not been changed for two seconds, by what the
+    /// system says and not by the time that whoever wrote them has set. (Where time is virtual, that is in the future.) What is
     /// answered is all of what the file had when it was last looked at, or all of what it has now, and no mixture. (Who
     /// writes to files through a mapping tells the system late; serve such with 0.)
     #[must_use]

@@ -6,7 +6,7 @@
 //! # Invariant
 //!
 //! What is in memory is all of what the file had at one moment, and is that of which its metadata was said: it is read
-//! when it has not been changed for [`SETTLED`], so that a change after that has another time, and looked at
+//! when it has not been changed for [`SETTLED`], as the system says and no program can set, so that a change after that has another time, and looked at
 //! again when it has been read.
 //!
 //! # Bounds
@@ -62,8 +62,8 @@ impl Default for Keeping {
         const FILES: usize = 64;
         Self {
             files: FILES,
-            // All of them, if they are as small.
-            memory: FILES * IN_MEMORY_MAX as usize,
+            // All of them, if they are so small.
+            memory: FILES * (IN_MEMORY_MAX as usize + OVERHEAD),
             trust: Duration::from_secs(1),
         }
     }
@@ -203,7 +203,10 @@ impl OpenFiles {
             }
             open.file.description.get()?;
             let file = Rc::clone(&open.file);
-            let found = FoundFile::new(file, &open.metadata, String::new());
+            // It is described anew when the clock was put back.
+            let name = relative.file_name().and_then(|name| name.to_str());
+            let name = name.unwrap_or_default().to_owned();
+            let found = FoundFile::new(file, &open.metadata, name);
             Some(Again::File(found))
         });
         again?
@@ -345,10 +348,11 @@ impl OpenFiles {
     }
 }
 
-/// Whether a change from now on has another time.
+/// Whether a change from now on has another time. The time of modification alone does not say so: whoever copies a file may
+/// write to it and set that back.
 fn is_settled(metadata: &Metadata, now: SystemTime) -> bool {
-    let since = metadata.modified().map(|at| now.duration_since(at));
-    since.is_ok_and(|since| since.is_ok_and(|since| since >= SETTLED))
+    let since = now.duration_since(RootFolder::changed_at(metadata));
+    since.is_ok_and(|since| since >= SETTLED)
 }
 
 /// All of a file of which that was said; `None` if it cannot be read, which who sends it will see.
@@ -368,6 +372,28 @@ mod tests {
     use torsade_reactor::testing::virtual_time_reactor;
 
     use super::*;
+    use torsade_reactor::task;
+
+    fn put(folder: &tempfile::TempDir, name: &str, length: usize) -> io::Result<()> {
+        let path = folder.path().join(name);
+        std::fs::write(&path, vec![b'x'; length])?;
+        let file = File::options().append(true).open(path)?;
+        file.set_modified(SystemTime::UNIX_EPOCH)
+    }
+
+    fn wait_until(reactor: &Reactor, at: SystemTime) {
+        let delay = at.duration_since(reactor.system_time());
+        let slept = task::sleep(reactor, delay.expect("it is to come"));
+        reactor.run_until(slept).expect("time passes");
+    }
+
+    /// Whose time is long after everything that the system did.
+    fn long_after() -> Reactor {
+        let reactor = virtual_time_reactor();
+        let century = Duration::from_secs(86_400 * 365 * 100);
+        wait_until(&reactor, reactor.system_time() + century);
+        reactor
+    }
 
     #[test]
     fn a_path_is_known_if_the_file_of_that_name_is_open() {
@@ -392,7 +418,7 @@ mod tests {
     #[test]
     fn what_is_in_memory_has_a_bound_and_is_given_back() -> io::Result<()> {
         const LENGTH: usize = 1000;
-        let reactor = virtual_time_reactor();
+        let reactor = long_after();
         let folder = tempfile::tempdir()?;
         let root = RootFolder::new(folder.path());
         let names: Vec<String> = (0..5).map(|number| format!("{number}")).collect();
@@ -405,11 +431,7 @@ mod tests {
                 "large" => IN_MEMORY_MAX as usize + 1,
                 _ => LENGTH,
             };
-            std::fs::write(folder.path().join(name), vec![b'x'; length])?;
-            let file = File::options()
-                .append(true)
-                .open(folder.path().join(name))?;
-            file.set_modified(SystemTime::UNIX_EPOCH)?;
+            put(&folder, name, length)?;
         }
         let open = Rc::new(OpenFiles::new(Keeping {
             memory: 3 * (LENGTH + OVERHEAD) + LENGTH,
@@ -432,6 +454,50 @@ mod tests {
         assert_ne!(open.used.get(), 0);
         open.files.borrow_mut().clear();
         assert_eq!(open.used.get(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn as_many_files_as_stay_open_are_in_memory_if_they_are_small() -> io::Result<()> {
+        let (folder, reactor) = (tempfile::tempdir()?, long_after());
+        let root = RootFolder::new(folder.path());
+        let open = Rc::new(OpenFiles::new(Keeping::default()));
+        let names: Vec<String> = (0..open.keeping.files).map(|it| format!("{it}")).collect();
+        for name in &names {
+            put(&folder, name, IN_MEMORY_MAX as usize)?;
+        }
+        for name in names.iter().chain(&names) {
+            open.open(&root, Path::new(name), &reactor)?;
+        }
+        for name in &names {
+            let (opened, _) = open.open(&root, Path::new(name), &reactor)?;
+            assert!(opened.in_memory().is_some(), "{name}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_whose_time_was_set_back_is_in_memory_when_the_system_says_that_it_is_old()
+    -> io::Result<()> {
+        let (folder, reactor) = (tempfile::tempdir()?, virtual_time_reactor());
+        let root = RootFolder::new(folder.path());
+        put(&folder, "file", 3)?;
+        let open = Rc::new(OpenFiles::new(Keeping::default()));
+        let is_kept = || {
+            let opened = open.open(&root, Path::new("file"), &reactor);
+            opened.map(|(opened, _)| opened.in_memory().is_some())
+        };
+        let metadata = folder.path().join("file").metadata()?;
+        assert_eq!(metadata.modified()?, SystemTime::UNIX_EPOCH);
+        let changed_at = RootFolder::changed_at(&metadata);
+        for since in [Duration::ZERO, SETTLED - Duration::from_millis(1)] {
+            wait_until(&reactor, changed_at + since);
+            for _ in 0..3 {
+                assert!(!is_kept()?, "{since:?}");
+            }
+        }
+        wait_until(&reactor, changed_at + SETTLED);
+        assert!(is_kept()?);
         Ok(())
     }
 }
