@@ -13,7 +13,7 @@
 use std::cell::Cell;
 use std::rc::{Rc, Weak};
 
-use torsade_reactor::{ConnectionLost, Receiver, Transport, Visited};
+use torsade_reactor::{ConnectionLost, DelayedCall, Receiver, Stream, Transport, Visited};
 
 use super::codes::CloseCode;
 use super::frames::{Event, Role};
@@ -32,6 +32,8 @@ struct Delivery<P: WebSocketProtocol> {
     transport: WebSocketTransport<P>,
     /// The server waits for it.
     hold: Cell<Option<ServerHold>>,
+    /// How long it does, when it stops.
+    deadline: Cell<Option<DelayedCall>>,
     /// The protocol has had its last words.
     is_warned: Cell<bool>,
 }
@@ -50,6 +52,7 @@ pub(super) fn seat<P: WebSocketProtocol>(
     let delivery = Rc::new(Delivery {
         transport: Transport::over(protocol, Rc::clone(&stream)),
         hold: Cell::default(),
+        deadline: Cell::default(),
         is_warned: Cell::default(),
     });
     let weak = Rc::downgrade(&delivery);
@@ -233,7 +236,8 @@ impl<P: WebSocketProtocol> GoOn for Delivery<P> {
 /// The end, when it is ours to bring about.
 impl<P: WebSocketProtocol> Delivery<P> {
     /// The server stops: says so behind the protocol's last words, and has the peer say so, too.
-    fn server_stops(&self) {
+    fn server_stops(self: &Rc<Self>) {
+        self.set_deadline();
         if self.stream().stage() == Stage::Open {
             self.warn();
             // A protocol that is busy has its last words first.
@@ -242,6 +246,25 @@ impl<P: WebSocketProtocol> Delivery<P> {
             };
             self.transport.call(close);
         }
+    }
+
+    /// However much still moves: a peer that takes a little now and then would hold the server for hours.
+    fn set_deadline(self: &Rc<Self>) {
+        let (weak, reactor) = (Rc::downgrade(self), self.stream().socket().reactor());
+        let deadline = reactor.call_later(self.stream().closing(), move || {
+            if let Some(delivery) = weak.upgrade() {
+                delivery.stream().is_too_late();
+            }
+        });
+        self.deadline.set(Some(deadline));
+    }
+
+    /// The server waits for it no longer.
+    fn let_go(&self) {
+        if let Some(deadline) = self.deadline.take() {
+            deadline.cancel();
+        }
+        drop(self.hold.take());
     }
 
     /// Once: whoever was told has nothing to say the second time.
@@ -305,7 +328,7 @@ impl<P: WebSocketProtocol> Receiver for Delivery<P> {
             successor.vanish();
         }
         self.transport.leave(|_| {});
-        drop(self.hold.take());
+        self.let_go();
     }
 
     fn connection_lost(self: Rc<Self>, lost: ConnectionLost) {
@@ -335,6 +358,6 @@ impl<P: WebSocketProtocol> Receiver for Delivery<P> {
         self.transport.leave(|protocol| protocol.closed(closed));
         stream.fail_pings();
         // Order: who waits for the server hears of it when everybody on the connection has.
-        drop(self.hold.take());
+        self.let_go();
     }
 }

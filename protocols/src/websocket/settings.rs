@@ -26,7 +26,8 @@ pub struct WebSocketLimits {
     pub frame: usize,
     /// How long the end may stand still, once one of us has said that it is to be: 30 s. What is unsent is sent in
     /// it, the peer says so, too, and (to a client) closes the connection; a peer that takes some of what is unsent
-    /// has as long again. Then it is aborted, after up to an eighth more.
+    /// has as long again. Then it is aborted, after up to an eighth more. When a server
+    /// [stops](crate::http::Server::stop), its end may take no longer in all.
     pub closing: Duration,
     /// A peer of whom nothing has come for so long, or up to twice as long, is sent a ping: 30 s. `None` for
     /// never: then a peer that has vanished is noticed when something is sent to it.

@@ -101,6 +101,48 @@ fn a_peer_that_does_not_answer_has_its_time_and_no_more() {
     assert!(is_late && !closed.is_clean, "{closed:?}");
 }
 
+#[test]
+fn a_peer_that_takes_a_little_now_and_then_does_not_hold_the_server() {
+    const LENGTH: usize = 64 * 1024;
+    let scribe = Scribe::quiet();
+    let theirs = Rc::clone(&scribe.book);
+    let sockets = WebSocketServer::new().limits(WebSocketLimits {
+        closing: SECOND * 8,
+        ..Default::default()
+    });
+    let scene = Scene::with(theirs, move |request| {
+        sockets.accept(&request, scribe.clone())
+    });
+    let peer = scene.ours.transport();
+    peer.pause_reading();
+    let transport = scene.theirs.transport();
+    for _ in 0..32 {
+        transport.send(&"x".repeat(LENGTH));
+    }
+    let take_some = || {
+        peer.resume_reading();
+        scene.simulation.run_for(Duration::from_millis(5));
+        peer.pause_reading();
+    };
+    take_some();
+    scene.pass(1);
+    let unsent = transport.unsent();
+    assert!(unsent > 4 * LENGTH, "{unsent}");
+    let stopped = scene.server.stop();
+    drop(transport);
+    scene.pass(5);
+    take_some();
+    scene
+        .simulation
+        .run_for(SECOND * 3 - Duration::from_millis(10));
+    assert!(!stopped.is_fired() && !scene.theirs.is_closed());
+    scene.simulation.run_for(Duration::from_millis(10));
+    success_of(stopped);
+    let closed = scene.theirs.closed();
+    let is_late = matches!(closed.lost, ConnectionLost::TimedOut { .. });
+    assert!(is_late && !closed.is_clean, "{closed:?}");
+}
+
 /// Says something before the end, and perhaps why.
 struct Polite {
     code: Option<u16>,

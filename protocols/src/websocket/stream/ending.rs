@@ -52,11 +52,21 @@ impl WebSocketStream {
     fn look_at_the_end_in(&self, delay: Duration, standstill: Standstill) {
         self.set_timer(delay, move |stream| match standstill.look(&*stream.below) {
             Some(delay) => stream.look_at_the_end_in(delay, standstill),
-            None => stream.abort_connection(ConnectionLost::TimedOut {
-                waiting_for: "the closing handshake",
-                limit: standstill.limit(),
-            }),
+            None => stream.is_too_late(),
         });
+    }
+
+    /// The end has taken too long.
+    pub(in crate::websocket) fn is_too_late(&self) {
+        self.abort_connection(ConnectionLost::TimedOut {
+            waiting_for: "the closing handshake",
+            limit: self.limits.closing,
+        });
+    }
+
+    /// How long the end may stand still; and take, when a server stops.
+    pub(in crate::websocket) fn closing(&self) -> Duration {
+        self.limits.closing
     }
 
     pub(super) fn set_timer(&self, delay: Duration, call: impl FnOnce(&Self) + 'static) {
