@@ -79,7 +79,7 @@ impl CacheCore {
         let key = CacheKey::new(target, host);
         let has_body = !request.body().is_empty();
         if let Some(reason) = plan::goes_past(request.method(), request.headers(), has_body) {
-            return self.go_past(key, request, (next, hook), reason);
+            return self.go_past(request, (next, hook), reason);
         }
         let found = self.look_up(&key, request.headers(), now);
         let (parts, _) = request.into_parts();
@@ -282,7 +282,6 @@ impl CacheCore {
     /// (RFC 9111 §4.4).
     fn go_past(
         self: &Rc<Self>,
-        key: CacheKey,
         request: ClientRequest,
         (next, hook): (&Rc<dyn Fetch>, Option<&InterimHook>),
         reason: Forwarded,
@@ -294,26 +293,36 @@ impl CacheCore {
         let core = Rc::clone(self);
         let sent = send(next, request, hook);
         sent.add_both(move |outcome: Result<Response, Failure>| {
-            let mut response = match outcome {
-                Ok(response) => response,
-                Err(failure) => {
-                    // Nobody knows whether it was done.
-                    if !plan::is_safe(&method) {
-                        core.invalidate(&key);
-                    }
-                    return Err(failure);
-                }
-            };
-            if invalidates(&method, response.status()) {
-                core.invalidate(&key);
-                for also in also_invalidated(&target, response.headers()) {
-                    core.invalidate(&CacheKey::new(&also, host.as_deref()));
-                }
-            }
+            let said = outcome.as_ref().ok();
+            let said = said.map(|response| (response.status(), response.headers()));
+            core.note_change(&method, &target, host.as_deref(), said);
+            let mut response = outcome?;
             let status = CacheStatus::forwarded(reason);
             status.append_to(response.headers_mut(), &core.name);
             Ok(response)
         })
+    }
+
+    /// RFC 9111 §4.4: what a request that went past the cache ends there; `None` if nobody knows whether it was done.
+    pub(super) fn note_change(
+        &self,
+        method: &Method,
+        target: &Uri,
+        host: Option<&str>,
+        said: Option<(StatusCode, &HeaderMap)>,
+    ) {
+        let is_changed = match said {
+            Some((status, _)) => invalidates(method, status),
+            None => !plan::is_safe(method),
+        };
+        if !is_changed {
+            return;
+        }
+        self.invalidate(&CacheKey::new(target, host));
+        let also = said.map(|(_, headers)| also_invalidated(target, headers));
+        for also in also.into_iter().flatten() {
+            self.invalidate(&CacheKey::new(&also, host));
+        }
     }
 
     /// What is stored for that target is over, and what is under way for it.

@@ -65,7 +65,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use http::Uri;
+use http::{HeaderMap, Method, StatusCode, Uri};
 use torsade_deferred::Deferred;
 use torsade_reactor::{Reactor, WeakReactor};
 
@@ -217,6 +217,17 @@ impl Cache {
         hook: Option<&InterimHook>,
     ) -> Deferred<Response> {
         self.core.fetch(request, next, hook)
+    }
+
+    /// Hears of a request that did not come this way, and of what was said to it, if anything was.
+    pub(super) fn note_change(
+        &self,
+        method: &Method,
+        target: &Uri,
+        host: Option<&str>,
+        said: Option<(StatusCode, &HeaderMap)>,
+    ) {
+        self.core.note_change(method, target, host, said);
     }
 
     /// The same as one value: a fetch with this cache before it. As a proxy's layer:

@@ -484,6 +484,7 @@ impl Exchange {
     pub(super) fn answered(self: &Rc<Self>, mut response: Response, upgraded: Option<Upgraded>) {
         let settings = &self.client.settings;
         let is_passed_on = self.is_passed_on();
+        self.tell_cache(Some(&response));
         if let Some(jar) = &settings.cookies
             && !is_passed_on
             // What a server says to the cache is heeded there: see `caching.rs`.
@@ -520,6 +521,21 @@ impl Exchange {
             Some(Reply::Switch(trigger)) => trigger.callback((response, upgraded)),
             None => {}
         }
+    }
+
+    /// RFC 9111 §4.4: one that asks to switch goes past the cache, and may change what that has.
+    fn tell_cache(&self, said: Option<&Response>) {
+        let Some(cache) = &self.client.settings.cache else {
+            return;
+        };
+        if self.is_passed_on() || self.is_cacheable() {
+            return;
+        }
+        let draft = self.draft.borrow();
+        let host = draft.headers.get(header::HOST);
+        let host = host.and_then(|host| host.to_str().ok());
+        let said = said.map(|response| (response.status(), response.headers()));
+        cache.note_change(&draft.method, draft.url.uri(), host, said);
     }
 
     fn step(&self, status: StatusCode, headers: &HeaderMap) -> Result<Step, ClientErrorKind> {
@@ -625,6 +641,7 @@ impl Exchange {
 
     /// Gives who waits this failure.
     pub(super) fn fail_with(&self, failure: Failure) {
+        self.tell_cache(None);
         self.place.replace(Place::Nowhere);
         self.stop_timers();
         match self.reply.take() {

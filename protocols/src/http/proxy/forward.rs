@@ -73,6 +73,8 @@ pub struct ForwardProxy {
 struct Core {
     client: Client,
     fetch: Rc<dyn Fetch>,
+    /// Not the client alone: a cache, perhaps.
+    is_layered: bool,
     guard: Guard,
     allows_local: Rc<Cell<bool>>,
     ports: PortRule,
@@ -150,6 +152,7 @@ impl ForwardProxy {
         let core = Core {
             client: client.clone(),
             fetch: Rc::new(asking),
+            is_layered: false,
             guard,
             allows_local,
             ports: Box::new(|port| matches!(port, 80 | 443 | 1024..)),
@@ -277,10 +280,14 @@ impl ForwardProxy {
     }
 
     /// Puts a layer between the proxy and its client, such as a [`Cache`](super::super::Cache): `layer` gets the step that
-    /// asks the server, and gives the one that is taken in its place. Tunnels and upgrades do not go through it.
+    /// asks the server, and gives the one that is taken in its place. Tunnels and upgrades do not go through it; what would
+    /// change something (POST, say) is passed on without its `Upgrade`.
     #[must_use]
     pub fn through<F: Fetch>(self, layer: impl FnOnce(Rc<dyn Fetch>) -> F) -> Self {
-        self.build(|core| core.fetch = Rc::new(layer(Rc::clone(&core.fetch))))
+        self.build(|core| {
+            core.fetch = Rc::new(layer(Rc::clone(&core.fetch)));
+            core.is_layered = true;
+        })
     }
 
     /// How many tunnels there are.
@@ -337,7 +344,8 @@ impl Core {
         let port = port_of(&authority, port).ok_or(StatusError::new(StatusCode::BAD_REQUEST))?;
         let user = self.user_of(&request)?;
         self.check(&request, &authority, port, user.as_deref())?;
-        let protocol = passing::wanted_upgrade(&request, &self.upgrades).map(str::to_owned);
+        let protocol =
+            passing::wanted_upgrade(&request, &self.upgrades, self.is_layered).map(str::to_owned);
         let is_head = request.method() == Method::HEAD;
         let is_of_server = request.method() == Method::OPTIONS && is_bare(request.target());
         let hook = InterimHook::passing_on(request.interim());

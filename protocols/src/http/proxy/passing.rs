@@ -179,11 +179,16 @@ pub(super) fn prepare_response(response: &mut Response, is_head: bool, via: Opti
     }
 }
 
-/// Which of these protocols the request asks to go on in.
+/// Which of these protocols the request asks to go on in. What changes something does not where the proxy `is_layered`: a
+/// cache has to see it (RFC 9111 §4.4), and sees nobody switch.
 pub(super) fn wanted_upgrade<'a>(
     request: &super::super::request::Request,
     allowed: &'a [Box<str>],
+    is_layered: bool,
 ) -> Option<&'a str> {
+    if is_layered && !request.method().is_safe() {
+        return None;
+    }
     let mut allowed = allowed.iter().map(|it| &**it);
     allowed.find(|protocol| request.wants_upgrade(protocol))
 }

@@ -327,7 +327,8 @@ impl Passing {
         let reactor = request.reactor();
         let client = request.peer().ip();
         let scheme = scheme_of(&request);
-        let upgrade = passing::wanted_upgrade(&request, &core.upgrades).map(Into::into);
+        let upgrade = passing::wanted_upgrade(&request, &core.upgrades, core.is_layered);
+        let upgrade = upgrade.map(Into::into);
         let above = request.path_above().to_owned();
         let hook = InterimHook::passing_on(request.interim());
         let path = path_below(&request, core.upstreams.have_base())?;

@@ -43,6 +43,33 @@ fn what_is_fresh_goes_over_no_connection() {
     no_answer(&net, &response);
 }
 
+#[test]
+fn rfc9111_4_4_what_changes_a_target_does_so_though_it_asks_to_switch() {
+    let kept = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 3\r\n\r\none";
+    for answers in [OK, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"] {
+        let net = net_with(|client| client);
+        let response = net.client.get("http://a/x");
+        net.say(0, kept);
+        assert_eq!(shown(response), "200 OK: one");
+        net.asked(0);
+        let request = ClientRequest::post("http://a/x")
+            .header("connection", "upgrade")
+            .header("upgrade", "else")
+            .body(Body::empty())
+            .expect("it is a request");
+        let asked = net.client.upgrade(request);
+        assert!(net.asked(0).starts_with("POST /x HTTP/1.1\r\n"));
+        net.say(0, answers);
+        let (_, upgraded) = success_of(asked);
+        assert!(upgraded.is_none());
+        let response = net.client.get("http://a/x");
+        match answers == OK {
+            true => no_answer(&net, &response),
+            false => assert_eq!(shown(response), "200 OK: one"),
+        }
+    }
+}
+
 #[track_caller]
 fn no_answer<T: 'static>(net: &Net, response: &Deferred<T>) {
     torsade::reactor::testing::no_result(response);

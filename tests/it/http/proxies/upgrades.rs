@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use torsade::protocols::http::ReverseProxy;
+use torsade::protocols::http::cache::CacheKind;
+use torsade::protocols::http::{Cache, ForwardProxy, ReverseProxy};
+use torsade::reactor::testing::virtual_time_reactor;
 
 use super::{Between, OK, body, status};
 
@@ -137,4 +139,42 @@ fn a_body_comes_whole_though_its_request_asks_to_switch() {
     assert_eq!(body(&between.asked(0)), "halfhalf");
     between.say(0, OK);
     assert_eq!(body(&between.front.answers()), "ok");
+}
+
+#[test]
+fn rfc9111_4_4_a_request_that_changes_something_goes_through_the_cache_and_asks_nobody_to_switch() {
+    let clock = virtual_time_reactor();
+    let cache = || Cache::new(&clock, CacheKind::Shared);
+    let reverse = Between::with(|asking| {
+        let proxy = ReverseProxy::new(asking, "http://back").expect("a URL");
+        proxy.through(|fetch| cache().around(fetch))
+    });
+    let forward = Between::with(|asking| {
+        let proxy = ForwardProxy::new(asking).allow_local();
+        proxy.through(|fetch| cache().around(fetch))
+    });
+    check_change(&reverse, "/chat");
+    check_change(&forward, "http://a/chat");
+}
+
+/// What is stored for a target is over when it is changed by who asks to switch.
+#[track_caller]
+fn check_change(between: &Between, target: &str) {
+    let get = &format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let kept = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 4\r\n\r\npage";
+    between.front.send(get);
+    between.say(0, kept);
+    assert_eq!(body(&between.front.answers()), "page");
+    between.front.send(get);
+    assert_eq!(body(&between.front.answers()), "page");
+    between.asked(0);
+    let post = WEBSOCKET.replacen("GET /chat", &format!("POST {target}"), 1);
+    let answer = between.exchange(&post, OK);
+    assert_eq!(body(&answer), "ok");
+    let asked = between.asked(0);
+    assert!(asked.starts_with("POST /chat "), "{asked}");
+    assert!(!asked.contains("upgrade"), "{asked}");
+    between.front.send(get);
+    assert_eq!(between.front.answers(), "");
+    assert!(between.asked(0).starts_with("GET /chat "));
 }
