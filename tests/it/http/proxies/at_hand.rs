@@ -1,25 +1,68 @@
 //! What most clients ask for alike, out of a cache, without a request being made of theirs.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
-use torsade::protocols::http::cache::CacheKind;
-use torsade::protocols::http::{Cache, ReverseProxy};
-use torsade::reactor::task;
+use torsade::prelude::*;
+use torsade::protocols::http::cache::{CacheKind, Cached};
+use torsade::protocols::http::{
+    Cache, ClientRequest, Fetch, InterimHook, KeptResponse, PlainGet, Response, ReverseProxy,
+};
 use torsade::reactor::testing::virtual_time_reactor;
 
 use super::Between;
 
-/// Each with what it is kept for: 60 seconds, and more.
-const ANSWERS: [&str; 9] = [
-    "200 OK\r\nETag: \"a\"\r\nContent-Type: text/plain",
-    "200 OK\r\nAge: 5\r\nDate: Sat, 01 Jan 2000 00:00:00 GMT\r\nLast-Modified: Fri, 31 Dec 1999 00:00:00 GMT",
-    "200 OK\r\nConnection: x-hop, close\r\nX-Hop: 1\r\nX-Both: 1\r\nX-Both: 2",
-    "200 OK\r\nVary: accept",
-    "200 OK\r\nLocation: http://back/else",
-    "200 OK\r\nContent-Location: http://back/else",
-    "200 OK\r\nSet-Cookie: a=b; Path=/\r\nCache-Control: public",
-    "404 Not Found\r\nX-Why: gone",
-    "200 OK\r\nCache-Control: no-cache=\"x-own\"\r\nX-Own: 1\r\nContent-Encoding: gzip",
+/// A cache, and how often it was given a request.
+struct Counted {
+    cached: Cached,
+    requests: Rc<Cell<u32>>,
+}
+
+impl Fetch for Counted {
+    fn fetch(&self, request: ClientRequest) -> Deferred<Response> {
+        self.requests.set(self.requests.get() + 1);
+        self.cached.fetch(request)
+    }
+
+    fn fetch_with_interims(
+        &self,
+        request: ClientRequest,
+        hook: &InterimHook,
+    ) -> Deferred<Response> {
+        self.requests.set(self.requests.get() + 1);
+        self.cached.fetch_with_interims(request, hook)
+    }
+
+    fn at_hand(&self, asked: &PlainGet<'_>) -> Option<KeptResponse> {
+        self.cached.at_hand(asked)
+    }
+}
+
+/// Each with what it is kept for, 60 seconds, and whether it is at hand: it is a 200 that says nothing that a proxy may have to
+/// change, and is the same for all.
+const ANSWERS: [(&str, bool); 9] = [
+    ("200 OK\r\nETag: \"a\"\r\nContent-Type: text/plain", true),
+    (
+        "200 OK\r\nAge: 5\r\nDate: Sat, 01 Jan 2000 00:00:00 GMT\r\nLast-Modified: Fri, 31 Dec 1999 00:00:00 GMT",
+        true,
+    ),
+    (
+        "200 OK\r\nConnection: x-hop, close\r\nX-Hop: 1\r\nX-Both: 1\r\nX-Both: 2",
+        true,
+    ),
+    ("200 OK\r\nVary: accept", false),
+    ("200 OK\r\nLocation: http://back/else", false),
+    ("200 OK\r\nContent-Location: http://back/else", false),
+    (
+        "200 OK\r\nSet-Cookie: a=b; Path=/\r\nCache-Control: public",
+        false,
+    ),
+    ("404 Not Found\r\nX-Why: gone", false),
+    (
+        "200 OK\r\nCache-Control: no-cache=\"x-own\"\r\nX-Own: 1\r\nContent-Encoding: gzip",
+        true,
+    ),
 ];
 
 fn lines(answer: &str) -> Vec<&str> {
@@ -30,12 +73,15 @@ fn lines(answer: &str) -> Vec<&str> {
 
 #[test]
 fn what_is_at_hand_is_what_is_looked_up_otherwise() {
-    for stored in ANSWERS {
-        let clock = virtual_time_reactor();
+    for (stored, is_at_hand) in ANSWERS {
+        let (clock, requests) = (virtual_time_reactor(), Rc::new(Cell::new(0)));
         let between = Between::with(|asking| {
             let proxy = ReverseProxy::new(asking, "http://back").expect("a URL");
             let cache = Cache::new(&clock, CacheKind::Shared);
-            proxy.through(|fetch| cache.around(fetch))
+            proxy.through(|fetch| Counted {
+                cached: cache.around(fetch),
+                requests: Rc::clone(&requests),
+            })
         });
         let ask = |fields: &str| {
             let head = format!("GET /page?x HTTP/1.1\r\nHost: Here:80\r\n{fields}\r\n");
@@ -54,20 +100,24 @@ fn what_is_at_hand_is_what_is_looked_up_otherwise() {
             "{stored}"
         );
         for _ in 0..3 {
+            requests.set(0);
             let at_hand = ask("");
+            assert_eq!(requests.get() == 0, is_at_hand, "{stored}");
             assert!(
                 at_hand.contains("cache-status: torsade; hit; ttl="),
                 "{at_hand}"
             );
             assert!(at_hand.contains("\r\nage: "), "{at_hand}");
             // It means nothing, and a cache has to look at it.
+            requests.set(0);
             assert_eq!(lines(&at_hand), lines(&ask("Pragma: nothing\r\n")));
+            assert_eq!(requests.get(), 1, "{stored}");
             assert_eq!(lines(&at_hand), lines(&ask("")));
-            let passed = task::sleep(&clock, Duration::from_secs(7));
+            let passed = sleep(&clock, Duration::from_secs(7));
             clock.run_until(passed).expect("time passes");
         }
         between.asked(0);
-        let passed = task::sleep(&clock, Duration::from_secs(60));
+        let passed = sleep(&clock, Duration::from_secs(60));
         clock.run_until(passed).expect("time passes");
         assert_eq!(ask(""), "", "{stored}");
     }
@@ -129,7 +179,7 @@ fn who_wants_it_anew_gets_it_from_the_server() {
         between.say(0, kept);
         between.asked(0);
         assert!(between.front.answers().ends_with("page"));
-        let passed = task::sleep(&clock, Duration::from_secs(1));
+        let passed = sleep(&clock, Duration::from_secs(1));
         clock.run_until(passed).expect("time passes");
         between.front.send(format!(
             "GET /page HTTP/1.1\r\nHost: here\r\n{field}\r\n\r\n"
