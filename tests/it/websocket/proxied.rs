@@ -185,3 +185,21 @@ fn what_the_server_behind_a_reverse_proxy_refuses_is_refused() {
     };
     assert_eq!(status, StatusCode::FORBIDDEN);
 }
+
+#[test]
+fn a_proxy_that_stops_neither_tells_its_tunnels_nor_waits_for_them() {
+    let scene = Scene::new();
+    let asking = Client::new(&scene.reactor("proxy"));
+    let proxy = ReverseProxy::new(&asking, "http://server").expect("a URL");
+    let proxy = scene.listen("proxy", proxy, false);
+    let (_server, theirs) = scene.echo(WebSocketServer::new(), false);
+    let (connecting, ours) = scene.connect(scene.http(), "ws://proxy/chat");
+    let transport = success_of(connecting);
+    success_of(proxy.stop());
+    scene.simulation.run_for(SECOND);
+    assert!(!ours.is_closed() && !theirs.is_closed());
+    ours.take();
+    transport.send("still there");
+    scene.simulation.run_for(SECOND);
+    assert_eq!(ours.take(), ["text still there"]);
+}

@@ -308,7 +308,8 @@ impl Server {
     /// Stops in order: accepts nothing more, closes connections on which nothing is under way, answers
     /// what is, and closes those then. WebSockets are told 1001 (going away), and have
     /// [their time](crate::websocket::WebSocketLimits::closing) to say so, too; of others that go on in another protocol
-    /// it knows those that have [said so](super::Upgraded::hold_server). Fires when the last one is over.
+    /// it knows those that have [said so](super::Upgraded::hold_server). The tunnels of proxies do not, whatever goes through
+    /// them, a WebSocket too: they go on. Fires when the last one that it knows is over.
     pub fn stop(&self) -> Deferred<()> {
         self.hook.remove();
         self.core.wind_up(&self.port)
