@@ -460,12 +460,19 @@ impl Mailbox {
     }
 
     /// The reactor runs, again perhaps.
+    #[inline]
     pub(crate) fn begin(&self) {
-        if self.ended.replace(false) {
-            let shared = &self.remote.shared;
-            shared.posts().gone = false;
-            shared.waiting().ended = None;
+        if self.ended.get() {
+            self.begin_again();
         }
+    }
+
+    #[cold]
+    fn begin_again(&self) {
+        self.ended.set(false);
+        let shared = &self.remote.shared;
+        shared.posts().gone = false;
+        shared.waiting().ended = None;
     }
 
     /// Somebody may run the reactor again, though it has ended.

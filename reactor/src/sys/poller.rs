@@ -301,8 +301,17 @@ fn poll_mode(mode: Mode) -> PollMode {
 
 /// A limit as the kernel takes it, shortened to what each kernel takes.
 fn timespec(limit: Duration) -> Timespec {
-    let limit = Timespec::try_from(limit.min(WAIT_MAX));
-    limit.expect("24 days are in the range of any clock")
+    // Of the longest wait, its whole seconds: one comparison in each turn with a deadline.
+    match limit.as_secs() {
+        seconds if seconds < WAIT_MAX.as_secs() => Timespec {
+            tv_sec: seconds as _,
+            tv_nsec: limit.subsec_nanos().into(),
+        },
+        _ => Timespec {
+            tv_sec: WAIT_MAX.as_secs() as _,
+            tv_nsec: 0,
+        },
+    }
 }
 
 fn readiness_of(event: &PollEvent) -> Readiness {
