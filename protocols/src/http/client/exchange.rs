@@ -531,11 +531,16 @@ impl Exchange {
         if self.is_passed_on() || self.is_cacheable() {
             return;
         }
-        let draft = self.draft.borrow();
-        let host = draft.headers.get(header::HOST);
-        let host = host.and_then(|host| host.to_str().ok());
+        // Detach, then call: what is let go there may be somebody's.
+        let (method, target, host) = {
+            let draft = self.draft.borrow();
+            let host = draft.headers.get(header::HOST);
+            let host = host.and_then(|host| host.to_str().ok());
+            let host = host.map(str::to_owned);
+            (draft.method.clone(), draft.url.uri().clone(), host)
+        };
         let said = said.map(|response| (response.status(), response.headers()));
-        cache.note_change(&draft.method, draft.url.uri(), host, said);
+        cache.note_change(&method, &target, host.as_deref(), said);
     }
 
     fn step(&self, status: StatusCode, headers: &HeaderMap) -> Result<Step, ClientErrorKind> {
