@@ -72,7 +72,11 @@ pub(crate) struct Production {
 
 /// In a box: hardly any connection ever has one.
 #[derive(Default)]
-struct Drains(Vec<Trigger<()>>);
+struct Drains {
+    waiting: Vec<Trigger<()>>,
+    /// Somebody waits for a flush to see whether the connection is being lost then.
+    is_minded: bool,
+}
 
 struct Registered {
     /// Taken out while it is called.
@@ -111,17 +115,38 @@ impl Production {
         }
     }
 
-    /// Whether it is the first that waits.
-    pub(crate) fn wait_to_drain(&self, trigger: Trigger<()>) -> bool {
+    pub(crate) fn wait_to_drain(&self, trigger: Trigger<()>) {
         let mut drains = self.drains.take().unwrap_or_default();
-        drains.0.push(trigger);
-        let is_first = drains.0.len() == 1;
+        drains.waiting.push(trigger);
         self.drains.set(Some(drains));
-        is_first
     }
 
     pub(crate) fn take_drains(&self) -> Vec<Trigger<()>> {
-        self.drains.take().unwrap_or_default().0
+        let Some(mut drains) = self.drains.take() else {
+            return Vec::new();
+        };
+        let waiting = mem::take(&mut drains.waiting);
+        self.drains.set(Some(drains).filter(|it| it.is_minded));
+        waiting
+    }
+
+    /// Somebody is to mind those who wait: whether nobody does yet.
+    pub(crate) fn mind_drains(&self) -> bool {
+        let mut drains = self.drains.take().unwrap_or_default();
+        let is_minded = mem::replace(&mut drains.is_minded, true);
+        self.drains.set(Some(drains));
+        !is_minded
+    }
+
+    /// They were minded: whether any wait still.
+    pub(crate) fn end_minding(&self) -> bool {
+        let Some(mut drains) = self.drains.take() else {
+            return false;
+        };
+        drains.is_minded = false;
+        let do_wait = !drains.waiting.is_empty();
+        self.drains.set(Some(drains).filter(|_| do_wait));
+        do_wait
     }
 
     /// The end.

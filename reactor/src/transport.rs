@@ -240,7 +240,8 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         self.seat.stream.unsent()
     }
 
-    /// Whether more than [`Limits::unsent_high`] is unsent at this moment. For who answers
+    /// Whether more than [`Limits::unsent_high`] is unsent at this moment, and may leave: of a
+    /// connection that the peer has reset, the rest is read first. For who answers
     /// many requests in one callback: stop there, and go on when
     /// [`write_resumed`](Protocol::write_resumed) is called, or in a later turn.
     #[must_use]
@@ -285,24 +286,34 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
             return succeed(());
         }
         let (trigger, deferred) = Deferred::new();
-        if self.seat.production.wait_to_drain(trigger) {
-            self.mind_an_end_below();
-        }
+        self.seat.production.wait_to_drain(trigger);
+        self.mind_an_end_below();
         self.look_at_drains(LOOKS_AT_DRAINS);
         deferred
     }
 
     /// If somebody below closes the connection, nobody is told to go on. But what is unsent now has left
-    /// before the end, if that is in order.
+    /// before the end, if that is in order; then it is looked whether there is more.
     fn mind_an_end_below(&self) {
+        if !self.seat.production.mind_drains() {
+            return;
+        }
+        let Err(flushing) = self.flush().into_result() else {
+            self.seat.production.end_minding();
+            return;
+        };
         let seat = self.downgrade();
         let flushed = move |()| {
-            if let Some(transport) = seat.upgrade().filter(|it| !it.is_connected()) {
-                transport.flush_drains();
+            let transport = seat.upgrade();
+            let waiting = transport.filter(|it| it.seat.production.end_minding());
+            match waiting {
+                Some(transport) if transport.is_connected() => transport.mind_an_end_below(),
+                Some(transport) => transport.flush_drains(),
+                None => {}
             }
         };
         // If it is lost first, whoever drains is told when the protocol leaves.
-        drop(self.flush().add_callbacks(flushed, |_| ()));
+        drop(flushing.add_callbacks(flushed, |_| ()));
     }
 
     fn is_held_up(&self) -> bool {

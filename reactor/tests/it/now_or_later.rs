@@ -267,6 +267,25 @@ fn drain_waits_for_all_of_a_connection_that_somebody_below_closes() {
 }
 
 #[test]
+fn drain_waits_for_all_of_a_connection_that_is_closed_below_after_more_was_written() {
+    let (pair, writer, reader) = held_up();
+    writer.write([0; 2000]);
+    pair.pump.run().expect("it rests");
+    let drained = watch(writer.drain());
+    writer.write([0; 5000]);
+    reader.resume_reading();
+    run_while(&writer.reactor(), || writer.unsent() > 4000);
+    reader.pause_reading();
+    let late = watch(writer.drain());
+    assert_eq!((drained.get(), late.get()), (None, None));
+    assert!(writer.unsent() > 1000);
+    writer.stream().lose_connection(ConnectionLost::Done);
+    reader.resume_reading();
+    pair.pump.run().expect("it rests");
+    assert_eq!((drained.get(), late.get()), (Some(true), Some(true)));
+}
+
+#[test]
 fn who_was_told_to_wait_drains_a_connection_that_somebody_below_closes_for_whatever_reason() {
     let reasons = [
         ConnectionLost::Done,
