@@ -372,8 +372,9 @@ pub trait Socket {
     }
 
     /// The descriptor, a second time: for options that are not offered here. To read or
-    /// write there is at your own risk. An orderly end is one for the peer though it lives on; after
-    /// an abort the peer hears of none before it is closed.
+    /// write there is at your own risk. An orderly end is one for the peer though it lives on. Of an
+    /// abort, a stream that is cut off, or a reactor that stops, the peer hears nothing before it is
+    /// closed, too: who was handed it, a process that takes over, goes on with it.
     ///
     /// # Errors
     ///

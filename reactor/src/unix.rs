@@ -193,7 +193,9 @@ impl Reactor {
     ///
     /// The socket is made non-blocking, which whoever else holds it will notice. It is
     /// treated as one that a port accepted. An orderly end is one for the peer, so that nobody
-    /// else can send on it any more.
+    /// else can send on it any more. Where it is aborted, cut off, or the reactor stops, it is only
+    /// closed: the system does not say whether somebody else has it, who may go on with it. If nobody
+    /// has, the peer sees an end where it would have seen a reset.
     ///
     /// # Errors
     ///

@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::rc::Rc;
+use std::thread;
 use std::time::Duration;
 
 use torsade_reactor::{Address, AdoptError, AdoptProblem, Reactor, Transport};
@@ -189,13 +190,17 @@ fn a_port_that_has_stopped_does_not_wake_the_loop_though_its_socket_lives_on() {
 
 #[test]
 fn a_socket_is_adopted_again_under_the_number_that_it_had() {
-    /// Higher than any that the other tests are given: nobody takes it in between.
-    const NUMBER: i32 = 700;
     let (reactor, log) = (reactor(), Log::default());
     let (theirs, mut peer) = UnixStream::pair().unwrap();
+    // Not the lowest that is free, which another test could be given in between.
+    let spare = [700, 200].map(|number| rustix::io::fcntl_dupfd_cloexec(&theirs, number));
+    let number = match spare {
+        [Ok(high), _] => high.as_raw_fd(),
+        [Err(_), low] => low.expect("a process may have that many").as_raw_fd(),
+    };
     for _ in 0..3 {
-        let fd = rustix::io::fcntl_dupfd_cloexec(&theirs, NUMBER).unwrap();
-        assert_eq!(fd.as_raw_fd(), NUMBER);
+        let fd = rustix::io::fcntl_dupfd_cloexec(&theirs, number).unwrap();
+        assert_eq!(fd.as_raw_fd(), number);
         let end = End::new("adopted", &log);
         let received = Rc::clone(&end.received);
         let adopted = reactor.adopt_connection(fd, |_| end).unwrap();
@@ -220,41 +225,119 @@ fn read_out(mut peer: impl Read) -> io::Result<Vec<u8>> {
     peer.read_to_end(&mut all).map(|_| all)
 }
 
+/// A connection over each kind of socket, of which a duplicate lives on, made by its owner or by us.
+struct Shared {
+    duplicates: Vec<OwnedFd>,
+    transports: Vec<Transport<End>>,
+    unix: UnixStream,
+    tcp: TcpStream,
+}
+
+impl Shared {
+    fn new(reactor: &Reactor, log: &Log, is_duplicated_by_us: bool) -> Self {
+        const LONG: Option<Duration> = Some(Duration::from_secs(5));
+        let (ours_unix, unix) = UnixStream::pair().unwrap();
+        let (ours_tcp, tcp) = tcp_pair();
+        // A read that finds neither bytes nor an end gives up.
+        unix.set_read_timeout(LONG).unwrap();
+        tcp.set_read_timeout(LONG).unwrap();
+        let (mut duplicates, mut transports) = (Vec::new(), Vec::new());
+        for socket in [OwnedFd::from(ours_unix), OwnedFd::from(ours_tcp)] {
+            let theirs = socket.try_clone().unwrap();
+            let transport = reactor.adopt_connection(socket, |_| End::new("ours", log));
+            let transport = transport.unwrap();
+            duplicates.push(match is_duplicated_by_us {
+                true => transport.stream().socket().duplicate().unwrap(),
+                false => theirs,
+            });
+            transports.push(transport);
+        }
+        Self {
+            duplicates,
+            transports,
+            unix,
+            tcp,
+        }
+    }
+
+    /// Whoever has the duplicates writes a lot and closes them; gives what the peers read.
+    fn go_on(self, reactor: &Reactor) -> [io::Result<Vec<u8>>; 2] {
+        turns(reactor);
+        let writers: Vec<_> = self.duplicates.into_iter().map(write_a_lot).collect();
+        let heard = [read_out(self.unix), read_out(self.tcp)];
+        for writer in writers {
+            writer.join().expect("it writes").expect("it may");
+        }
+        heard
+    }
+}
+
+/// Writes 1 MB, as whoever was handed a socket may, and closes it.
+fn write_a_lot(socket: OwnedFd) -> thread::JoinHandle<io::Result<()>> {
+    thread::spawn(move || {
+        // It is a stream, whatever the standard library thinks of it.
+        let mut socket = UnixStream::from(socket);
+        socket.set_nonblocking(false)?;
+        socket.write_all(&vec![b'x'; 1_000_000])
+    })
+}
+
 #[test]
 fn an_orderly_end_is_one_for_the_peer_though_a_duplicate_of_the_socket_lives_on() {
-    const LONG: Option<Duration> = Some(Duration::from_secs(5));
-    for stops in [false, true] {
-        for duplicated_by_us in [false, true] {
-            let (reactor, log) = (reactor(), Log::default());
-            let (unix, their_unix) = UnixStream::pair().unwrap();
-            let (tcp, their_tcp) = tcp_pair();
-            // A read that finds neither bytes nor an end gives up.
-            their_unix.set_read_timeout(LONG).unwrap();
-            their_tcp.set_read_timeout(LONG).unwrap();
-            let mut duplicates = Vec::new();
-            for socket in [OwnedFd::from(unix), OwnedFd::from(tcp)] {
-                if !duplicated_by_us {
-                    duplicates.push(socket.try_clone().unwrap());
-                }
-                let transport = reactor.adopt_connection(socket, |_| End::new("ours", &log));
-                let transport = transport.unwrap();
-                if duplicated_by_us {
-                    duplicates.push(transport.stream().socket().duplicate().unwrap());
-                }
-                transport.write("last words");
-                if !stops {
-                    transport.lose_connection();
-                }
-            }
-            if stops {
-                reactor.stop();
-            }
-            let ended = |line: &String| line.starts_with("ours lost");
-            run_while(&reactor, || {
-                log.lines().iter().filter(|line| ended(line)).count() < 2
-            });
-            assert_eq!(read_out(their_unix).unwrap(), b"last words");
-            assert_eq!(read_out(their_tcp).unwrap(), b"last words");
+    for is_duplicated_by_us in [false, true] {
+        let (reactor, log) = (reactor(), Log::default());
+        let shared = Shared::new(&reactor, &log, is_duplicated_by_us);
+        for transport in &shared.transports {
+            transport.write("last words");
+            transport.lose_connection();
+        }
+        let ended = |line: &String| line.starts_with("ours lost");
+        run_while(&reactor, || {
+            log.lines().iter().filter(|line| ended(line)).count() < 2
+        });
+        assert_eq!(read_out(shared.unix).unwrap(), b"last words");
+        assert_eq!(read_out(shared.tcp).unwrap(), b"last words");
+    }
+}
+
+#[test]
+fn who_is_handed_a_socket_goes_on_with_it_though_the_reactor_aborts_its_connection() {
+    for is_duplicated_by_us in [false, true] {
+        let (reactor, log) = (reactor(), Log::default());
+        let shared = Shared::new(&reactor, &log, is_duplicated_by_us);
+        for transport in &shared.transports {
+            transport.abort_connection();
+        }
+        for heard in shared.go_on(&reactor) {
+            assert_eq!(heard.unwrap().len(), 1_000_000);
+        }
+    }
+}
+
+#[test]
+fn who_is_handed_a_socket_goes_on_with_it_though_the_reactor_stops() {
+    for is_duplicated_by_us in [false, true] {
+        let (reactor, log) = (reactor(), Log::default());
+        let mut shared = Shared::new(&reactor, &log, is_duplicated_by_us);
+        turns(&reactor);
+        for transport in &shared.transports {
+            transport.write("last words");
+            transport.pause_reading();
+        }
+        // For who comes after.
+        shared.unix.write_all(b"request").unwrap();
+        shared.tcp.write_all(b"request").unwrap();
+        reactor.stop();
+        run_while(&reactor, || log.lines().len() < 4);
+        for duplicate in &shared.duplicates {
+            let mut request = [0; 7];
+            let count = rustix::io::read(duplicate, &mut request).unwrap();
+            assert_eq!(request[..count], *b"request");
+        }
+        for heard in shared.go_on(&reactor) {
+            let heard = heard.unwrap();
+            assert!(heard.starts_with(b"last wordsx"));
+            assert_eq!(heard.len(), 1_000_010);
         }
     }
 }

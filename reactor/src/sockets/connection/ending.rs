@@ -40,22 +40,8 @@ impl Connection {
             }
             socket => {
                 self.core.remove_source(self.token);
-                match socket {
-                    Some(socket) if cut_off || matches!(reason, ConnectionLost::Aborted) => {
-                        socket.reset_on_drop();
-                    }
-                    Some(socket) => {
-                        if matches!(reason, ConnectionLost::Stopped) {
-                            // The peer is to get the last words: a reset could overtake them.
-                            linger::discard_unread(&self.core, &*socket);
-                        }
-                        if socket.is_shared() {
-                            // To close one of several descriptors ends nothing. A socket that
-                            // cannot be shut down is not connected any more.
-                            let _ = socket.shutdown(Shutdown::Write);
-                        }
-                    }
-                    None => {}
+                if let Some(socket) = socket {
+                    self.part_with(&*socket, cut_off, &reason);
                 }
             }
         }
@@ -71,6 +57,24 @@ impl Connection {
         // Order: what a protocol tied to its connection was cancelled by the end.
         for flush in rarities.into_iter().flat_map(|rarities| rarities.flushes) {
             flush.trigger.errback(NotFlushed);
+        }
+    }
+
+    /// What a socket is told before it is closed at once.
+    fn part_with(&self, socket: &dyn StreamSocket, cut_off: bool, reason: &ConnectionLost) {
+        let aborts = cut_off || matches!(reason, ConnectionLost::Aborted);
+        let stops = matches!(reason, ConnectionLost::Stopped);
+        match socket.is_shared() {
+            false if aborts => socket.reset_on_drop(),
+            // The peer is to get the last words: a reset could overtake them.
+            false if stops => linger::discard_unread(&self.core, socket),
+            false => {}
+            // Whoever else has a descriptor of it may go on with it. A reset would be one of their end,
+            // too, and who hands it over stops then.
+            true if aborts || stops => {}
+            // To close one of several descriptors ends nothing. A socket that cannot be shut down is
+            // not connected any more.
+            true => drop(socket.shutdown(Shutdown::Write)),
         }
     }
 
