@@ -9,8 +9,9 @@
 //!
 //! # Bounds
 //!
-//! Of peers, a limit [per peer](RateLimit::per_peer) remembers at most twice as many as are
-//! connected or have not paid yet for what passed, or sixteen.
+//! Of peers, a limit [per peer](RateLimit::per_peer) remembers at most twice as many as were
+//! connected or had not paid yet for what passed when it looked last, or sixteen. It looks when a
+//! newcomer would be more than that: what a peak leaves stays until as many others have come.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;

@@ -540,6 +540,8 @@ mod tests {
     /// What the system is like, and how it was told to watch.
     #[derive(Default)]
     struct System {
+        /// Which tells nobody of room, as BSD does not.
+        is_unix: bool,
         is_full: Cell<bool>,
         sent: Cell<usize>,
         watching: Cell<Option<Watching>>,
@@ -558,7 +560,10 @@ mod tests {
         }
 
         fn local_address(&self) -> io::Result<Address> {
-            Ok(here())
+            Ok(match self.0.is_unix {
+                true => UnixAddress::Unnamed.into(),
+                false => here(),
+            })
         }
 
         fn peer(&self) -> Option<Address> {
@@ -575,6 +580,10 @@ mod tests {
             }
             self.0.sent.set(self.0.sent.get() + 1);
             Ok(())
+        }
+
+        fn tells_of_room(&self, _: Option<&Address>) -> bool {
+            !self.0.is_unix
         }
 
         fn connect(&self, _: Option<&Address>) -> io::Result<()> {
@@ -621,5 +630,33 @@ mod tests {
             assert_eq!(system.sent.get(), sent);
             assert_eq!(system.watching.get(), Some(Watching::Arrivals));
         }
+    }
+
+    #[test]
+    fn a_unix_port_whose_system_does_not_tell_of_its_peers_room_asks_for_it() {
+        let reactor = Reactor::new().expect("the system has descriptors left");
+        let system = Rc::new(System {
+            is_unix: true,
+            ..System::default()
+        });
+        let socket = Box::new(FakeSocket(Rc::clone(&system)));
+        let port = DatagramPort::open(reactor.core(), socket, &DatagramOptions::new());
+        let port = port.expect("it is watched");
+        let peer = UnixAddress::Path("/run/peer".into());
+        port.connect(&peer.into()).expect("it is new");
+        system.is_full.set(true);
+        port.send(b"x", None).expect("it waits");
+        let turn = || {
+            let outcome = reactor.turn(Some(std::time::Duration::from_millis(50)));
+            outcome.expect("it turns");
+        };
+        turn();
+        assert_eq!((system.sent.get(), port.unsent()), (0, 1));
+        system.is_full.set(false);
+        for _ in 0..10 {
+            turn();
+        }
+        assert_eq!((system.sent.get(), port.unsent()), (1, 0));
+        assert_eq!(reactor.dump().delayed_calls.len(), 0);
     }
 }

@@ -397,6 +397,21 @@ mod tests {
     }
 
     #[test]
+    fn the_pauses_grow_also_for_a_peer_of_whose_room_nobody_tells() {
+        let (mut queue, now) = (Queue::new(), crate::driver::os::now());
+        push(&mut queue, "x", None, now);
+        let mut pauses = vec![];
+        for _ in 0..3 {
+            let pause = queue.pause(LIMITS.wait_max, false, now);
+            pauses.extend(pause.map(|pause| pause.as_millis()));
+            queue.learn(false, false);
+        }
+        assert_eq!(pauses, [1, 2, 4]);
+        queue.learn(true, false);
+        assert_eq!(queue.pause(LIMITS.wait_max, false, now), Some(PAUSES.0));
+    }
+
+    #[test]
     fn who_is_told_of_room_is_asked_when_it_is_to_be_given_up() {
         let (mut queue, now) = (Queue::new(), crate::driver::os::now());
         push(&mut queue, "x", None, now);

@@ -356,6 +356,20 @@ fn what_came_before_a_reset_is_delivered_though_an_answer_can_no_longer_be_sent(
     assert_eq!(*received.borrow(), b"request is too large");
 }
 
+/// What a connection reads in one turn, at the most: four reads.
+const IN_ONE_TURN: usize = 4 * 64 * 1024 + 1024;
+
+/// Whether so many bytes take several turns. A system that has less room for them than Linux has by
+/// default cannot show it.
+#[expect(clippy::print_stderr, reason = "what is not tested is said")]
+fn take_several_turns(words: &[u8], room: usize) -> bool {
+    if words.len() <= IN_ONE_TURN && room < 400 * 1024 {
+        eprintln!("SKIPPED: net.core.wmem_max leaves a socket no more than {room} bytes of room");
+        return true;
+    }
+    words.len() > IN_ONE_TURN
+}
+
 /// A peer that writes a lot and goes, without having read what it was sent: its system resets the
 /// connection behind that. Gives what it wrote.
 fn writes_and_goes(mut peer: UnixStream) -> Vec<u8> {
@@ -399,8 +413,9 @@ fn what_came_before_a_reset_is_delivered_also_if_it_takes_several_turns() {
             reactor.turn(Some(Duration::ZERO)).unwrap();
         }
         assert_eq!(transport.unsent() > 0, !answers);
+        let room = sockopt::socket_send_buffer_size(&peer).unwrap();
         let words = writes_and_goes(peer);
-        assert!(words.len() > 5 * 64 * 1024, "{}", words.len());
+        assert!(take_several_turns(&words, room), "{}", words.len());
         turns(&reactor, || transport.is_connected());
         let lines = log.lines();
         assert_eq!(lines.contains(&"server paused".to_owned()), !answers);
@@ -430,8 +445,9 @@ fn what_came_before_a_reset_is_delivered_however_much_is_answered() {
         let (peer, transport) = with_roomy_peer(&reactor, end);
         transport.write("unread");
         reactor.turn(Some(Duration::ZERO)).unwrap();
+        let room = sockopt::socket_send_buffer_size(&peer).unwrap();
         let words = writes_and_goes(peer);
-        assert!(words.len() > 5 * 64 * 1024, "{}", words.len());
+        assert!(take_several_turns(&words, room), "{}", words.len());
         turns(&reactor, || transport.is_connected());
         log.check(["server made", "server lost: ConnectionReset"]);
         assert_eq!(received.borrow().len(), words.len(), "answer {number}");

@@ -65,15 +65,28 @@ fn come_to_rest(reactor: &Reactor) {
     panic!("the loop does not come to rest");
 }
 
-/// So many bytes, which the peer reads bit by bit; the loop runs when something wakes it.
+/// So many bytes, which the peer reads bit by bit; the loop runs when something wakes it, which is when
+/// there is room enough, and at the latest when all has been read.
 fn hear(reactor: &Reactor, peer: &mut UnixStream, count: usize) -> Vec<u8> {
-    let mut heard = vec![0; count];
-    for piece in heard.chunks_mut(10_000) {
-        peer.read_exact(piece).unwrap();
+    let (mut heard, mut piece, mut waits) = (Vec::new(), [0; 10_000], 0);
+    peer.set_nonblocking(true).unwrap();
+    while heard.len() < count {
+        let most = piece.len().min(count - heard.len());
+        match peer.read(&mut piece[..most]) {
+            Ok(0) => panic!("it ended after {}", heard.len()),
+            Ok(length) => heard.extend(&piece[..length]),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                reactor.turn(Some(Duration::from_secs(10))).unwrap();
+                waits += 1;
+                assert!(waits < 1000, "{} of {count}", heard.len());
+            }
+        }
         if has_news(reactor) {
             come_to_rest(reactor);
         }
     }
+    peer.set_nonblocking(false).unwrap();
     heard
 }
 
