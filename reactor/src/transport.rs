@@ -199,7 +199,8 @@ impl<P: 'static, S: Stream + ?Sized> Transport<P, S> {
         self.lose(ConnectionLost::Failed(error.into()));
     }
 
-    /// Closes the connection now: what is unsent is dropped, the peer sees a reset.
+    /// Closes the connection now: what is unsent is dropped, the peer sees a reset. (Not where somebody
+    /// else may have the socket, too: [`Socket::duplicate`](crate::Socket::duplicate).)
     ///
     /// `connection_lost`, with [`ConnectionLost::Aborted`], comes when the callback at hand
     /// has returned; outside of one, in the next turn.

@@ -195,7 +195,8 @@ impl Reactor {
     /// treated as one that a port accepted. An orderly end is one for the peer, so that nobody
     /// else can send on it any more. Where it is aborted, cut off, or the reactor stops, it is only
     /// closed: the system does not say whether somebody else has it, who may go on with it. If nobody
-    /// has, the peer sees an end where it would have seen a reset.
+    /// has, the peer sees an end where it would have seen a reset; set
+    /// [`SocketOption::ResetOnClose`](crate::SocketOption::ResetOnClose) before an abort for that.
     ///
     /// # Errors
     ///

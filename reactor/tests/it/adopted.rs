@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use torsade_reactor::{Address, AdoptError, AdoptProblem, Reactor, Transport};
+use torsade_reactor::{Address, AdoptError, AdoptProblem, Reactor, SocketOption, Transport};
 
 use crate::common::{End, Log, is_readable, reactor, run_while};
 use crate::unix::Folder;
@@ -311,6 +311,27 @@ fn who_is_handed_a_socket_goes_on_with_it_though_the_reactor_aborts_its_connecti
         for heard in shared.go_on(&reactor) {
             assert_eq!(heard.unwrap().len(), 1_000_000);
         }
+    }
+}
+
+#[test]
+fn an_abort_of_a_socket_that_nobody_else_has_is_a_reset_if_it_is_asked_for() {
+    for asks in [false, true] {
+        let (reactor, log) = (reactor(), Log::default());
+        let (ours, theirs) = tcp_pair();
+        let adopted = reactor.adopt_connection(ours, |_| End::new("ours", &log));
+        let adopted = adopted.unwrap();
+        adopted
+            .set_option(SocketOption::ResetOnClose(asks))
+            .unwrap();
+        adopted.abort_connection();
+        turns(&reactor);
+        let heard = read_out(theirs).map_err(|error| error.kind());
+        let expected = match asks {
+            true => Err(io::ErrorKind::ConnectionReset),
+            false => Ok(Vec::new()),
+        };
+        assert_eq!(heard, expected);
     }
 }
 
