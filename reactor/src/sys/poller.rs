@@ -29,9 +29,9 @@ const EVENTS_PER_WAIT: usize = 256;
 /// The token of what ends a wait and has nothing else to say. It finds nobody.
 pub(crate) const WAKE: u64 = u64::MAX - 1;
 
-/// The longest wait, 24.8 days, after which the loop waits again: what fits into the milliseconds of
-/// `epoll_pwait`. Anything longer is a call that Linux has since 5.11, and sandboxes do not know.
-const WAIT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
+/// The longest wait, 24.8 days, after which the loop waits again: whole seconds that fit into the milliseconds
+/// of `epoll_pwait`. Anything longer is a call that Linux has since 5.11, and sandboxes do not know.
+const WAIT_MAX: Duration = Duration::from_secs(i32::MAX as u64 / 1000);
 
 /// Which descriptors to wait for, and the waiting.
 pub(crate) struct Poller {
@@ -301,7 +301,7 @@ fn poll_mode(mode: Mode) -> PollMode {
 
 /// A limit as the kernel takes it, shortened to what each kernel takes.
 fn timespec(limit: Duration) -> Timespec {
-    // Of the longest wait, its whole seconds: one comparison in each turn with a deadline.
+    // One comparison in each turn with a deadline: the longest wait is of whole seconds.
     match limit.as_secs() {
         seconds if seconds < WAIT_MAX.as_secs() => Timespec {
             tv_sec: seconds as _,
@@ -429,10 +429,12 @@ mod tests {
 
     #[test]
     fn no_wait_is_longer_than_the_milliseconds_of_the_oldest_call_can_say() {
-        let longest = Duration::from_millis(i32::MAX as u64);
+        let longest = Duration::from_secs(i32::MAX as u64 / 1000);
+        let nearly = longest - Duration::from_nanos(1);
         for (limit, told) in [
             (Duration::ZERO, Duration::ZERO),
             (Duration::from_nanos(1), Duration::from_nanos(1)),
+            (nearly, nearly),
             (longest, longest),
             (longest + Duration::from_nanos(1), longest),
             (Duration::MAX, longest),
