@@ -213,6 +213,8 @@ fn in_every_seed_a_server_that_stops_is_over_in_time() {
                 cuts: 2.0,
                 holds: 2.0,
                 degradations: 2.0,
+                // One that has crashed stops nothing in order.
+                crashes: 0.0,
                 ..Default::default()
             });
         }
