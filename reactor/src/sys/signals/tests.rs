@@ -226,6 +226,8 @@ fn watch_that_comes_back_while_covered_takes_the_signal_and_gives_all_of_it_back
         OTHERS.fetch_add(1, Ordering::SeqCst);
     }
     let signal = libc::SIGHUP;
+    // `nohup` has it ignored.
+    restore(signal, &default_action());
     let watch = || SignalWatch::new(&[signal], wake()).expect("watched");
     let first = watch();
     let ours = cover(signal, others);
