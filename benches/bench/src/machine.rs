@@ -10,6 +10,7 @@ use bench_rounds::Result;
 /// A run that has begun.
 pub struct Begun {
     rounds: usize,
+    commit: String,
     load: String,
 }
 
@@ -30,6 +31,7 @@ impl Run {
     pub fn begin(rounds: usize) -> Result<Begun> {
         Ok(Begun {
             rounds,
+            commit: commit(),
             load: load()?,
         })
     }
@@ -37,27 +39,12 @@ impl Run {
 
 impl Begun {
     pub fn end(self, name: &'static str, took: Duration) -> Result<Run> {
-        let folder = env!("CARGO_MANIFEST_DIR");
-        let changed = said(
-            "git",
-            &[
-                "-C",
-                folder,
-                "status",
-                "--porcelain",
-                "--untracked-files=no",
-            ],
-        );
-        let mut commit = said("git", &["-C", folder, "rev-parse", "--short", "HEAD"]);
-        if !changed.is_empty() && !only_figures(&changed) {
-            commit.push_str(" with changes");
-        }
         Ok(Run {
             name,
             rounds: self.rounds,
             took,
             date: said("date", &["-u", "+%-d %B %Y, %H:%M UTC"]),
-            commit,
+            commit: self.commit,
             rustc: said("rustc", &["--version"])
                 .split(" (")
                 .next()
@@ -68,6 +55,26 @@ impl Begun {
             load: (self.load, load()?),
         })
     }
+}
+
+/// What the programs are built of: asked when they have just been.
+fn commit() -> String {
+    let folder = env!("CARGO_MANIFEST_DIR");
+    let changed = said(
+        "git",
+        &[
+            "-C",
+            folder,
+            "status",
+            "--porcelain",
+            "--untracked-files=no",
+        ],
+    );
+    let mut commit = said("git", &["-C", folder, "rev-parse", "--short", "HEAD"]);
+    if !changed.is_empty() && !only_figures(&changed) {
+        commit.push_str(" with changes");
+    }
+    commit
 }
 
 /// What this command writes itself is no change of what is measured.

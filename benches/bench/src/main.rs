@@ -9,8 +9,10 @@
 //!
 //! - `--rounds N`: how often each contender is run, turn about with the others; 5 without it.
 //! - `--write`: puts the tables into `docs/performance.md`, each between its two marks, and the
-//!   whole of what was measured and the plots into `docs/figures/`.
-//! - `--no-build`: the programs are there already.
+//!   whole of what was measured and the plots into `docs/figures/`; not those in which something
+//!   was wrong.
+//! - `--no-build`: the programs are there already. Not together with `--write`: a table names the
+//!   commit of its programs.
 //!
 //! Whatever is asked for, the results are in `target/bench-results/` afterwards: `NAME.jsonl`
 //! with every cost of every round, `NAME.md`, `NAME.txt`, and the plots. Peers that are not
@@ -28,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use bench_rounds::{Outcome, RESULTS, Result, beside};
+use bench_rounds::{Outcome, RESULTS, Result, beside, exit_code};
 
 use self::machine::Run;
 use self::tables::{TABLES, Table};
@@ -41,7 +43,7 @@ const BUILDS: &str = "measure-builds";
 
 fn main() -> ExitCode {
     let outcome = match env::args().nth(1).as_deref() {
-        Some(BUILDS) => builds::measure(),
+        Some(BUILDS) => return exit_code(builds::measure()),
         _ => run(),
     };
     match outcome {
@@ -83,6 +85,9 @@ fn orders() -> Result<Orders> {
     if orders.tables.is_empty() {
         return Err(usage().into());
     }
+    if orders.write && !orders.build {
+        return Err("--write wants what it measures built: without --no-build".into());
+    }
     Ok(orders)
 }
 
@@ -113,7 +118,7 @@ fn run() -> Result<()> {
     }
 }
 
-/// One table: run, gathered, written down. An error after that if something in it was wrong.
+/// One table: run, gathered, written down. An error if something in it was wrong.
 fn measure(table: &Table, orders: &Orders, results: &Path) -> Result<()> {
     println!("== {}: {}\n", table.name, table.heading);
     let file = results.join(format!("{}.jsonl", table.name));
@@ -142,10 +147,12 @@ fn measure(table: &Table, orders: &Orders, results: &Path) -> Result<()> {
     fs::write(results.join(format!("{}.txt", table.name)), &plain)?;
     fs::write(results.join(format!("{}.md", table.name)), &page)?;
     println!("{run}\n");
+    // A table that lacks what went wrong is not written over one that does not.
+    right?;
     if orders.write {
         write_down(table, &page, &plain, &plots)?;
     }
-    right
+    Ok(())
 }
 
 /// Runs the program of a table, and gives whether it was right, and what it said if it hands

@@ -68,14 +68,11 @@ fn matrix(columns: &[&Outcome]) -> String {
     let mut absences: Vec<(String, Vec<&str>)> = Vec::new();
     let mut seldom: Vec<&str> = Vec::new();
     let ours = &columns[0].contenders[0].title;
-    for contender in &columns[0].contenders {
-        text += &format!("| {} |", contender.title);
+    for title in titles(columns) {
+        text += &format!("| {title} |");
         let mut memory = None;
         for column in columns {
-            let found = column
-                .contenders
-                .iter()
-                .find(|it| it.title == contender.title);
+            let found = column.contenders.iter().find(|it| it.title == title);
             let Some(it) = found else {
                 // It takes no part in that.
                 text += " - |";
@@ -131,6 +128,24 @@ fn matrix(columns: &[&Outcome]) -> String {
     text
 }
 
+/// Who takes part in any of the columns: each behind whoever stands before it in its own.
+fn titles<'a>(columns: &[&'a Outcome]) -> Vec<&'a str> {
+    let mut titles: Vec<&str> = Vec::new();
+    for column in columns {
+        let mut place = 0;
+        for contender in &column.contenders {
+            match titles.iter().position(|title| *title == contender.title) {
+                Some(known) => place = known + 1,
+                None => {
+                    titles.insert(place, &contender.title);
+                    place += 1;
+                }
+            }
+        }
+    }
+    titles
+}
+
 fn cell(column: &Outcome, it: &Contender, ours: bool) -> String {
     if let Some(why) = it.absence() {
         return why.split(':').next().unwrap_or_default().to_owned();
@@ -182,4 +197,43 @@ pub fn with(document: &str, name: &str, page: &str) -> Result<String> {
         .split_once(&end)
         .ok_or_else(|| format!("it has no end: {end}"))?;
     Ok(format!("{before}{begin}{page}{end}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(name: &str, titles: &[&str]) -> Outcome {
+        let contenders = titles.iter().map(|title| Contender {
+            title: (*title).to_owned(),
+            costs: vec![1.0, 2.0],
+            memory: None,
+            missing: None,
+            failed: None,
+        });
+        Outcome {
+            group: "group".to_owned(),
+            column: name.to_owned(),
+            unit: "us".to_owned(),
+            point: None,
+            contenders: contenders.collect(),
+        }
+    }
+
+    #[test]
+    fn who_takes_part_in_a_later_column_alone_has_a_line_of_its_own() {
+        let columns = [
+            column("hello", &["ours", "nginx", "Node"]),
+            column("a file", &["ours", "ours, opened", "nginx", "nginx, read"]),
+        ];
+        let columns: Vec<&Outcome> = columns.iter().collect();
+        let expected = ["ours", "ours, opened", "nginx", "nginx, read", "Node"];
+        assert_eq!(titles(&columns), expected);
+        let text = matrix(&columns);
+        assert!(text.contains("\n| nginx, read | - | 1.50, 1.00 "), "{text}");
+        assert!(
+            text.contains("\n| Node | 1.50, 1.00 (1.00 to 1.00) | - |\n"),
+            "{text}"
+        );
+    }
 }

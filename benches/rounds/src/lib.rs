@@ -3,7 +3,7 @@
 //! What is measured is CPU time, of user and system together. The wall clock of a machine
 //! that others use says nothing; and even CPU time drifts, with the clock rate and with
 //! what the neighbours do to the caches. So all contenders of a table run once in each
-//! round, and ratios are taken within a round.
+//! round, each round begins with another one, and ratios are taken within a round.
 //!
 //! A contender that is not there is listed as missing. One that is there and does its work
 //! wrong (a byte that is lost, a timer that is early) fails the run.
@@ -152,7 +152,10 @@ impl Table {
         let mut contenders: Vec<Contender> =
             rows.iter().map(|row| Contender::new(&row.title)).collect();
         for round in 0..rounds {
-            for (index, (row, contender)) in rows.iter_mut().zip(&mut contenders).enumerate() {
+            // Each begins a round as often as the others: none is always behind the same neighbour.
+            for place in 0..rows.len() {
+                let index = (place + round) % rows.len();
+                let (row, contender) = (&mut rows[index], &mut contenders[index]);
                 let absent = contender.missing.is_some() || contender.failed.is_some();
                 if absent || round >= row.rounds_max {
                     continue;
@@ -216,4 +219,28 @@ impl Outcome {
 pub fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    #[test]
+    fn each_round_begins_with_another_contender() {
+        let order = RefCell::new(String::new());
+        let row = |name: &'static str| {
+            let order = &order;
+            Row::new(name, move || {
+                order.borrow_mut().push_str(name);
+                Ok(1.0)
+            })
+        };
+        let mut rows = [row("a"), row("b").seldom(true), row("c")];
+        let table = Table::new("order", "of rounds", "runs");
+        table.run(6, &mut rows).expect("all of them run");
+        drop(rows);
+        // `b` is in the first five rounds alone.
+        assert_eq!(order.take(), "abcbcacababcbcaca");
+    }
 }

@@ -29,7 +29,8 @@ pub struct Contender {
     pub failed: Option<String>,
 }
 
-/// The least, the middle, and where half of them are.
+/// The least, the middle, and where half of them are: what lies between two values is taken in
+/// proportion, and the middle of an even number of them is the mean of two.
 #[derive(Clone, Copy, Debug)]
 pub struct Spread {
     pub minimum: f64,
@@ -43,7 +44,14 @@ impl Spread {
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = values.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
-        let at = |share: f64| sorted[((sorted.len() - 1) as f64 * share).round() as usize];
+        let at = |share: f64| {
+            let place = (sorted.len() - 1) as f64 * share;
+            let (below, above) = (
+                sorted[place.floor() as usize],
+                sorted[place.ceil() as usize],
+            );
+            below + (above - below) * place.fract()
+        };
         (!sorted.is_empty()).then(|| Self {
             minimum: at(0.0),
             quarter: at(0.25),
@@ -136,5 +144,38 @@ impl fmt::Display for Outcome {
             }
         }
         writeln!(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(values: &[f64]) -> [f64; 4] {
+        let spread = Spread::of(values.iter().copied()).expect("there are some");
+        let Spread {
+            minimum,
+            quarter,
+            median,
+            three_quarters,
+        } = spread;
+        [minimum, quarter, median, three_quarters]
+    }
+
+    #[test]
+    fn the_middle_of_an_even_number_is_between_two() {
+        assert_eq!(of(&[4.0, 1.0, 3.0, 2.0]), [1.0, 1.75, 2.5, 3.25]);
+        assert_eq!(of(&[2.0, 1.0]), [1.0, 1.25, 1.5, 1.75]);
+    }
+
+    #[test]
+    fn the_middle_of_an_odd_number_is_one_of_them() {
+        assert_eq!(of(&[5.0, 1.0, 4.0, 2.0, 3.0]), [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(of(&[7.0]), [7.0; 4]);
+    }
+
+    #[test]
+    fn nothing_has_no_middle() {
+        assert!(Spread::of([]).is_none());
     }
 }
