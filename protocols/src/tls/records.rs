@@ -10,7 +10,7 @@
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, ReadTraffic, UnbufferedStatus,
 };
 use rustls::{CommonState, Error, HandshakeKind};
 
@@ -46,8 +46,69 @@ pub(super) struct Records {
     /// How many of them rustls has seen: what it has seen belongs to a message that is not
     /// whole, and it wants to see it again. Invariant: `seen <= kept.len()`.
     seen: usize,
-    is_secured: bool,
+    beginning: Beginning,
     asked: Asked,
+}
+
+/// How far whoever is told of events is with the end of the handshake, and what came together with
+/// its last message: rustls gives that away once, and writes nothing before it has.
+#[derive(Default)]
+struct Beginning {
+    told: Told,
+    /// Invariant: empty, and not closed, once all is told.
+    data: Vec<u8>,
+    is_closed: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Told {
+    #[default]
+    Nothing,
+    /// That the handshake is complete.
+    Secured,
+    /// That, and what came with it.
+    All,
+}
+
+impl Beginning {
+    /// Tells the rest, until told to stop.
+    #[cold]
+    fn tell_of_the_rest(&mut self, tell: &mut impl FnMut(Event<'_>) -> Then) -> Then {
+        let data = std::mem::take(&mut self.data);
+        let mut then = Then::GoOn;
+        if !data.is_empty() {
+            then = tell(Event::Data(&data));
+        }
+        if self.is_closed && then == Then::GoOn {
+            self.is_closed = false;
+            then = tell(Event::PeerClosed);
+        }
+        if !self.is_closed {
+            self.told = Told::All;
+        }
+        then
+    }
+
+    /// Keeps what rustls gives away at a moment at which nobody is to be told: for the next time.
+    #[cold]
+    fn keep<Data>(&mut self, mut traffic: ReadTraffic<'_, '_, Data>) {
+        while let Some(Ok(record)) = traffic.next_record() {
+            self.data.extend_from_slice(record.payload);
+        }
+        self.tell_later();
+    }
+
+    #[cold]
+    fn keep_end(&mut self) {
+        self.is_closed = true;
+        self.tell_later();
+    }
+
+    fn tell_later(&mut self) {
+        if self.told == Told::All {
+            self.told = Told::Secured;
+        }
+    }
 }
 
 /// Bytes to be sent, in memory that is longer: what is behind them need not be filled with zeros
@@ -157,7 +218,7 @@ impl Records {
             side,
             kept: Vec::new(),
             seen: 0,
-            is_secured: false,
+            beginning: Beginning::default(),
             asked,
         }
     }
@@ -219,8 +280,11 @@ impl Records {
         outgoing: &mut Outgoing,
         tell: &mut impl FnMut(Event<'_>) -> Then,
     ) -> (usize, Result<Then, Error>) {
-        let (secured, asked) = (&mut self.is_secured, &self.asked);
-        either!(&mut self.side, connection => take_in(&mut **connection, secured, asked, data, outgoing, tell))
+        let (beginning, asked) = (&mut self.beginning, &self.asked);
+        if beginning.told == Told::Secured && beginning.tell_of_the_rest(tell) == Then::Stop {
+            return (0, Ok(Then::Stop));
+        }
+        either!(&mut self.side, connection => take_in(&mut **connection, beginning, asked, data, outgoing, tell))
     }
 
     /// Encrypts `plaintext` into `outgoing`.
@@ -242,8 +306,8 @@ impl Records {
     }
 
     fn write(&mut self, outgoing: &mut Outgoing, message: Message<'_>) -> Result<(), Error> {
-        let seen = &mut self.kept[..self.seen];
-        let (used, outcome) = either!(&mut self.side, connection => write(&mut **connection, seen, outgoing, message));
+        let (seen, beginning) = (&mut self.kept[..self.seen], &mut self.beginning);
+        let (used, outcome) = either!(&mut self.side, connection => write(&mut **connection, beginning, seen, outgoing, message));
         self.kept.drain(..used);
         self.seen -= used;
         outcome
@@ -257,7 +321,7 @@ enum Message<'a> {
 
 fn take_in<C: Process>(
     connection: &mut C,
-    secured: &mut bool,
+    beginning: &mut Beginning,
     asked: &Asked,
     data: &mut [u8],
     outgoing: &mut Outgoing,
@@ -276,7 +340,7 @@ fn take_in<C: Process>(
             Ok(ConnectionState::EncodeTlsData(chunk)) => encode(chunk, outgoing),
             // Who calls us sends what is in `outgoing`, before anything else.
             Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
-            Ok(ConnectionState::ReadTraffic(mut traffic)) if *secured => {
+            Ok(ConnectionState::ReadTraffic(mut traffic)) if beginning.told == Told::All => {
                 while let Some(Ok(record)) = traffic.next_record() {
                     used += record.discard;
                     then = tell(Event::Data(record.payload));
@@ -284,9 +348,12 @@ fn take_in<C: Process>(
                 // All was used up: rustls need not be asked once more to say so.
                 is_dry = used + discard == data.len() && !connection.common().wants_write();
             }
-            // Told below that the handshake is complete; the data stays where it is.
-            Ok(ConnectionState::ReadTraffic(_)) => {}
-            Ok(ConnectionState::PeerClosed) => then = tell(Event::PeerClosed),
+            Ok(ConnectionState::PeerClosed) if beginning.told == Told::All => {
+                then = tell(Event::PeerClosed);
+            }
+            // Order: that the handshake is complete is told first, below.
+            Ok(ConnectionState::ReadTraffic(traffic)) => beginning.keep(traffic),
+            Ok(ConnectionState::PeerClosed) => beginning.keep_end(),
             Ok(ConnectionState::ReadEarlyData(_)) => {
                 let error = "early data is not taken: it can be replayed";
                 return (used + discard, Err(Error::General(error.into())));
@@ -295,9 +362,15 @@ fn take_in<C: Process>(
             Ok(_) => is_dry = true,
         }
         used += discard;
-        if !*secured && !connection.common().is_handshaking() {
-            *secured = true;
-            then = tell(Event::Secured(Session::of(connection.common(), asked)));
+        let common = connection.common();
+        // Our own last messages are put out first: the peer waits for them, and whoever is told may say
+        // stop.
+        if beginning.told == Told::Nothing && !common.is_handshaking() && !common.wants_write() {
+            beginning.told = Told::Secured;
+            then = tell(Event::Secured(Session::of(common, asked)));
+            if then == Then::GoOn {
+                then = beginning.tell_of_the_rest(tell);
+            }
             is_dry = false;
         }
         if is_dry || then == Then::Stop {
@@ -330,6 +403,7 @@ fn encode<Data>(mut chunk: EncodeTlsData<'_, Data>, outgoing: &mut Outgoing) {
 
 fn write<C: Process>(
     connection: &mut C,
+    beginning: &mut Beginning,
     seen: &mut [u8],
     outgoing: &mut Outgoing,
     message: Message<'_>,
@@ -347,6 +421,15 @@ fn write<C: Process>(
             }
             Ok(ConnectionState::TransmitTlsData(transmit)) => {
                 transmit.done();
+                continue;
+            }
+            // Nobody is told from in here: with the next bytes that come.
+            Ok(ConnectionState::ReadTraffic(traffic)) => {
+                beginning.keep(traffic);
+                continue;
+            }
+            Ok(ConnectionState::PeerClosed) => {
+                beginning.keep_end();
                 continue;
             }
             // Not secured, or our side is closed: there is nothing to be said any more.

@@ -13,9 +13,9 @@ use super::speaker::{Seen, Speaker};
 
 /// Both endpoints of one place in memory.
 #[derive(Clone, Default)]
-struct Place {
-    acceptor: Rc<RefCell<Option<Rc<dyn Acceptor>>>>,
-    pumps: Rc<RefCell<Vec<Pump>>>,
+pub(super) struct Place {
+    pub(super) acceptor: Rc<RefCell<Option<Rc<dyn Acceptor>>>>,
+    pub(super) pumps: Rc<RefCell<Vec<Pump>>>,
 }
 
 impl ServerEndpoint for Place {

@@ -17,3 +17,4 @@ mod starttls;
 mod stopping;
 mod strings;
 mod talking;
+mod together;

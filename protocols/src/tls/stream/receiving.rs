@@ -185,10 +185,9 @@ impl TlsStream {
     }
 
     fn tell_of_the_end(&self) {
-        if let Some(receiver) = self.receiver() {
-            self.flags.told_read_ended.set(true);
-            receiver.read_connection_lost();
-        }
+        // The first receiver is told what nobody was there to be told.
+        self.flags.told_read_ended.set(true);
+        self.tell(|receiver| receiver.read_connection_lost());
     }
 
     fn secured(&self, session: Session) {
