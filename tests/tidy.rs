@@ -258,8 +258,8 @@ fn ci_calls_the_commands_of_the_readme() {
     );
 }
 
-#[test]
-fn local_links_of_the_documents_lead_somewhere() {
+/// The pages that a reader is led to, with their texts.
+fn documents() -> impl Iterator<Item = (PathBuf, String)> {
     let mut documents: Vec<PathBuf> = [
         "README.md",
         "ARCHITECTURE.md",
@@ -274,8 +274,36 @@ fn local_links_of_the_documents_lead_somewhere() {
             .map(|entry| entry.expect("the folder can be read").path())
             .filter(|path| path.is_file()),
     );
-    for document in documents {
+    documents.into_iter().map(|document| {
         let text = fs::read_to_string(&document).expect("a document is text");
+        (document, text)
+    })
+}
+
+/// What rustdoc hides, a reader of the page sees: programs on it are shown whole.
+#[test]
+fn programs_of_the_documents_hide_nothing() {
+    for (document, text) in documents() {
+        let (mut in_block, mut in_program) = (false, false);
+        for (number, line) in text.lines().enumerate() {
+            if let Some(language) = line.strip_prefix("```") {
+                in_block = !in_block;
+                in_program = in_block && !["sh", "text", "toml"].contains(&language);
+            }
+            let is_hidden = line.trim_start().starts_with("# ") || line.trim() == "#";
+            assert!(
+                !in_program || !is_hidden,
+                "{}:{}: a hidden line: {line}",
+                document.display(),
+                number + 1
+            );
+        }
+    }
+}
+
+#[test]
+fn local_links_of_the_documents_lead_somewhere() {
+    for (document, text) in documents() {
         for link in text
             .split("](")
             .skip(1)

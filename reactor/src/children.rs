@@ -40,7 +40,9 @@ impl Reactor {
     ///
     /// As there, `child.stdin` is closed first, so that a child which reads to the end comes
     /// to its own. Whoever wants to write, or to read what the child says, takes the pipes
-    /// out before, and [watches](Reactor::watch) them. The child is reaped, and no other is:
+    /// out before, makes them non-blocking, and [watches](Reactor::watch) them; or gives the
+    /// child one end of a [`UnixStream::pair`](std::os::unix::net::UnixStream::pair), and
+    /// [adopts](Reactor::adopt_connection) the other. The child is reaped, and no other is:
     /// children that other code waits for are left to it.
     ///
     /// # Errors
