@@ -151,6 +151,13 @@ pub trait Stream: Any {
         }
     }
 
+    /// Whether [`set_throttled`](Stream::set_throttled) is on: a layer that keeps something back while more than
+    /// the high mark is unsent does so only then. A layer gives what the stream below says; a stream that stands on
+    /// none, and does not say, is taken for one that was accepted.
+    fn is_throttled(&self) -> bool {
+        self.below().is_none_or(|below| below.is_throttled())
+    }
+
     /// Gives what comes in to `receiver` from now on, in place of the one before. If that one
     /// was told [`write_paused`](Receiver::write_paused) and not
     /// [`write_resumed`](Receiver::write_resumed) since, so is this one, in the next turn, unless

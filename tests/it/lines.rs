@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use torsade::prelude::*;
 use torsade::reactor::Stream;
-use torsade::reactor::testing::{MemoryStream, for_every_chunking, virtual_time_reactor};
+use torsade::reactor::testing::{
+    MemoryStream, for_every_chunking, memory_pair, virtual_time_reactor,
+};
 
 #[test]
 fn who_has_connected_reaches_the_line_receiver() {
@@ -489,6 +491,109 @@ fn who_is_handed_a_connection_behind_the_peers_end_hears_of_it() {
         peer.take_seen(),
         "made, line question, read lost, handed on, next read lost"
     );
+}
+
+#[test]
+fn who_takes_a_connection_after_its_end_hears_of_it_and_is_not_kept() {
+    struct Late(Rc<Log>);
+    impl Protocol for Late {
+        fn connection_made(&mut self, _: &Transport<Self>) {
+            self.0.push("late made");
+        }
+        fn data_received(&mut self, _: &Transport<Self>, _: &[u8]) {}
+        fn connection_lost(&mut self, _: ConnectionLost) {
+            self.0.push("late lost");
+        }
+    }
+    let peer = Peer::of(|_, _| {});
+    let stream = Rc::clone(peer.transport.stream()) as Rc<dyn Stream>;
+    peer.memory.end();
+    peer.turn();
+    let late = Transport::connect(Late(Rc::clone(&peer.log)), stream);
+    assert_eq!(peer.take_seen(), "made, lost, late made");
+    peer.turn();
+    assert_eq!(peer.take_seen(), "late lost");
+    let weak = Rc::downgrade(late.stream());
+    drop((late, peer));
+    assert_eq!(weak.strong_count(), 0, "a ring holds it");
+}
+
+#[test]
+fn resuming_while_the_answers_are_not_taken_reads_no_further() {
+    let peer = Peer::of(|_, _| {});
+    peer.memory.set_congested(true);
+    peer.send(b"one\r\n");
+    peer.turn();
+    assert!(peer.memory.is_paused());
+    peer.transport.pause_reading();
+    peer.turn();
+    peer.transport.resume_reading();
+    peer.turn();
+    assert!(peer.memory.is_paused(), "what came would pile up");
+    peer.memory.set_congested(false);
+    peer.turn();
+    assert!(!peer.memory.is_paused());
+}
+
+#[test]
+fn a_receiver_that_minds_the_marks_itself_is_given_lines_all_the_same() {
+    let peer = Peer::of(|_, _| {});
+    peer.memory.set_congested(true);
+    peer.send(b"one\r\ntwo\r\nthree\r\n");
+    peer.turn();
+    assert_eq!(peer.take_seen(), "made, write paused, line one");
+    peer.transport.set_throttled(false);
+    assert_eq!(peer.take_seen(), "", "not before it returns");
+    peer.turn();
+    assert_eq!(peer.take_seen(), "line two, line three");
+    assert!(!peer.memory.is_paused());
+    peer.transport.set_throttled(true);
+    peer.send(b"four\r\nfive\r\n");
+    peer.turn();
+    assert_eq!(peer.take_seen(), "line four");
+}
+
+/// Sends lines, and answers each with itself if it is told to.
+struct Talkative {
+    lines: usize,
+    answers: bool,
+    heard: Rc<Cell<usize>>,
+}
+
+const LONG: [u8; 1000] = [b'l'; 1000];
+
+impl LineReceiver for Talkative {
+    fn connection_made(&mut self, transport: &LineTransport<Self>) {
+        for _ in 0..self.lines {
+            transport.send_line(LONG);
+        }
+    }
+
+    fn line_received(&mut self, transport: &LineTransport<Self>, line: &[u8]) {
+        self.heard.set(self.heard.get() + 1);
+        if self.answers {
+            transport.send_line(line);
+        }
+    }
+}
+
+#[test]
+fn a_client_that_sends_all_of_its_lines_before_it_reads_gets_every_answer() {
+    const LINES: usize = 1000;
+    let pair = memory_pair(&virtual_time_reactor());
+    pair.pump.set_capacity(64 * 1024);
+    let (sent, came) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    let talkative = |lines, answers, heard: &Rc<Cell<usize>>| {
+        Lines::new(Talkative {
+            lines,
+            answers,
+            heard: Rc::clone(heard),
+        })
+    };
+    Transport::connect(talkative(0, true, &sent), pair.server);
+    Transport::connect(talkative(LINES, false, &came), pair.client);
+    pair.pump.run().expect("it comes to rest");
+    assert_eq!((sent.get(), came.get()), (LINES, LINES));
 }
 
 /// What a scripted receiver reacts to.

@@ -59,6 +59,8 @@ struct Flags {
     read_ended: Cell<bool>,
     /// It was, to whoever received then.
     told_read_ended: Cell<bool>,
+    /// The connection has ended.
+    over: Cell<bool>,
 }
 
 /// Takes what has come in place of the line receiver.
@@ -176,6 +178,7 @@ impl LineStream {
 
     /// The end: nothing more is delivered, nothing is kept.
     pub(super) fn take_successor(&self) -> Option<Rc<dyn Receiver>> {
+        self.flags.over.set(true);
         self.kept.take();
         self.unread.take();
         self.succession.take()
@@ -205,10 +208,12 @@ impl LineStream {
 
     /// Looks whether the answers to what was delivered so far have left. If not, nothing
     /// more is delivered, nor read, until they have: a peer that asks much in one chunk and
-    /// takes no answers would otherwise fill the memory from that one chunk.
+    /// takes no answers would otherwise fill the memory from that one chunk. (Not where the stream
+    /// below is read all the same: two ends that both stopped would wait for each other.)
     pub(super) fn look_for_congestion(&self) {
         // A successor minds the marks by itself: it need not answer at all.
-        let congested = !self.succession.is_begun() && self.below.is_congested();
+        let congested =
+            !self.succession.is_begun() && self.below.is_congested() && self.below.is_throttled();
         self.flags.congested.set(congested);
         if congested && !self.flags.below_paused.replace(true) {
             self.below.pause_reading();
@@ -339,7 +344,7 @@ impl Stream for LineStream {
         if !self.flags.paused.replace(false) || self.flags.delivering.get() {
             return;
         }
-        if self.is_kept_empty() && !self.flags.read_ended.get() {
+        if self.is_kept_empty() && !self.flags.read_ended.get() && !self.flags.congested.get() {
             self.resume_below();
         } else {
             self.schedule();
@@ -370,9 +375,22 @@ impl Stream for LineStream {
         self.below.set_limits(limits);
     }
 
+    fn set_throttled(&self, on: bool) {
+        self.below.set_throttled(on);
+        if !on && self.flags.congested.get() {
+            self.schedule();
+        }
+    }
+
     /// Hands the connection on: `receiver` gets the bytes as they are, from the first
     /// that the line receiver has not had. That one keeps its seat, and hears of the end.
     fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
+        if self.flags.over.get() {
+            // Too late for this one: it hears of the end, and is not kept.
+            let reactor = self.socket().reactor();
+            reactor.call_soon(move || receiver.connection_lost(ConnectionLost::Done));
+            return;
+        }
         let successor = self.succession.successor();
         let is_another = !successor.is_some_and(|it| Rc::ptr_eq(&it, &receiver));
         if is_another && self.flags.told_read_ended.take() {

@@ -51,6 +51,7 @@ pub struct MemoryStream {
     unread: RefCell<Vec<u8>>,
     paused: Cell<bool>,
     congested: Cell<bool>,
+    throttled: Cell<bool>,
     open: Cell<bool>,
     write_ended: Cell<bool>,
     /// Set when it is being lost.
@@ -69,6 +70,7 @@ impl MemoryStream {
             unread: RefCell::default(),
             paused: Cell::default(),
             congested: Cell::default(),
+            throttled: Cell::new(true),
             open: Cell::new(true),
             write_ended: Cell::default(),
             reason: Cell::default(),
@@ -262,6 +264,14 @@ impl Stream for MemoryStream {
 
     fn set_limits(&self, limits: Limits) {
         self.limits.set(limits);
+    }
+
+    fn set_throttled(&self, on: bool) {
+        self.throttled.set(on);
+    }
+
+    fn is_throttled(&self) -> bool {
+        self.throttled.get()
     }
 
     fn set_receiver(&self, receiver: Rc<dyn Receiver>) {

@@ -84,6 +84,24 @@ fn a_server_whose_answers_are_not_taken_looks_at_no_further_message() {
     assert_eq!(peer.frames(), ["text a", "text b"]);
 }
 
+#[test]
+fn one_that_minds_the_marks_itself_is_given_messages_all_the_same() {
+    let peer = Peer::talking_to(Scribe::quiet());
+    peer.stream.set_congested(true);
+    peer.send([frame(TEXT, "a"), frame(TEXT, "b")].concat());
+    peer.turn();
+    assert_eq!(peer.book.take(), ["write paused", "text a"]);
+    peer.book.transport().set_throttled(false);
+    assert_eq!(peer.book.take(), [""; 0], "not before it returns");
+    peer.turn();
+    assert_eq!(peer.book.take(), ["text b"]);
+    assert!(!peer.stream.is_paused());
+    peer.book.transport().set_throttled(true);
+    peer.send([frame(TEXT, "c"), frame(TEXT, "d")].concat());
+    peer.turn();
+    assert_eq!(peer.book.take(), ["text c"]);
+}
+
 /// Asks all the time, and takes no answers.
 struct Flood {
     wire: Vec<u8>,

@@ -313,6 +313,24 @@ fn any_protocol_can_be_seated_on_it() {
 }
 
 #[test]
+fn one_that_is_seated_behind_the_end_hears_of_it() {
+    let peer = Peer::talking_to(Scribe::quiet());
+    let stream = Rc::clone(peer.book.transport().stream()) as Rc<dyn Stream>;
+    peer.stream.end();
+    let heard = Rc::new(RefCell::new(Vec::new()));
+    let late = Bytes {
+        heard: Rc::clone(&heard),
+    };
+    let late = Transport::connect(late, stream);
+    assert_eq!(heard.take(), [""; 0]);
+    peer.turn();
+    assert_eq!(heard.take(), ["connection closed cleanly"]);
+    let weak = Rc::downgrade(late.stream());
+    drop((late, peer));
+    assert_eq!(weak.strong_count(), 0, "a ring holds it");
+}
+
+#[test]
 fn a_panic_in_a_callback_ends_this_connection_alone() {
     let peer = Peer::talking_to(Scribe::new(|_, _| panic!("on purpose")));
     peer.send([frame(TEXT, "a"), frame(TEXT, "b")].concat());

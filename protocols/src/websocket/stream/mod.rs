@@ -271,14 +271,15 @@ impl WebSocketStream {
         }
     }
 
-    /// Looks whether the answers to what was delivered so far have left. If not, a server delivers nothing more,
-    /// nor reads, until they have: who asks much in one chunk and takes no answers would otherwise fill the
-    /// memory from that one chunk. (A client that stopped, and a server that does, would wait for each other.)
+    /// Looks whether the answers to what was delivered so far have left. If not, nothing more is delivered, nor
+    /// read, until they have: who asks much in one chunk and takes no answers would otherwise fill the memory from
+    /// that one chunk. (Not where the stream below is read all the same, as that of a client is: two ends that
+    /// both stopped would wait for each other.)
     pub(in crate::websocket) fn look_for_congestion(&self) {
-        let congested = self.role == Role::Server
-            && self.stage.get() == Stage::Open
+        let congested = self.stage.get() == Stage::Open
             && !self.succession.is_begun()
-            && self.below.is_congested();
+            && self.below.is_congested()
+            && self.below.is_throttled();
         self.flags.congested.set(congested);
         if congested && !self.flags.below_paused.replace(true) {
             self.below.pause_reading();
@@ -432,7 +433,20 @@ impl Stream for WebSocketStream {
         self.below.set_limits(limits);
     }
 
+    fn set_throttled(&self, on: bool) {
+        self.below.set_throttled(on);
+        if !on && self.flags.congested.get() {
+            self.schedule();
+        }
+    }
+
     fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
+        if self.stage.get() == Stage::Over {
+            // Too late for this one: it hears of the end, and is not kept.
+            let reactor = self.socket().reactor();
+            reactor.call_soon(move || receiver.connection_lost(ConnectionLost::Done));
+            return;
+        }
         let is_choked = self.succession.give_over(receiver);
         if is_choked || self.flags.congested.get() {
             self.schedule();

@@ -714,6 +714,10 @@ impl Stream for Connection {
         }
     }
 
+    fn is_throttled(&self) -> bool {
+        self.flags.has(Flags::THROTTLES)
+    }
+
     fn set_receiver(&self, receiver: Rc<dyn Receiver>) {
         if self.ending.get() == Ending::Lost {
             // Too late for this one: it hears of the end, and is not kept.
