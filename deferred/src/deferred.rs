@@ -300,6 +300,16 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         }
     }
 
+    /// The same result, beyond the reach of the cancellers that there are: what is added from
+    /// here on is another chain's.
+    #[cold]
+    fn apart(self) -> Self {
+        match self.into_outcome() {
+            Ok(outcome) => Self::fired(outcome),
+            Err(source) => Self::waiting(source),
+        }
+    }
+
     /// Takes what is there to take, and leaves the Deferred empty; [`wait_for`](Self::wait_for)
     /// undoes that.
     pub(crate) fn take_outcome(&mut self) -> Awaited<T, E> {
@@ -402,6 +412,9 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         self.point_cursor();
         let trail = outcome.trail.then(place);
         let mut next = chain::call(callback, outcome.claim()).into_deferred(trail);
+        if next.cursor.get().is_some() {
+            next = next.apart();
+        }
         if let State::Fired(outcome) = &mut next.state {
             outcome.trail = trail;
         }

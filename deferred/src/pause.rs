@@ -173,6 +173,14 @@ impl<T: 'static, E: ChainError> Node for Gate<T, E> {
         self.state.set(state);
         done && !self.closed.get()
     }
+
+    fn forsake(&self) {
+        drop(self.next.take());
+    }
+
+    fn is_for(&self, step: *const ()) -> bool {
+        chain::is_next(&self.next, step) || self.is_done()
+    }
 }
 
 impl<T: 'static, E: ChainError> Output<T, E> for Gate<T, E> {
@@ -201,8 +209,13 @@ impl<T: 'static, E: ChainError> Output<T, E> for Gate<T, E> {
 
 impl<T: 'static, E: ChainError> Step for Gate<T, E> {
     fn run(self: Rc<Self>) -> Option<Rc<dyn Step>> {
-        let GateState::Waiting(source) = self.state.replace(GateState::Taken) else {
-            unreachable!("a gate runs only while it waits for its source");
+        let source = match self.state.replace(GateState::Taken) {
+            GateState::Waiting(source) => source,
+            // Its turn was put off, and meanwhile its source was asked directly.
+            other => {
+                self.state.set(other);
+                return None;
+            }
         };
         match chain::pull(source, &(Rc::clone(&self) as Rc<dyn Step>)) {
             Pulled::Outcome(outcome) => {

@@ -96,9 +96,12 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
 }
 
 /// A task's wish to go on, on its way to the task's thread.
+///
+/// Dropped instead of run, this wake is lost and the next one sends another.
 #[must_use = "the task sleeps until this is run"]
 pub struct Resume {
     beacon: Arc<Beacon>,
+    has_run: bool,
 }
 
 impl Resume {
@@ -107,14 +110,23 @@ impl Resume {
     /// # Errors
     ///
     /// Gives itself back on another thread than the task's own.
-    pub fn run(self) -> Result<(), Self> {
+    pub fn run(mut self) -> Result<(), Self> {
         if thread::current().id() != self.beacon.thread {
             return Err(self);
         }
         if let Some(task) = self.beacon.task() {
+            self.has_run = true;
             chain::run(task);
         }
         Ok(())
+    }
+}
+
+impl Drop for Resume {
+    fn drop(&mut self) {
+        if !self.has_run {
+            self.beacon.woken.store(false, Ordering::Release);
+        }
     }
 }
 
@@ -131,7 +143,8 @@ struct Task<T, E: ChainError> {
     state: Cell<TaskState<T, E>>,
     next: Cell<Option<Rc<dyn Step>>>,
     trail: Trail,
-    /// The Deferreds that the body waited for when it was polled last.
+    /// The Deferreds that the body asked when it was polled last. Some of them it may have
+    /// dropped or given away in the same poll; [`waits`](Task::waits) leaves those out.
     awaited: Cell<Waits>,
     /// Something that the body waits for fired while it ran.
     again: Cell<bool>,
@@ -213,7 +226,7 @@ impl<T: 'static, E: ChainError> Task<T, E> {
 
     fn poll(self: &Rc<Self>, mut body: Body<T, E>) -> Polled<T, E> {
         let lamp = self.lamp.take().unwrap_or_else(Lamp::lend);
-        lamp.beacon.woken.store(false, Ordering::Release);
+        lamp.beacon.begin_poll(lamp.is_cloned());
         let polling = Polling::begin(Rc::clone(self) as Rc<dyn Poller>, &lamp.waker);
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let polled = body.as_mut().poll(&mut Context::from_waker(&lamp.waker));
@@ -235,6 +248,9 @@ impl<T: 'static, E: ChainError> Task<T, E> {
     /// Keeps the waker if somebody else has it as well, else puts it back.
     fn put_away(self: &Rc<Self>, lamp: Lamp, is_pending: bool) {
         if !lamp.is_cloned() {
+            // Nobody will ask for this task. If its waker goes into the stock, those that
+            // come are meant for the task that borrows it next.
+            lamp.beacon.leave();
             return match lamp.beacon.wake_home {
                 Some(_) => self.lamp.set(Some(lamp)),
                 None => self.put_back(lamp, is_pending),
@@ -277,15 +293,27 @@ impl<T: 'static, E: ChainError> Task<T, E> {
         drop(self.awaited.take());
     }
 
+    /// The Deferreds that the body waits for.
     fn waits(&self) -> Waits {
-        let waits = self.awaited.take();
-        let copy = match &waits {
-            Waits::Nothing => Waits::Nothing,
-            Waits::One(node) => Waits::One(Rc::clone(node)),
-            Waits::Several(nodes) => Waits::Several(nodes.clone()),
+        let this = ptr::from_ref(self).cast::<()>();
+        let is_awaited = |node: &Rc<dyn Node>| node.is_for(this);
+        let awaited = self.awaited.take();
+        let waits = match &awaited {
+            Waits::One(node) if is_awaited(node) => Waits::One(Rc::clone(node)),
+            Waits::Nothing | Waits::One(_) => Waits::Nothing,
+            Waits::Several(nodes) => {
+                let mut nodes = nodes.iter().filter(|node| is_awaited(node)).cloned();
+                match (nodes.next(), nodes.next()) {
+                    (None, _) => Waits::Nothing,
+                    (Some(one), None) => Waits::One(one),
+                    (Some(one), Some(two)) => {
+                        Waits::Several([one, two].into_iter().chain(nodes).collect())
+                    }
+                }
+            }
         };
-        self.awaited.set(waits);
-        copy
+        self.awaited.set(awaited);
+        waits
     }
 }
 
@@ -375,9 +403,14 @@ impl<T: 'static, E: ChainError> Node for Task<T, E> {
 
     fn forsake(&self) {
         self.is_forsaken.set(true);
+        drop(self.next.take());
         if self.is_done() {
             drop(self.take());
         }
+    }
+
+    fn is_for(&self, step: *const ()) -> bool {
+        chain::is_next(&self.next, step) || self.is_done()
     }
 }
 
@@ -524,6 +557,17 @@ struct Beacon {
 }
 
 impl Beacon {
+    /// From here on a wake is a new one.
+    fn begin_poll(&self, is_shared: bool) {
+        if is_shared {
+            // Takes over what was written before a wake that came second and so was none: it
+            // has been told that this poll will see that. A mere store would not.
+            self.woken.swap(false, Ordering::AcqRel);
+        } else {
+            self.woken.store(false, Ordering::Relaxed);
+        }
+    }
+
     /// Registers the task, which then lives until it has ended. False if it is there.
     fn enter<T: 'static, E: ChainError>(&self, task: &Rc<Task<T, E>>) -> bool {
         if self.number.load(Ordering::Relaxed) != NOT_REGISTERED {
@@ -543,7 +587,11 @@ impl Beacon {
     }
 
     fn leave(&self) {
-        let number = self.number.swap(NOT_REGISTERED, Ordering::Relaxed);
+        let number = self.number.load(Ordering::Relaxed);
+        if number == NOT_REGISTERED {
+            return;
+        }
+        self.number.store(NOT_REGISTERED, Ordering::Relaxed);
         // Dropped outside the borrow.
         drop(REGISTER.try_with(|register| register.borrow_mut().remove(&number)));
     }
@@ -569,6 +617,7 @@ impl Wake for Beacon {
         if let Some(wake_home) = &self.wake_home {
             wake_home(Resume {
                 beacon: Arc::clone(self),
+                has_run: false,
             });
         } else if thread::current().id() == self.thread {
             // Not in the register while its first poll lasts; that looks at `woken`.

@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::{Node, Outcome, Output, Pulled, Returned, Step, Taken, Upstream, call, peek, pull};
+use super::{
+    Node, Outcome, Output, Pulled, Returned, Step, Taken, Upstream, call, is_next, peek, pull,
+};
 use crate::error::{ChainError, Interrupted};
 use crate::links::{Driven, Links};
 use crate::unhandled::Trail;
@@ -111,6 +113,14 @@ where
         self.state.set(state);
         done
     }
+
+    fn forsake(&self) {
+        drop(self.next.take());
+    }
+
+    fn is_for(&self, step: *const ()) -> bool {
+        is_next(&self.next, step) || self.is_done()
+    }
 }
 
 impl<I, IE, T, E, F> Output<T, E> for Link<I, IE, T, E, F>
@@ -171,8 +181,10 @@ where
                     None
                 }
             },
-            LinkState::Running | LinkState::Done(_) | LinkState::Taken => {
-                unreachable!("a node runs only while it waits for its source")
+            // Its turn was put off, and meanwhile its source was asked directly.
+            other => {
+                self.state.set(other);
+                None
             }
         }
     }

@@ -75,9 +75,12 @@ pub(crate) trait Node {
 
     fn is_done(&self) -> bool;
 
-    /// The waiting end was dropped. For a node that somebody else keeps alive as well: it
-    /// is not to keep a result that nobody will take.
-    fn forsake(&self) {}
+    /// The waiting end was dropped, and with it goes whoever polled it. For a node that
+    /// somebody else keeps alive as well: it is not to keep a result that nobody will take.
+    fn forsake(&self);
+
+    /// Whether it has its result, or will run `step` when it has.
+    fn is_for(&self, step: *const ()) -> bool;
 }
 
 /// Where a node gets its result from.
@@ -271,6 +274,16 @@ pub(crate) fn peek(next: &Cell<Option<Rc<dyn Step>>>) -> Option<Rc<dyn Step>> {
     let step = next.take();
     next.set(step.clone());
     step
+}
+
+/// Whether `step` is next.
+pub(crate) fn is_next(next: &Cell<Option<Rc<dyn Step>>>, step: *const ()) -> bool {
+    let waiting = next.take();
+    let is_it = waiting
+        .as_ref()
+        .is_some_and(|next| ptr::eq(Rc::as_ptr(next).cast::<()>(), step));
+    next.set(waiting);
+    is_it
 }
 
 /// Cancels the operation that `node` waits for: walks up to the innermost

@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 
 use super::{
-    Node, Outcome, Output, Pulled, Returned, Step, Taken, Upstream, peek, pull, run, run_soon,
-    waits_for,
+    Node, Outcome, Output, Pulled, Returned, Step, Taken, Upstream, is_next, peek, pull, run,
+    run_soon, waits_for,
 };
 use crate::error::{ChainError, Interrupted};
 use crate::links::{Driven, Links};
@@ -23,12 +23,12 @@ pub(crate) struct Root<T, E: ChainError> {
 }
 
 //   Pending ◀─forwarded─▶ Cancelling ──┐
-//      │  └───chain_into───▶ Linked ◀──┼─────────┐ a callback returned a Deferred
+//      │  └───chain_into────┴──▶ Linked ◀┼───────┐ a callback returned a Deferred
 //      └───────────fire────────────────┴──▶ Done ⇄ Running; Done ──take──▶ Taken
 enum RootState<T, E: ChainError> {
     /// Nobody fired; what stops the operation, if anything does.
     Pending(Option<Stop>),
-    /// What stops the operation is running, and may yet fire.
+    /// What stops the operation is running, and may yet fire, or hand it on.
     Cancelling {
         /// Its trigger was dropped meanwhile, so nobody else ever will.
         abandoned: bool,
@@ -99,10 +99,11 @@ impl<T: 'static, E: ChainError> Root<T, E> {
     /// Makes the other chain's result this one's.
     pub(crate) fn link(self: Rc<Self>, source: Rc<dyn Output<T, E>>) {
         match self.state.replace(RootState::Taken) {
-            RootState::Pending(stop) => {
+            // While what stops the operation is running, it may hand it on.
+            previous @ (RootState::Pending(_) | RootState::Cancelling { .. }) => {
                 let this = Rc::clone(&self) as Rc<dyn Step>;
                 if waits_for(&source, &this) {
-                    self.state.set(RootState::Pending(stop));
+                    self.state.set(previous);
                     let error = Interrupted::Abandoned {
                         created: self.trail.created,
                     };
@@ -110,7 +111,8 @@ impl<T: 'static, E: ChainError> Root<T, E> {
                 }
                 source.set_next(this);
                 self.state.set(RootState::Linked(source));
-                drop(stop);
+                // User code may run in the drop of a hook.
+                drop(previous);
                 // Somebody waits here already: let them stand behind the source.
                 if self.links.close_if_empty()
                     && let Some(next) = self.next.take()
@@ -129,9 +131,10 @@ impl<T: 'static, E: ChainError> Root<T, E> {
         open
     }
 
-    /// Whether anything but the trigger, which holds it, is left of the chain.
+    /// Whether anything but the trigger, which holds it, is left of the chain. (A task may
+    /// hold a node a little longer than it waits for it.)
     pub(crate) fn is_watched(self: &Rc<Self>) -> bool {
-        Rc::strong_count(self) > 1 || !self.links.is_empty()
+        (Rc::strong_count(self) > 1 && !self.is_forsaken.get()) || !self.links.is_empty()
     }
 
     pub(crate) fn created(&self) -> &'static Location<'static> {
@@ -268,9 +271,14 @@ impl<T: 'static, E: ChainError> Node for Root<T, E> {
 
     fn forsake(&self) {
         self.is_forsaken.set(true);
+        drop(self.next.take());
         if self.is_done() {
             drop(self.take());
         }
+    }
+
+    fn is_for(&self, step: *const ()) -> bool {
+        is_next(&self.next, step) || self.is_done()
     }
 }
 
@@ -302,7 +310,7 @@ impl<T: 'static, E: ChainError> Output<T, E> for Root<T, E> {
 impl<T: 'static, E: ChainError> Step for Root<T, E> {
     fn run(self: Rc<Self>) -> Option<Rc<dyn Step>> {
         match self.state.replace(RootState::Running) {
-            RootState::Done(outcome) => self.drive(outcome),
+            RootState::Done(outcome) if self.links.is_open() => self.drive(outcome),
             RootState::Linked(source) => match pull(source, &(Rc::clone(&self) as Rc<dyn Step>)) {
                 Pulled::Outcome(outcome) => self.drive(outcome),
                 Pulled::Waiting(source) => {
@@ -310,7 +318,11 @@ impl<T: 'static, E: ChainError> Step for Root<T, E> {
                     None
                 }
             },
-            _ => unreachable!("a root runs only when it was fired or waits for another node"),
+            // Its turn was put off, and meanwhile its source was asked directly.
+            other => {
+                self.state.set(other);
+                None
+            }
         }
     }
 

@@ -378,3 +378,93 @@ fn cancelling_a_failed_chain_that_was_handled_is_nothing() {
     handled.cancel();
     assert_eq!(value(handled), 1);
 }
+
+#[test]
+fn a_hook_may_hand_the_operation_on_to_another_deferred() {
+    let start = |forwarded: bool| {
+        let (trigger, deferred) = Deferred::<u32>::new();
+        let (close_trigger, closing) = Deferred::<u32>::new();
+        let held = Rc::new(Cell::new(None::<Trigger<u32>>));
+        let (hook, closing) = (Rc::clone(&held), Cell::new(Some(closing)));
+        let stop = move || {
+            if let (Some(closing), Some(trigger)) = (closing.take(), hook.take()) {
+                closing.chain_into(trigger);
+            }
+        };
+        if forwarded {
+            trigger.forward_cancel(stop);
+        } else {
+            trigger.on_cancel(stop);
+        }
+        held.set(Some(trigger));
+        (deferred, close_trigger)
+    };
+    for forwarded in [true, false] {
+        let (deferred, close_trigger) = start(forwarded);
+        deferred.cancel();
+        assert!(!deferred.is_fired());
+        close_trigger.callback(7);
+        assert_eq!(value(deferred), 7);
+        // From then on, a cancellation is the other's.
+        let (deferred, _close_trigger) = start(forwarded);
+        deferred.cancel();
+        deferred.cancel();
+        check_cancelled(deferred);
+    }
+}
+
+#[test]
+fn a_hook_that_makes_its_deferred_wait_for_itself_fails_it() {
+    let (trigger, deferred) = Deferred::<u32>::new();
+    let held = Rc::new(Cell::new(None::<(Trigger<u32>, Deferred<u32>)>));
+    let hook = Rc::clone(&held);
+    trigger.forward_cancel(move || {
+        if let Some((trigger, deferred)) = hook.take() {
+            deferred.chain_into(trigger);
+        }
+    });
+    let canceller = deferred.canceller();
+    held.set(Some((trigger, deferred)));
+    let (log, _guard) = reports();
+    canceller.cancel();
+    assert!(!canceller.is_pending());
+    assert_eq!(log.len(), 1);
+}
+
+#[test]
+fn a_canceller_of_a_deferred_that_was_returned_reaches_no_further_than_that() {
+    // Pending when it is returned, or fired, by a callback that runs at once.
+    for fired_before in [false, true] {
+        let (inner_trigger, inner) = Deferred::<u32>::new();
+        let canceller = inner.canceller();
+        let mut inner_trigger = Some(inner_trigger);
+        if fired_before && let Some(trigger) = inner_trigger.take() {
+            trigger.callback(1);
+        }
+        let (slow_trigger, slow, slow_stopped) = counted();
+        let outer = succeed(())
+            .add_callback(move |()| inner)
+            .add_callback(move |_| slow);
+        if let Some(trigger) = inner_trigger {
+            trigger.callback(1);
+        }
+        assert!(!canceller.is_pending());
+        canceller.cancel();
+        assert_eq!(slow_stopped.get(), 0);
+        // Those of the outer one still do.
+        let outer_canceller = outer.canceller();
+        drop(slow_trigger);
+        outer_canceller.cancel();
+        drop(outer.add_errback(|_abandoned| Ok(0)));
+    }
+}
+
+#[test]
+fn a_canceller_of_a_deferred_that_was_returned_cancels_it_while_it_is_awaited() {
+    let (_inner_trigger, inner, stopped) = counted();
+    let canceller = inner.canceller();
+    let outer = succeed(()).add_callback(move |()| inner).map(|n| n + 1);
+    canceller.cancel();
+    assert_eq!(stopped.get(), 1);
+    check_cancelled(outer);
+}

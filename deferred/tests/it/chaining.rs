@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use torsade_deferred::{Deferred, Failure, fail, succeed};
+use torsade_deferred::{Deferred, DeferredQueue, Failure, fail, succeed};
 
 use crate::support::{Broken, Log, broken, failure, reports, value};
 
@@ -494,4 +494,65 @@ fn each_place_among_callbacks_without_captures_may_wait_and_panic() {
             }
         }
     }
+}
+
+/// A queue of which a value is put from inside a chain, and a Deferred of what `chained`
+/// makes of it that is taken there, before the put has run its chain.
+fn check_taken_in_the_chain_that_fires<T: 'static>(
+    first: T,
+    again: T,
+    chained: impl FnOnce(Deferred<T>, DeferredQueue<u32>) -> Deferred<u32>,
+) {
+    let queue = DeferredQueue::<u32>::new();
+    let (trigger, deferred) = Deferred::<T>::new();
+    let outer = chained(deferred, queue.clone());
+    trigger.callback(first);
+    let (trigger, deferred) = Deferred::<T>::new();
+    let seen = Rc::new(Cell::new(0));
+    let note = Rc::clone(&seen);
+    drop(deferred.add_callback(move |_| {
+        queue.put(5).expect("somebody waits");
+        note.set(value(outer));
+    }));
+    trigger.callback(again);
+    assert_eq!(seen.get(), 5);
+}
+
+#[test]
+fn a_result_is_taken_in_the_chain_whose_callback_fired_it() {
+    let get = |queue: DeferredQueue<u32>| queue.get().expect("the queue has no limit");
+    check_taken_in_the_chain_that_fires((), (), move |deferred, queue| {
+        deferred.add_callback(move |()| get(queue))
+    });
+    check_taken_in_the_chain_that_fires(1, 1, move |deferred, queue| {
+        deferred.add_callback(move |_| get(queue))
+    });
+    check_taken_in_the_chain_that_fires((), (), move |deferred, queue| {
+        let mut outer = deferred.add_callback(move |()| get(queue));
+        drop(outer.pause());
+        outer
+    });
+    check_taken_in_the_chain_that_fires((), (), move |_, queue| {
+        let mut outer = get(queue);
+        drop(outer.pause());
+        outer
+    });
+}
+
+#[test]
+fn a_callback_is_added_in_the_chain_whose_callback_fired_what_it_waits_for() {
+    let queue = DeferredQueue::<u32>::new();
+    let get = queue.get().expect("the queue has no limit");
+    let (trigger, deferred) = Deferred::<()>::new();
+    let outer = deferred.add_callback(move |()| get);
+    trigger.callback(());
+    let (trigger, deferred) = Deferred::<()>::new();
+    let seen = Rc::new(Cell::new(0));
+    let (note, count) = (Rc::clone(&seen), Rc::clone(&seen));
+    drop(deferred.add_callback(move |()| {
+        queue.put(5).expect("somebody waits");
+        drop(outer.add_callback(move |n| note.set(note.get() + n)));
+    }));
+    trigger.callback(());
+    assert_eq!(count.get(), 5);
 }

@@ -19,3 +19,4 @@ mod tasks;
 mod timeouts;
 mod turns;
 mod unhandled;
+mod wakes;

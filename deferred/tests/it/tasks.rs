@@ -383,10 +383,10 @@ fn cancelling_the_deferred_of_a_foreign_future_drops_the_future() {
 
 /// A future that is ready when its flag is set, and keeps the waker it was polled with.
 #[derive(Clone, Default)]
-struct Bell(Arc<Mutex<(bool, Option<Waker>)>>);
+pub(crate) struct Bell(Arc<Mutex<(bool, Option<Waker>)>>);
 
 impl Bell {
-    fn ring(&self) {
+    pub(crate) fn ring(&self) {
         let waker = {
             let mut bell = self.0.lock().expect("no test panics with it");
             bell.0 = true;
