@@ -12,7 +12,7 @@
 //! # Cancellation
 //!
 //! Cancelling a result cancels the inputs that are left, and the result is what
-//! follows from their answers. Nothing here waits for ever: empty inputs give an
+//! follows from their answers. That they were cancelled is reported of none of them. Nothing here waits for ever: empty inputs give an
 //! empty list, or fail where there is nobody to win.
 
 use std::any::Any;
@@ -277,12 +277,14 @@ where
         trigger.callback(ListResult::All(Vec::new()));
         return result;
     }
-    Rest::of(&inputs).forward_from(&trigger);
+    let rest = Rest::of(&inputs);
+    rest.forward_from(&trigger);
     let results = RefCell::new(inputs.iter().map(|_| None).collect());
     let list = Rc::new(List {
         results,
         left: Cell::new(inputs.len()),
         fire_on,
+        rest,
         end: End::new(trigger),
     });
     for (index, input) in inputs.into_iter().enumerate() {
@@ -296,6 +298,7 @@ struct List<T: 'static, E: ChainError> {
     results: RefCell<Vec<Option<Result<T, E>>>>,
     left: Cell<usize>,
     fire_on: FireOn,
+    rest: Rest,
     end: End<ListResult<T, E>, E>,
 }
 
@@ -309,11 +312,13 @@ impl<T: 'static, E: ChainError + From<FirstError<E>>> List<T, E> {
                 drop(self.results.take());
             }
             (Err(error), FireOn::FirstFailure) => {
-                return self
-                    .end
-                    .failed(index, error, OnFailure::GoOn, &Rest::new(Vec::new()));
+                return self.end.failed(index, error, OnFailure::GoOn, &self.rest);
             }
-            (Err(error), FireOn::FirstValue) if self.end.is_over() => return Err(error),
+            (Err(error), FireOn::FirstValue) if self.end.is_over() => {
+                if !self.rest.asked_for(&error) {
+                    return Err(error);
+                }
+            }
             (result, _) => {
                 if let Some(place) = self.results.borrow_mut().get_mut(index) {
                     *place = Some(result);
@@ -469,7 +474,7 @@ impl<T: 'static, E: ChainError> End<T, E> {
     }
 
     /// Fires with the first failure. A further one comes back, to be reported, unless
-    /// the rest was cancelled and so it was asked for.
+    /// the rest was cancelled, or the result was, and so it was asked for.
     fn failed(&self, index: usize, error: E, on_failure: OnFailure, rest: &Rest) -> Result<(), E>
     where
         E: From<FirstError<E>>,
@@ -480,8 +485,8 @@ impl<T: 'static, E: ChainError> End<T, E> {
                 self.fire(Err(FirstError { index, error }.into()));
                 rest.cancel();
             }
-            (true, OnFailure::GoOn) => return Err(error),
-            (true, OnFailure::CancelRest) => {}
+            (true, OnFailure::GoOn) if !rest.asked_for(&error) => return Err(error),
+            (true, OnFailure::GoOn | OnFailure::CancelRest) => {}
         }
         Ok(())
     }
@@ -490,13 +495,21 @@ impl<T: 'static, E: ChainError> End<T, E> {
 /// The inputs of a result, to be cancelled.
 #[derive(Clone)]
 struct Rest {
-    cancellers: Rc<RefCell<Vec<Canceller>>>,
+    inputs: Rc<Inputs>,
+}
+
+struct Inputs {
+    cancellers: RefCell<Vec<Canceller>>,
+    is_cancelled: Cell<bool>,
 }
 
 impl Rest {
     fn new(cancellers: Vec<Canceller>) -> Self {
         Self {
-            cancellers: Rc::new(RefCell::new(cancellers)),
+            inputs: Rc::new(Inputs {
+                cancellers: RefCell::new(cancellers),
+                is_cancelled: Cell::new(false),
+            }),
         }
     }
 
@@ -512,17 +525,25 @@ impl Rest {
     /// Cancels all that are pending, and keeps those that still are: they may be
     /// cancelled again.
     fn cancel(&self) {
+        self.inputs.is_cancelled.set(true);
         // Detach, then call: an answer may end the race and come back here.
-        let mut cancellers = mem::take(&mut *self.cancellers.borrow_mut());
+        let mut cancellers = mem::take(&mut *self.inputs.cancellers.borrow_mut());
         for canceller in &cancellers {
             canceller.cancel();
         }
         cancellers.retain(Canceller::is_pending);
-        self.cancellers.borrow_mut().append(&mut cancellers);
+        self.inputs.cancellers.borrow_mut().append(&mut cancellers);
+    }
+
+    /// Whether this failure is what the cancellation was for, where the error type lets that
+    /// be seen.
+    fn asked_for<E: ChainError>(&self, error: &E) -> bool {
+        self.inputs.is_cancelled.get()
+            && Interrupted::seen_in(error) == Some(&Interrupted::Cancelled)
     }
 
     fn forget(&self) {
-        self.cancellers.take();
+        self.inputs.cancellers.take();
     }
 }
 

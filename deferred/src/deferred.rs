@@ -287,10 +287,7 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     pub(crate) fn into_outcome(mut self) -> Result<Outcome<T, E>, Rc<dyn Output<T, E>>> {
         match self.take_outcome() {
             Awaited::Outcome(outcome) => Ok(outcome),
-            Awaited::Pending(source) => Err(match self.cursor.take() {
-                Some(cursor) if cursor.is_used() => Gate::anchored(source, cursor),
-                _ => source,
-            }),
+            Awaited::Pending(source) => Err(self.anchored(source)),
             // Nothing is left to wait for, as when a trigger is dropped.
             Awaited::Gone => {
                 let root = Root::new(Location::caller());
@@ -303,10 +300,20 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     /// The same result, beyond the reach of the cancellers that there are: what is added from
     /// here on is another chain's.
     #[cold]
-    fn apart(self) -> Self {
-        match self.into_outcome() {
-            Ok(outcome) => Self::fired(outcome),
-            Err(source) => Self::waiting(source),
+    fn apart(mut self) -> Self {
+        match self.take_outcome() {
+            Awaited::Outcome(outcome) => Self::fired(outcome),
+            Awaited::Pending(source) => Self::waiting(self.anchored(source)),
+            Awaited::Gone => self,
+        }
+    }
+
+    /// `source`, with a place before it where this chain's cancellers, if any, stay.
+    #[inline]
+    fn anchored(&mut self, source: Rc<dyn Output<T, E>>) -> Rc<dyn Output<T, E>> {
+        match self.cursor.take() {
+            Some(cursor) if cursor.is_used() => Gate::anchored(source, cursor),
+            _ => source,
         }
     }
 

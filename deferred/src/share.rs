@@ -1,16 +1,15 @@
 //! One result for several consumers.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 
-use crate::chain::Outcome;
 use crate::deferred::{Canceller, Deferred, IntoDeferred};
-use crate::error::ChainError;
+use crate::error::{ChainError, Interrupted};
 use crate::failure::Failure;
 use crate::line::Line;
-use crate::unhandled::Trail;
+use crate::unhandled::{self, Trail};
 
 impl<T: Clone + 'static, E: ChainError + Clone> Deferred<T, E> {
     /// Makes the result available to any number of consumers, each of whom gets a
@@ -36,7 +35,7 @@ impl<T: Clone + 'static, E: ChainError + Clone> Deferred<T, E> {
         let place = Location::caller();
         let canceller = self.canceller();
         let shared = Rc::new(Sharing {
-            state: Cell::new(SharingState::Pending),
+            result: OnceCell::new(),
             line: Line::new(),
         });
         let settled = Rc::clone(&shared);
@@ -54,7 +53,8 @@ pub struct Shared<T: 'static, E: ChainError = Failure> {
 }
 
 impl<T: Clone + 'static, E: ChainError + Clone> Shared<T, E> {
-    /// A Deferred of the result, for one consumer.
+    /// A Deferred of the result, for one consumer. If the clone for it panics, that is its
+    /// failure, and nobody else's.
     ///
     /// # Cancellation
     ///
@@ -62,13 +62,10 @@ impl<T: Clone + 'static, E: ChainError + Clone> Shared<T, E> {
     /// [`Shared::cancel`] cancels the operation.
     #[track_caller]
     pub fn wait(&self) -> Deferred<T, E> {
-        let (result, copy) = match self.shared.state.replace(SharingState::Pending) {
-            SharingState::Pending => return self.shared.line.join(Location::caller()),
-            SharingState::New(outcome) => copied(outcome.claim()),
-            SharingState::Given(result) => copied(result),
-        };
-        self.shared.state.set(SharingState::Given(result));
-        copy.into_deferred()
+        match self.shared.result.get() {
+            Some(kept) => kept.copy().into_deferred(),
+            None => self.shared.line.join(Location::caller()),
+        }
     }
 }
 
@@ -102,48 +99,53 @@ impl<T: 'static, E: ChainError> fmt::Debug for Shared<T, E> {
 }
 
 struct Sharing<T: 'static, E: ChainError> {
-    state: Cell<SharingState<T, E>>,
+    result: OnceCell<Kept<T, E>>,
     line: Rc<Line<T, E>>,
-}
-
-enum SharingState<T, E: ChainError> {
-    Pending,
-    /// Here, and nobody has had it.
-    New(Outcome<T, E>),
-    Given(Result<T, E>),
 }
 
 impl<T: 'static, E: ChainError> Sharing<T, E> {
     fn is_fired(&self) -> bool {
-        let state = self.state.replace(SharingState::Pending);
-        let is_fired = !matches!(state, SharingState::Pending);
-        self.state.set(state);
-        is_fired
+        self.result.get().is_some()
     }
 }
 
 impl<T: Clone + 'static, E: ChainError + Clone> Sharing<T, E> {
     fn settle(&self, result: Result<T, E>, trail: Trail) {
-        if self.line.is_empty() {
-            self.state
-                .set(SharingState::New(Outcome::new(result, trail)));
-            return;
-        }
-        let (result, mut copy) = copied(result);
-        // Detach, then call: who asks from now on, also from a consumer's callback, finds
-        // the result.
-        let waiters = self.line.take();
-        self.state.set(SharingState::Given(result));
-        for waiter in waiters {
-            let (next, mine) = copied(copy);
-            copy = next;
-            waiter.fire_soon(mine);
+        // Who asks from now on, also from a consumer's callback or a clone, finds the result.
+        let kept = self.result.get_or_init(|| Kept {
+            result,
+            trail,
+            is_given: Cell::new(false),
+        });
+        for waiter in self.line.take() {
+            waiter.fire_soon(kept.copy());
         }
     }
 }
 
-/// A result, twice. `Result::clone` would ask for both at any rate; this says so once.
-fn copied<T: Clone, E: Clone>(result: Result<T, E>) -> (Result<T, E>, Result<T, E>) {
-    let copy = result.clone();
-    (result, copy)
+/// A result that is only ever cloned.
+struct Kept<T, E: ChainError> {
+    result: Result<T, E>,
+    trail: Trail,
+    /// Somebody has had it, and a failure is theirs to handle.
+    is_given: Cell<bool>,
+}
+
+impl<T: Clone, E: ChainError + Clone> Kept<T, E> {
+    /// For one consumer, for whom a clone that panics is a failure.
+    fn copy(&self) -> Result<T, E> {
+        self.is_given.set(true);
+        catch_unwind(AssertUnwindSafe(|| self.result.clone()))
+            .unwrap_or_else(|payload| Err(Interrupted::from_panic(&*payload).into()))
+    }
+}
+
+impl<T, E: ChainError> Drop for Kept<T, E> {
+    fn drop(&mut self) {
+        if let Err(error) = &self.result
+            && !self.is_given.get()
+        {
+            unhandled::report(error, self.trail);
+        }
+    }
 }

@@ -225,8 +225,13 @@ impl<T: 'static, E: ChainError> Task<T, E> {
     }
 
     fn poll(self: &Rc<Self>, mut body: Body<T, E>) -> Polled<T, E> {
-        let lamp = self.lamp.take().unwrap_or_else(Lamp::lend);
-        lamp.beacon.begin_poll(lamp.is_cloned());
+        let lamp = match self.lamp.take() {
+            Some(lamp) => {
+                lamp.begin_poll();
+                lamp
+            }
+            None => Lamp::lend(),
+        };
         let polling = Polling::begin(Rc::clone(self) as Rc<dyn Poller>, &lamp.waker);
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let polled = body.as_mut().poll(&mut Context::from_waker(&lamp.waker));
@@ -271,6 +276,9 @@ impl<T: 'static, E: ChainError> Task<T, E> {
 
     fn put_back(self: &Rc<Self>, lamp: Lamp, is_pending: bool) {
         let woken = lamp.beacon.woken.load(Ordering::Acquire);
+        if woken {
+            lamp.beacon.woken.store(false, Ordering::Relaxed);
+        }
         lamp.put_back();
         if is_pending && woken {
             chain::run_soon(Rc::clone(self) as Rc<dyn Step>);
@@ -521,6 +529,7 @@ impl Lamp {
         lent.unwrap_or_else(|| Self::new(None))
     }
 
+    #[inline]
     fn put_back(self) {
         let mut lamp = Some(self);
         // A thread that is ending has no stock; the lamp is then dropped, here.
@@ -530,6 +539,18 @@ impl Lamp {
                 stock.extend(lamp.take());
             }
         });
+    }
+
+    /// From here on a wake is a new one.
+    fn begin_poll(&self) {
+        let woken = &self.beacon.woken;
+        if self.is_cloned() {
+            // Takes over what was written before a wake that came second and so was none: it
+            // counts on this poll to see that. A mere store would not do.
+            woken.swap(false, Ordering::AcqRel);
+        } else {
+            woken.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Whether a future kept a clone.
@@ -549,7 +570,7 @@ struct Beacon {
     thread: ThreadId,
     /// Under which the task stands in its thread's register. Used by that thread only.
     number: AtomicU64,
-    /// Since the poll began.
+    /// Since the poll began. False in the stock.
     woken: AtomicBool,
     /// A wake was lost, and this was reported.
     stranded: AtomicBool,
@@ -557,17 +578,6 @@ struct Beacon {
 }
 
 impl Beacon {
-    /// From here on a wake is a new one.
-    fn begin_poll(&self, is_shared: bool) {
-        if is_shared {
-            // Takes over what was written before a wake that came second and so was none: it
-            // has been told that this poll will see that. A mere store would not.
-            self.woken.swap(false, Ordering::AcqRel);
-        } else {
-            self.woken.store(false, Ordering::Relaxed);
-        }
-    }
-
     /// Registers the task, which then lives until it has ended. False if it is there.
     fn enter<T: 'static, E: ChainError>(&self, task: &Rc<Task<T, E>>) -> bool {
         if self.number.load(Ordering::Relaxed) != NOT_REGISTERED {
@@ -586,11 +596,16 @@ impl Beacon {
         true
     }
 
+    #[inline]
     fn leave(&self) {
         let number = self.number.load(Ordering::Relaxed);
-        if number == NOT_REGISTERED {
-            return;
+        if number != NOT_REGISTERED {
+            self.leave_from(number);
         }
+    }
+
+    #[cold]
+    fn leave_from(&self, number: u64) {
         self.number.store(NOT_REGISTERED, Ordering::Relaxed);
         // Dropped outside the borrow.
         drop(REGISTER.try_with(|register| register.borrow_mut().remove(&number)));

@@ -142,7 +142,8 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         drop(self.add_both(move |result| {
             limit.stop();
             match in_time.take() {
-                Some(trigger) => trigger.fire(result),
+                // Not on this stack: timeouts may be around timeouts to any depth.
+                Some(trigger) => trigger.fire_soon(result),
                 None => clean_up(result),
             }
         }));

@@ -1,6 +1,7 @@
 //! The firing end.
 
 use std::fmt;
+use std::mem;
 use std::rc::Rc;
 
 use crate::chain::{Root, Stop};
@@ -104,9 +105,10 @@ impl<T: 'static, E: ChainError> Trigger<T, E> {
     }
 
     pub(crate) fn into_root(mut self) -> Rc<Root<T, E>> {
-        self.root
-            .take()
-            .expect("only the consuming methods take the root")
+        let root = self.root.take();
+        // Nothing is left to drop, and so it need not be looked for.
+        mem::forget(self);
+        root.expect("only the consuming methods take the root")
     }
 
     fn root(&self) -> &Root<T, E> {

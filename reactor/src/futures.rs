@@ -168,8 +168,9 @@ impl<S: AsFd + 'static> AsyncFd<S> {
         {
             let mut waiting = self.waiting.borrow_mut();
             let line = line(&mut waiting);
-            // Who was cancelled waits no longer: a loop of waits that are given up stays small.
-            line.retain(Trigger::is_open);
+            // Who was cancelled or dropped waits no longer: a loop of waits that are given up
+            // stays small.
+            line.retain(|it| it.is_open() && it.is_watched());
             line.push(trigger);
         }
         arm(&self.watch, &self.waiting);

@@ -310,7 +310,7 @@ impl<T: 'static, E: ChainError> Output<T, E> for Root<T, E> {
 impl<T: 'static, E: ChainError> Step for Root<T, E> {
     fn run(self: Rc<Self>) -> Option<Rc<dyn Step>> {
         match self.state.replace(RootState::Running) {
-            RootState::Done(outcome) if self.links.is_open() => self.drive(outcome),
+            RootState::Done(outcome) => self.drive(outcome),
             RootState::Linked(source) => match pull(source, &(Rc::clone(&self) as Rc<dyn Step>)) {
                 Pulled::Outcome(outcome) => self.drive(outcome),
                 Pulled::Waiting(source) => {

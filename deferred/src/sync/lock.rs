@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 use crate::deferred::{Deferred, IntoDeferred};
@@ -224,14 +224,21 @@ impl Tokens {
         if self.serving.replace(true) {
             return;
         }
+        let mut panicked = None;
         while self.free.get() > 0
             && let Some(next) = self.line.next()
         {
             self.take();
-            next.fire_soon(Ok(Permit {
+            let permit = Permit {
                 tokens: Rc::clone(self),
-            }));
+            };
+            // What became of the permit may panic when it is dropped: the line moves on first.
+            let served = catch_unwind(AssertUnwindSafe(|| next.fire_soon(Ok(permit))));
+            panicked = panicked.or(served.err());
         }
         self.serving.set(false);
+        if let Some(payload) = panicked {
+            resume_unwind(payload);
+        }
     }
 }

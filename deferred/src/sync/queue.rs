@@ -93,7 +93,7 @@ impl<T: 'static> DeferredQueue<T> {
             return Ok(Ok(value).into_deferred());
         }
         match self.shelf.backlog {
-            Some(backlog) if self.shelf.getters.len() >= backlog => Err(QueueUnderflow { backlog }),
+            Some(backlog) if self.shelf.getters.has(backlog) => Err(QueueUnderflow { backlog }),
             _ => Ok(self.shelf.getters.join(Location::caller())),
         }
     }

@@ -257,11 +257,12 @@ fn gather_results_does_not_cancel_the_others_and_a_further_failure_is_reported()
 fn cancelling_gather_results_cancels_all_inputs() {
     let (_a_trigger, a, a_stopped) = counted();
     let (_b_trigger, b, b_stopped) = counted();
-    let (_log, _guard) = reports();
+    let (log, _guard) = reports();
     let all = gather_results([a, b]);
     all.cancel();
     assert_eq!((a_stopped.get(), b_stopped.get()), (1, 1));
     check_first_error(&failure(all), 0, "cancelled");
+    log.check(&[]);
 }
 
 /// #205
@@ -482,4 +483,28 @@ fn a_result_that_nobody_has_is_dropped_with_its_values() {
     trigger.callback(Rc::clone(&captured));
     assert_eq!(Rc::strong_count(&captured), 1);
     assert!(failure(fail::<u32, Failure>(broken("x"))).check::<Broken>());
+}
+
+#[test]
+fn what_a_cancelled_result_asked_for_is_not_reported_and_other_failures_are() {
+    let (log, _guard) = reports();
+    let pending = || Deferred::<u32>::new();
+    let ((_a_trigger, a), (_b_trigger, b)) = (pending(), pending());
+    let all = gather_tuple((a, b));
+    all.cancel();
+    check_first_error(&failure(all), 0, "cancelled");
+    let ((_a_trigger, a), (_b_trigger, b)) = (pending(), pending());
+    let all = deferred_list([a, b], FireOn::FirstFailure);
+    all.cancel();
+    check_first_error(&failure(all), 0, "cancelled");
+    let (_b_trigger, b) = pending();
+    let first = deferred_list([answering(Ok(1)), b], FireOn::FirstValue);
+    first.cancel();
+    assert!(value(first).all().is_none());
+    log.check(&[]);
+    let (_a_trigger, a) = pending();
+    let all = gather_results([a, answering(Err(broken("b")))]);
+    all.cancel();
+    check_first_error(&failure(all), 0, "cancelled");
+    log.check(&["broken: b"]);
 }

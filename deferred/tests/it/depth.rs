@@ -3,13 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
+use std::time::Duration;
 
 use torsade_deferred::{
     Deferred, DeferredEvent, DeferredLock, DeferredQueue, DeferredSemaphore, TaskGroup, Trigger,
     fail, gather_results, gather_results_or_cancel, race, succeed, unhandled,
 };
 
-use crate::support::{broken, on_a_small_stack, value};
+use crate::support::{ManualClock, broken, on_a_small_stack, value};
 
 const MANY: usize = 1_000_000;
 
@@ -427,5 +428,19 @@ fn a_million_awaits_in_one_body() {
             trigger.callback(1);
         }
         assert_eq!(value(sum), MANY);
+    });
+}
+
+#[test]
+fn a_hundred_thousand_hard_timeouts_around_one_another_pass_a_result_on_on_a_small_stack() {
+    on_a_small_stack(|| {
+        let clock = ManualClock::new();
+        let (trigger, mut deferred) = Deferred::<usize>::new();
+        for _ in 0..100_000 {
+            deferred = deferred.add_hard_timeout(Duration::from_secs(1), &clock);
+        }
+        trigger.callback(7);
+        assert_eq!(value(deferred), 7);
+        assert_eq!(clock.pending(), 0);
     });
 }

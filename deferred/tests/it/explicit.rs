@@ -1,8 +1,11 @@
 //! Explicit chaining, ready-made Deferreds, wrappers.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use torsade_deferred::{Deferred, Failure, fail, maybe_deferred, succeed};
 
-use crate::support::{Broken, Log, broken, failure, value};
+use crate::support::{Broken, Log, broken, failure, reports, value};
 
 /// #77
 #[test]
@@ -151,7 +154,7 @@ fn cancelling_the_target_of_an_explicit_chain_cancels_its_source() {
 
 #[test]
 fn a_trigger_whose_deferred_nobody_has_is_dropped_quietly() {
-    let (log, _guard) = crate::support::reports();
+    let (log, _guard) = reports();
     let (trigger, deferred) = Deferred::<u32>::new();
     assert!(trigger.is_watched());
     drop(deferred);
@@ -178,7 +181,7 @@ fn every_consumer_of_a_shared_deferred_gets_the_result() {
 
 #[test]
 fn a_shared_failure_is_each_consumers_own_and_reported_if_nobody_asked() {
-    let (log, _guard) = crate::support::reports();
+    let (log, _guard) = reports();
     let (trigger, deferred) = Deferred::<u32>::new();
     let shared = deferred.share();
     let (handled, lost) = (shared.wait(), shared.wait());
@@ -200,4 +203,55 @@ fn cancelling_a_shared_deferred_cancels_it_for_everybody() {
     shared.cancel();
     assert!(!trigger.is_open());
     crate::support::check_cancelled(waiting);
+}
+
+/// Whose clones fail as often as it says.
+struct Fragile {
+    panics_left: Rc<Cell<u32>>,
+}
+
+impl Clone for Fragile {
+    fn clone(&self) -> Self {
+        let left = self.panics_left.get();
+        self.panics_left.set(left.saturating_sub(1));
+        assert_eq!(left, 0, "a clone broke");
+        Self {
+            panics_left: Rc::clone(&self.panics_left),
+        }
+    }
+}
+
+#[test]
+fn a_shared_result_outlives_a_clone_of_it_that_panics() {
+    let panics_left = Rc::new(Cell::new(1));
+    let fragile = Fragile {
+        panics_left: Rc::clone(&panics_left),
+    };
+    let shared = succeed::<Fragile, Failure>(fragile).share();
+    let broken = failure(shared.wait());
+    assert!(broken.to_string().contains("a clone broke"));
+    value(shared.wait());
+    // Of those who wait already, only whose clone it was gets a failure.
+    let (trigger, deferred) = Deferred::<Fragile>::new();
+    let shared = deferred.share();
+    let (first, second) = (shared.wait(), shared.wait());
+    panics_left.set(1);
+    trigger.callback(Fragile {
+        panics_left: Rc::clone(&panics_left),
+    });
+    assert!(failure(first).to_string().contains("a clone broke"));
+    value(second);
+    value(shared.wait());
+}
+
+#[test]
+fn a_shared_failure_that_only_the_dropped_waited_for_is_reported_once() {
+    let (log, _guard) = reports();
+    let (trigger, deferred) = Deferred::<u32>::new();
+    let shared = deferred.share();
+    drop((shared.wait(), shared.wait()));
+    trigger.errback(broken("x"));
+    log.check(&[]);
+    drop(shared);
+    log.check(&["broken: x"]);
 }

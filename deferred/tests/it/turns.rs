@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use torsade_deferred::{
@@ -493,4 +494,38 @@ fn a_permit_is_a_plain_value_that_can_be_kept_anywhere() {
     assert_eq!(semaphore.free(), 0);
     drop(connection);
     assert_eq!(semaphore.free(), 1);
+}
+
+#[test]
+fn a_lock_goes_to_the_next_in_line_although_what_became_of_the_one_before_panics_when_dropped() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("the bomb");
+        }
+    }
+    let lock = DeferredLock::new();
+    let first = value(lock.acquire());
+    drop(lock.acquire().map(|_permit| Bomb));
+    let third = lock.acquire();
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(first)));
+    assert!(dropped.is_err());
+    let third = value(third);
+    assert!(lock.is_locked());
+    let fourth = lock.acquire();
+    drop(third);
+    drop(value(fourth));
+    assert!(!lock.is_locked());
+}
+
+#[test]
+fn who_was_dropped_does_not_count_as_waiting() {
+    let queue = DeferredQueue::<u32>::with_limits(None, Some(1));
+    drop(queue.get().expect("nobody waits"));
+    assert_eq!(queue.waiting(), 0);
+    let get = queue.get().expect("nobody waits");
+    assert!(queue.get().is_err());
+    assert_eq!(queue.waiting(), 1);
+    queue.put(1).expect("there is no limit");
+    assert_eq!(value(get), 1);
 }
