@@ -140,6 +140,10 @@ fn readiness_that_was_given_up_or_cut_off_leaves_nothing_behind() {
         near.readable().add_errback(|_| Ok(())).cancel();
     }
     assert_eq!(format!("{near:?}"), "AsyncFd(1 read, 0 write)");
+    for _ in 0..100 {
+        drop(near.readable());
+    }
+    assert_eq!(format!("{near:?}"), "AsyncFd(1 read, 0 write)");
     let waiting = near.readable();
     assert!(near.into_source().is_some());
     let error = waiting.into_result().unwrap().unwrap_err();
@@ -167,4 +171,25 @@ fn a_source_may_be_held_across_an_await_also_when_the_reactor_stops() {
     reactor.run().unwrap();
     assert!(told.get(), "who waits is told that it is for nothing");
     future.into_result().unwrap().unwrap();
+}
+
+#[test]
+fn a_future_whose_wake_went_with_the_calls_of_a_closed_reactor_hears_the_next() {
+    let reactor = reactor();
+    let (wakers, is_ready) = (Rc::new(Cell::new(None::<Waker>)), Rc::new(Cell::new(false)));
+    let (waker, ready) = (Rc::clone(&wakers), Rc::clone(&is_ready));
+    let future = reactor.spawn(poll_fn(move |context| {
+        waker.set(Some(context.waker().clone()));
+        if ready.get() {
+            Poll::Ready(Ok::<_, Failure>(7))
+        } else {
+            Poll::Pending
+        }
+    }));
+    let waker = wakers.take().expect("it was polled");
+    waker.wake_by_ref();
+    reactor.close().unwrap();
+    is_ready.set(true);
+    waker.wake();
+    assert_eq!(reactor.run_until(future).unwrap(), 7);
 }
