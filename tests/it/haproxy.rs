@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use torsade::prelude::*;
 use torsade::protocols::haproxy::{BadHeader, ProxiedServerEndpoint, ProxiedStream};
-use torsade::reactor::testing::{Chunks, Pump, memory_pair, virtual_time_reactor};
+use torsade::reactor::testing::{Chunks, Pump, Simulation, memory_pair, virtual_time_reactor};
 use torsade::reactor::{Acceptor, Seating, ServerEndpoint, Stream};
 
 const HEADER: &str = "PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n";
@@ -369,6 +369,48 @@ fn a_connection_that_is_to_be_closed_in_order_is_dropped_without_loss() {
 }
 
 #[test]
+fn a_protocol_that_holds_its_transport_goes_when_its_machine_crashes() {
+    struct Holder {
+        _alive: Rc<()>,
+        own: Option<Transport<Self>>,
+    }
+    impl Protocol for Holder {
+        fn connection_made(&mut self, transport: &Transport<Self>) {
+            transport.pause_reading();
+            self.own = Some(transport.clone());
+        }
+        fn data_received(&mut self, _: &Transport<Self>, _: &[u8]) {}
+        fn connection_lost(&mut self, _: ConnectionLost) {
+            unreachable!("a crash tells nobody");
+        }
+    }
+    let simulation = Simulation::new(3);
+    let [host, client] = ["server", "client"].map(|name| simulation.host(name));
+    let alive = Rc::new(());
+    let mut holder = Some(Holder {
+        _alive: Rc::clone(&alive),
+        own: None,
+    });
+    let endpoint = ProxiedServerEndpoint::new(TcpServerEndpoint::new(":7"));
+    let listening = host.reactor().listen(&endpoint, move |_: &Address| {
+        holder.take().expect("one client connects")
+    });
+    let port = host.reactor().run_until(listening);
+    drop(port.expect("the port is free"));
+    let connecting = client
+        .reactor()
+        .connect_tcp("server:7", |_| Client::default());
+    let transport = client.reactor().run_until(connecting);
+    let transport = transport.expect("it listens");
+    transport.write(format!("{HEADER}and more"));
+    simulation.run_for(Duration::from_secs(1));
+    assert_eq!(Rc::strong_count(&alive), 2);
+    host.crash();
+    drop((simulation, host, client, transport));
+    assert_eq!(Rc::strong_count(&alive), 1, "a ring holds it");
+}
+
+#[test]
 fn haproxy_is_a_prefix_of_any_server_endpoint() {
     let reactor = Reactor::new().expect("a reactor");
     let endpoint = torsade::server_from_string("haproxy:tcp:0:interface=127.0.0.1");
@@ -395,4 +437,11 @@ fn haproxy_is_a_prefix_of_any_server_endpoint() {
     }
     seen.check(["192.0.2.1:56324 at 192.0.2.2:443"]);
     assert!(torsade::server_from_string("haproxy:nothing").is_err());
+    // What the socket below knows.
+    let server = own.borrow().clone().expect("it is made");
+    let below = server.stream().below().expect("it is a layer");
+    let (socket, below) = (server.stream().socket(), below.socket());
+    assert_ne!(socket.session_number(), 0);
+    assert_eq!(socket.session_number(), below.session_number());
+    assert_eq!(socket.unacknowledged().expect("TCP knows"), 0);
 }

@@ -55,6 +55,9 @@ pub enum BadHeader {
     /// Version 2: a version or command that there is not.
     #[error("bad PROXY protocol header: version and command are {0:#04x}")]
     Command(u8),
+    /// Version 2: a family of addresses or a transport that there is not.
+    #[error("bad PROXY protocol header: family and transport are {0:#04x}")]
+    Family(u8),
     /// Version 2: longer than is accepted here.
     #[error("bad PROXY protocol header: {length} bytes, more than {limit}")]
     TooLong {
@@ -181,6 +184,10 @@ fn parse_v2(bytes: &[u8]) -> Result<Option<(Header, usize)>, BadHeader> {
     if !matches!(command, 0x20 | 0x21) {
         return Err(BadHeader::Command(command));
     }
+    // §2.2: families up to AF_UNIX, transports up to DGRAM; others "must be rejected as invalid".
+    if command == 0x21 && (family >> 4 > 3 || family & 0x0f > 2) {
+        return Err(BadHeader::Family(family));
+    }
     let length = usize::from(u16::from_be_bytes([fixed[14], fixed[15]]));
     if length > V2_LENGTH_MAX {
         return Err(BadHeader::TooLong {
@@ -222,7 +229,7 @@ fn parse_v2(bytes: &[u8]) -> Result<Option<(Header, usize)>, BadHeader> {
                 host: unix_address(destination),
             }
         }
-        // §2.2: of families that are not known, the connection's own addresses hold.
+        // §2.2: of what is unspecified, or not supported here, the connection's own addresses hold.
         _ => Header::Local,
     };
     Ok(Some((header, V2_FIXED + length)))
@@ -406,9 +413,21 @@ mod tests {
         check(&v2(0x20, 0x00, &[]), Ok("local"));
         check(&v2(0x20, 0x11, &[1, 2, 3]), Ok("local"));
         check(&v2(0x21, 0x00, &[]), Ok("local"));
-        // UDP, and what is not known.
-        check(&v2(0x21, 0x12, &[0; 12]), Ok("local"));
-        check(&v2(0x21, 0x99, &[0; 7]), Ok("local"));
+        // UDP, a datagram of UNIX, and what the proxy does not know or not say.
+        for family in [0x01, 0x02, 0x10, 0x12, 0x20, 0x22, 0x30, 0x32] {
+            check(&v2(0x21, family, &[0; 12]), Ok("local"));
+        }
+        // Of a connection of its own nothing is looked at.
+        check(&v2(0x20, 0x99, &[0; 7]), Ok("local"));
+    }
+
+    #[test]
+    fn a_family_or_a_transport_that_there_is_not_is_refused() {
+        for family in [0x03, 0x13, 0x1f, 0x23, 0x33, 0x40, 0x41, 0x99, 0xf2] {
+            let expected =
+                format!("bad PROXY protocol header: family and transport are {family:#04x}");
+            check(&v2(0x21, family, &[0; 216]), Err(&expected));
+        }
     }
 
     #[test]

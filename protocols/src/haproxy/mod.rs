@@ -247,6 +247,19 @@ impl Receiver for Reading {
         }
     }
 
+    fn vanish(self: Rc<Self>) {
+        if let Some(limit) = self.limit.take() {
+            limit.cancel();
+        }
+        let (approach, waiting) = (self.approach.take(), self.waiting.take());
+        // Whoever was to receive may hold the stream, and so itself.
+        let receiver = waiting.as_ref().and_then(|proxied| proxied.receiver.take());
+        if let Some(receiver) = receiver {
+            receiver.vanish();
+        }
+        drop((approach, waiting));
+    }
+
     fn connection_lost(self: Rc<Self>, reason: ConnectionLost) {
         if let Some(limit) = self.limit.take() {
             limit.cancel();
@@ -453,6 +466,10 @@ impl Socket for ProxiedStream {
         self.below.socket().reactor()
     }
 
+    fn session_number(&self) -> u64 {
+        self.below.socket().session_number()
+    }
+
     fn set_nodelay(&self, on: bool) {
         self.below.socket().set_nodelay(on);
     }
@@ -475,6 +492,10 @@ impl Socket for ProxiedStream {
 
     fn buffer_sizes(&self) -> io::Result<(usize, usize)> {
         self.below.socket().buffer_sizes()
+    }
+
+    fn unacknowledged(&self) -> io::Result<usize> {
+        self.below.socket().unacknowledged()
     }
 
     fn peer_credentials(&self) -> io::Result<PeerCredentials> {

@@ -197,7 +197,9 @@ impl ClientConfigBuilder {
 /// How a server speaks TLS. A cheap clone.
 ///
 /// Who wants something that [`server_config`] does not offer makes a `rustls::ServerConfig`,
-/// and one of these [`from`](From) that.
+/// and one of these [`from`](From) that. Early data (0-RTT) is not taken, whatever its
+/// `max_early_data_size` says, since it can be replayed: a client that sends some goes on without, and
+/// sends it again.
 #[derive(Clone)]
 pub struct ServerConfig {
     pub(super) rustls: Arc<rustls::ServerConfig>,

@@ -155,17 +155,27 @@ fn client(
     let below = parsers.client(&below)?;
     arguments.clone().finish()?;
     let mut config = client_config();
-    if let Some(path) = trusted {
-        let roots = roots(Path::new(&path));
-        config = config.roots(checked(&arguments, "trustRoots", &path, roots)?);
+    let roots_from = trusted.as_deref().unwrap_or("the platform's");
+    if let Some(path) = &trusted {
+        let roots = roots(Path::new(path));
+        config = config.roots(checked(&arguments, "trustRoots", path, roots)?);
     }
-    if let Some(path) = certificate.as_ref().or(key.as_ref()) {
-        let key = key.as_ref().unwrap_or(path);
-        let identity = Identity::from_pem_files(path, key);
-        config = config.identity(checked(&arguments, "certificate", path, identity)?);
+    // One file may be both.
+    let certificate = certificate.map(|path| ("certificate", path));
+    let key = key.map(|path| ("privateKey", path));
+    let files = certificate.as_ref().or(key.as_ref());
+    let files = files.map(|it| (it, key.as_ref().unwrap_or(it)));
+    if let Some((chain, key)) = files {
+        let identity = Identity::from_pem_files(&chain.1, &key.1);
+        config = config.identity(checked_identity(&arguments, chain, key, identity)?);
     }
     let config = config.build();
-    let config = checked(&arguments, "trustRoots", "the platform's", config)?;
+    let config = match (files, &config) {
+        (Some((chain, key)), Err(ConfigError::Rejected(_))) => {
+            checked_identity(&arguments, chain, key, config)?
+        }
+        _ => checked(&arguments, "trustRoots", roots_from, config)?,
+    };
     Ok(Rc::new(TlsClientEndpoint::new(below, &config, name)))
 }
 
@@ -193,9 +203,10 @@ fn server(
     let below = parsers.server(&below)?;
     arguments.clone().finish()?;
     let identity = identity(&certificate, &key, more.as_deref());
-    let identity = checked(&arguments, "certKey", &certificate, identity)?;
+    let (chain, key) = (("certKey", certificate), ("privateKey", key));
+    let identity = checked_identity(&arguments, &chain, &key, identity)?;
     let config = server_config(identity).build();
-    let config = checked(&arguments, "privateKey", &key, config)?;
+    let config = checked(&arguments, key.0, &key.1, config)?;
     Ok(TlsServerEndpoint::new(below, &config))
 }
 
@@ -218,6 +229,22 @@ fn identity(certificate: &str, key: &str, more: Option<&str>) -> Result<Identity
     };
     let chain = [read(certificate)?, b"\n".to_vec(), read(more)?].concat();
     Identity::from_pem(chain, read(key)?)
+}
+
+/// The error of an identity as one of the argument, a name and a path, that it is in.
+fn checked_identity<T>(
+    arguments: &EndpointArguments,
+    chain: &(&'static str, String),
+    key: &(&'static str, String),
+    outcome: Result<T, ConfigError>,
+) -> Result<T, EndpointError> {
+    let is_key = match &outcome {
+        Err(ConfigError::NoKey { .. } | ConfigError::Rejected(_)) => true,
+        Err(ConfigError::File { path, .. }) => path == Path::new(&key.1) && chain.1 != key.1,
+        _ => false,
+    };
+    let (name, path) = if is_key { key } else { chain };
+    checked(arguments, name, path, outcome)
 }
 
 /// The error of a file as one of the text that names it.

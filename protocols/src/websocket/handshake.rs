@@ -119,15 +119,16 @@ impl Refusal {
         }
     }
 
-    /// A field that says what would be right.
-    pub(super) fn field(self) -> Option<(HeaderName, &'static str)> {
+    /// Fields that say what would be right.
+    pub(super) fn fields(self) -> Vec<(HeaderName, &'static str)> {
+        // RFC 9110 §15.5.22: with every 426.
+        let upgrade = (header::UPGRADE, "websocket");
         match self {
-            // RFC 9110 §15.5.22.
-            Self::NoUpgrade => Some((header::UPGRADE, "websocket")),
-            Self::Method => Some((header::ALLOW, "GET")),
+            Self::NoUpgrade => vec![upgrade],
+            Self::Method => vec![(header::ALLOW, "GET")],
             // §4.4.
-            Self::Version => Some((header::SEC_WEBSOCKET_VERSION, VERSION)),
-            Self::Key | Self::Origin => None,
+            Self::Version => vec![upgrade, (header::SEC_WEBSOCKET_VERSION, VERSION)],
+            Self::Key | Self::Origin => Vec::new(),
         }
     }
 }

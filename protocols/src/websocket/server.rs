@@ -106,7 +106,7 @@ impl WebSocketServer {
                 let text = format!("{status}: {}\n", refusal.message());
                 let mut response = Response::new(Body::from(text));
                 *response.status_mut() = status;
-                if let Some((name, value)) = refusal.field() {
+                for (name, value) in refusal.fields() {
                     let value = HeaderValue::from_static(value);
                     response.headers_mut().insert(name, value);
                 }

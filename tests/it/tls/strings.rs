@@ -201,6 +201,40 @@ fn texts_that_are_wrong_say_what_is_wrong() {
         missing.contains("cannot read /nonexistent.pem"),
         "{missing}"
     );
+    // Each file is blamed for what is wrong with it.
+    let files = Files::new(&Authority::new());
+    let other = Files::new(&Authority::new());
+    let [roots, chain, key] = ["ca.pem", "chain.pem", "key.pem"].map(|name| files.path(name));
+    let stranger = other.path("key.pem");
+    for (identity, blamed) in [
+        (
+            format!("certificate={chain}:privateKey={stranger}"),
+            format!("\"privateKey\" is {stranger:?}"),
+        ),
+        (
+            format!("certificate={chain}:privateKey={roots}"),
+            format!("\"privateKey\" is {roots:?}"),
+        ),
+        (
+            format!("certificate={key}:privateKey={key}"),
+            format!("\"certificate\" is {key:?}"),
+        ),
+        (
+            format!("certificate={chain}:privateKey=/nonexistent.pem"),
+            "\"privateKey\" is \"/nonexistent.pem\"".to_owned(),
+        ),
+        (
+            format!("certificate={chain}"),
+            format!("\"certificate\" is {chain:?}"),
+        ),
+        (
+            format!("privateKey={key}"),
+            format!("\"privateKey\" is {key:?}"),
+        ),
+    ] {
+        let error = error(&format!("tls:localhost:443:trustRoots={roots}:{identity}"));
+        assert!(error.contains(&blamed), "{identity}: {error}");
+    }
     let server = |text: &str| match torsade::server_from_string(text) {
         Ok(_) => panic!("{text} is accepted"),
         Err(error) => error.to_string(),

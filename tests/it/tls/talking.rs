@@ -1,11 +1,15 @@
 //! Handshakes and data.
 
+use std::io::{Read, Write};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use torsade::prelude::*;
+use torsade::protocols::tls::rustls::{self, ClientConnection, HandshakeKind, ServerConnection};
 use torsade::protocols::tls::{self, Tls, TlsStream, Versions};
 use torsade::reactor::Stream;
-use torsade::reactor::testing::{Chunks, memory_pair, virtual_time_reactor};
+use torsade::reactor::testing::{Chunks, MemoryStream, memory_pair, virtual_time_reactor};
 
 use super::authority::{Authority, localhost};
 use super::speaker::{Speaker, Talk};
@@ -25,6 +29,84 @@ fn what_is_written_before_the_handshake_arrives_after_it() {
     assert_eq!(talk.at_client.text(), "early words");
     assert_eq!(talk.at_server.deliveries.get(), 1, "one record");
     assert_eq!(talk.client.unsent(), 0);
+}
+
+/// Carries bytes between rustls's own client and whoever answers, until neither has more to say.
+fn carry(client: &mut ClientConnection, mut answer: impl FnMut(&[u8]) -> Vec<u8>) {
+    loop {
+        let mut said = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut said).expect("memory takes all");
+        }
+        let answered = answer(&said);
+        if said.is_empty() && answered.is_empty() {
+            return;
+        }
+        let mut rest = &answered[..];
+        while !rest.is_empty() {
+            client.read_tls(&mut rest).expect("it is read from memory");
+            client.process_new_packets().expect("the server is good");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_sends_early_data_is_served_though_that_is_not_taken() {
+    let authority = Authority::new();
+    let base = Arc::clone(authority.server().rustls());
+    let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(base.crypto_provider()));
+    let builder = builder.with_protocol_versions(&[&rustls::version::TLS13]);
+    let builder = builder.expect("it is known").with_no_client_auth();
+    let mut config = builder.with_cert_resolver(Arc::clone(&base.cert_resolver));
+    config.max_early_data_size = 1000;
+    let config = Arc::new(config);
+    let mut client_config = rustls::ClientConfig::clone(authority.client().rustls());
+    client_config.enable_early_data = true;
+    let client_config = Arc::new(client_config);
+    let client = || ClientConnection::new(Arc::clone(&client_config), localhost());
+
+    // Whoever takes it gives a ticket that allows it.
+    let mut first = client().expect("it is good");
+    let mut server = ServerConnection::new(Arc::clone(&config)).expect("it is good");
+    carry(&mut first, |mut said| {
+        while !said.is_empty() {
+            server.read_tls(&mut said).expect("it is read from memory");
+            server.process_new_packets().expect("the client is good");
+        }
+        let mut answer = Vec::new();
+        while server.wants_write() {
+            server.write_tls(&mut answer).expect("memory takes all");
+        }
+        answer
+    });
+
+    let reactor = virtual_time_reactor();
+    let memory = MemoryStream::new(&reactor);
+    let stream = TlsStream::server(memory.clone(), &tls::ServerConfig::from(config));
+    let speaker = Speaker::echo();
+    let seen = speaker.seen.clone();
+    let _server = Transport::connect(speaker, stream as Rc<dyn Stream>);
+    let answer = |said: &[u8]| {
+        if !said.is_empty() {
+            memory.receive(said);
+        }
+        let turned = reactor.turn(Some(Duration::ZERO));
+        turned.expect("virtual time passes");
+        memory.take_written()
+    };
+    let mut second = client().expect("it is good");
+    let mut early = second.early_data().expect("the ticket allows it");
+    early.write_all(b"early").expect("it is little");
+    carry(&mut second, answer);
+    assert!(!second.is_early_data_accepted());
+    assert_eq!(second.handshake_kind(), Some(HandshakeKind::Resumed));
+    second.writer().write_all(b"hello").expect("it is little");
+    carry(&mut second, answer);
+    let mut echo = [0; 5];
+    let read = second.reader().read_exact(&mut echo);
+    read.expect("it is echoed");
+    assert_eq!(&echo, b"hello");
+    assert_eq!(seen.text(), "hello");
 }
 
 #[test]

@@ -60,6 +60,11 @@ fn who_does_not_ask_as_one_must_is_told_what_would_be_right() {
             426,
             "sec-websocket-version: 13",
         ),
+        (
+            &HANDSHAKE.replace("Version: 13", "Version: 8"),
+            426,
+            "upgrade: websocket",
+        ),
         (&HANDSHAKE.replace("GET", "PUT"), 405, "allow: GET"),
         (&HANDSHAKE.replace("==", "="), 400, ""),
         (&origin, 403, ""),

@@ -356,6 +356,8 @@ impl TlsStream {
             resolver: recording.cert_resolver,
             asked: asked.clone(),
         });
+        // Early data can be replayed: it is refused, and the client goes on without.
+        recording.max_early_data_size = 0;
         let connection = UnbufferedServerConnection::new(recording.into());
         let records = connection.map(|connection| Records::server(connection, asked));
         self.begin(records, config.limits, unused);
