@@ -22,6 +22,7 @@ mod builds;
 mod machine;
 mod markdown;
 mod plot;
+mod programs;
 mod tables;
 
 use std::env;
@@ -102,7 +103,7 @@ fn usage() -> String {
 fn run() -> Result<()> {
     let orders = orders()?;
     if orders.build {
-        build()?;
+        programs::build()?;
     }
     let results = results_folder()?;
     let mut wrong = Vec::new();
@@ -199,15 +200,6 @@ fn read(file: &Path) -> Result<Vec<Outcome>> {
     let text = fs::read_to_string(file)?;
     let outcomes = text.lines().map(serde_json::from_str);
     Ok(outcomes.collect::<std::result::Result<_, _>>()?)
-}
-
-/// Everything, in the way in which it is measured.
-fn build() -> Result<()> {
-    let status = Command::new("cargo")
-        .args(["build", "--release", "--workspace", "--manifest-path"])
-        .arg(workspace().join("Cargo.toml"))
-        .status()?;
-    ended("cargo build", status.success())
 }
 
 /// The folder `benches`.
