@@ -70,7 +70,7 @@ pub const TABLES: [Table; 21] = [
             ),
             (
                 "timers_replace",
-                "Put in while the oldest is cancelled, as a server's timeouts are:",
+                "Put in while the oldest is cancelled, as timeouts of connections that come and go are:",
             ),
             (
                 "timers_fire",
@@ -81,7 +81,8 @@ pub const TABLES: [Table; 21] = [
     Table {
         name: "threads",
         heading: "Calls from other threads",
-        says: "CPU time of the process, the posting threads and the loop together, for a call.",
+        says: "CPU time of the process, the posting threads and the loop together, for a call. Go's channel has room for 1,024 \
+               and its posters wait while it is full; what the others post to has no bound.",
         program: Some(("bench-loop", &["call_from_thread"])),
         groups: &[("call_from_thread", "")],
     },

@@ -1,4 +1,4 @@
-// What bench-loop does with Torsade, with Go on one processor: loop TABLE SIZE prints the CPU time of
+// What bench-loop does with Torsade, with Go, on one processor unless there are threads: loop TABLE SIZE prints the CPU time of
 // a unit in nanoseconds and the peak memory in KiB. Counts its callbacks, and checks that none came early.
 package main
 
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sort"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -35,10 +36,13 @@ func ran() int64 {
 }
 
 func report(before int64, units int) {
-	took := ran() - before
+	reportCost(float64(ran()-before) / float64(units))
+}
+
+func reportCost(cost float64) {
 	status, _ := os.ReadFile("/proc/self/status")
 	_, rest, _ := strings.Cut(string(status), "VmHWM:")
-	fmt.Println(float64(took)/float64(units), strings.Fields(rest)[0])
+	fmt.Println(cost, strings.Fields(rest)[0])
 }
 
 func longDelay() time.Duration {
@@ -87,13 +91,25 @@ func fires(count int) {
 }
 
 // A thousand goroutines, and the others' turn until all have run.
-func soon(units int) {
+func soon(units int, captures bool) {
 	made := 0
 	call := func() { made++ }
+	thing, number := &struct{ number int }{1}, 1
+	put := func() {
+		if !captures {
+			go call()
+			return
+		}
+		thing, number := thing, number
+		go func() {
+			demand(thing.number == number, "it has what it was made with")
+			made++
+		}()
+	}
 	batch := func() {
 		until := made + 1000
 		for i := 0; i < 1000; i++ {
-			go call()
+			put()
 		}
 		for made < until {
 			runtime.Gosched()
@@ -108,7 +124,8 @@ func soon(units int) {
 	report(before, units)
 }
 
-// Functions through a channel, from goroutines that have a processor each.
+// Functions through a channel, from goroutines that have a processor each. Go's channels are bounded: who posts
+// waits while this one is full. (Room for all would be dearer.)
 func fromThreads(count int) {
 	runtime.GOMAXPROCS(count + 1)
 	each := 1_000_000 / count
@@ -133,14 +150,54 @@ func fromThreads(count int) {
 	report(before, each*count)
 }
 
+// By the wall clock, from the post to the call. Who posts is a thread of its own, and waits for the call: if it spun,
+// the goroutine that it wakes would stay in its processor's queue.
+func latency(awake bool) {
+	const posts = 2000
+	runtime.GOMAXPROCS(2)
+	if awake {
+		go func() {
+			for {
+				runtime.Gosched()
+			}
+		}()
+	}
+	heard := make(chan struct{}, 1)
+	took := make([]time.Duration, 0, posts)
+	calls := make(chan func(), 1)
+	go func() {
+		runtime.LockOSThread()
+		for posted := 0; posted < posts; posted++ {
+			for until := time.Now().Add(50 * time.Microsecond); time.Now().Before(until); {
+			}
+			when := time.Now()
+			calls <- func() {
+				took = append(took, time.Since(when))
+				heard <- struct{}{}
+			}
+			<-heard
+		}
+	}()
+	for i := 0; i < posts; i++ {
+		(<-calls)()
+	}
+	warm := took[posts/10:]
+	sort.Slice(warm, func(i, j int) bool { return warm[i] < warm[j] })
+	reportCost(float64(warm[len(warm)/2]))
+}
+
 func main() {
 	runtime.GOMAXPROCS(1)
 	size, _ := strconv.Atoi(os.Args[2])
 	switch os.Args[1] {
 	case "call_soon":
-		soon(1_000_000)
+		soon(1_000_000, false)
+	case "call_soon_capturing":
+		soon(1_000_000, true)
 	case "call_from_thread":
 		fromThreads(size)
+	case "latency":
+		latency(size == 1)
 	case "timers_cancel":
 		cancels(size, true)
 	case "timers_replace":

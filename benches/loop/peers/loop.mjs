@@ -26,10 +26,18 @@ function draw() {
   return Number(draws >> 33n);
 }
 
-// A thousand a turn; the last of them makes the next thousand.
-function soon(units) {
+// A thousand a turn; the last of them makes the next thousand. A call has what `captured` holds.
+function soon(units, captured) {
   let before;
   function call() { made++; }
+  function capturing(thing, number) {
+    if (thing.number !== number) demand(false, "it has what it was made with");
+    made++;
+  }
+  function put() {
+    if (captured) setImmediate(capturing, captured, captured.number);
+    else setImmediate(call);
+  }
   function last() {
     made++;
     if (made === units / 10) before = process.cpuUsage();
@@ -37,7 +45,7 @@ function soon(units) {
     else begin();
   }
   function begin() {
-    for (let i = 0; i < 999; i++) setImmediate(call);
+    for (let i = 0; i < 999; i++) put();
     setImmediate(last);
   }
   begin();
@@ -101,6 +109,7 @@ function fromThreads(count, units = 200_000) {
 }
 
 if (table === "call_soon") soon(1_000_000);
+else if (table === "call_soon_capturing") soon(1_000_000, { number: 1 });
 else if (table === "timers_cancel") cancels(size, true);
 else if (table === "timers_replace") cancels(size, false);
 else if (table === "timers_fire") fires(size);

@@ -97,8 +97,19 @@ def report_cost(cost):
     print(cost, peak, flush=True)
 
 
-def soon(units, batch=1000):
-    """A thousand a turn; the last of them makes the next thousand."""
+class Captured:
+    number = 1
+
+
+def capturing(thing, number):
+    global made
+    if thing.number != number:
+        fail("it has what it was made with")
+    made += 1
+
+
+def soon(units, captured=None, batch=1000):
+    """A thousand a turn; the last of them makes the next thousand. A call has what is captured."""
     before = 0
 
     def last():
@@ -113,7 +124,10 @@ def soon(units, batch=1000):
 
     def begin():
         for _ in range(batch - 1):
-            call_soon(call)
+            if captured:
+                call_soon(capturing, captured, captured.number)
+            else:
+                call_soon(call)
         call_soon(last)
 
     first(begin)
@@ -257,6 +271,8 @@ def turns(answers, units=20_000):
 
 if table == "call_soon":
     soon(100_000)
+elif table == "call_soon_capturing":
+    soon(100_000, Captured())
 elif table == "timers_cancel":
     cancels(size, True)
 elif table == "timers_replace":

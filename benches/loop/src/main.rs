@@ -104,6 +104,14 @@ fn report(cost: f64) {
     println!("{cost} {}", own_peak_memory());
 }
 
+/// As `#[tokio::main(flavor = "current_thread")]` builds it.
+fn tokio_runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a descriptor is left")
+}
+
 /// Ends a process that was to be a contender: why it cannot be one.
 fn missing(why: &str) -> ! {
     eprintln!("missing: {why}");
@@ -161,13 +169,11 @@ fn tables(group: &str, rounds: usize) -> Result<()> {
                 }));
             }
             for (peer, program) in peers {
-                if peer.is_in(chosen.name) {
-                    let row = Row::new(peer.title, move || {
-                        let program = program.as_ref().map_err(Missing::new)?;
-                        measured(&mut peer.command(program, chosen.name, *size)?)
-                    });
-                    rows.push(row.seldom(peer.is_slow));
-                }
+                let row = Row::new(peer.title(chosen.name), move || {
+                    let program = program.as_ref().map_err(Missing::new)?;
+                    measured(&mut peer.command(program, chosen.name, *size)?)
+                });
+                rows.push(row.seldom(peer.is_slow));
             }
             chosen.of(*size).run(rounds, &mut rows)?;
         }

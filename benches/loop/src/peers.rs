@@ -7,10 +7,10 @@ use std::process::Command;
 use bench_rounds::{Missing, Result, compile_c, compile_go, python, source};
 
 pub struct Peer {
-    pub title: &'static str,
-    /// The tables that it has.
-    tables: &'static [&'static str],
-    /// Those that it cannot have, and why.
+    title: &'static str,
+    /// Where it is another: the table, and its title there.
+    elsewhere: &'static [(&'static str, &'static str)],
+    /// The tables that it cannot have, and why. It runs in all others, and fails if its program does not know one.
     lacks: &'static [(&'static str, &'static str)],
     /// Above that it would take minutes.
     largest: usize,
@@ -20,34 +20,16 @@ pub struct Peer {
 }
 
 const TIMERS: &[&str] = &["timers_cancel", "timers_replace", "timers_fire"];
-const PYTHONS: &[&str] = &[
-    "call_soon",
-    "timers_cancel",
-    "timers_replace",
-    "timers_fire",
-    "call_from_thread",
-    "latency",
-    "turn",
-    "turn_answered",
-];
+/// With one processor all goroutines would be of one thread.
+const GO_THREADS: &str = "Go, a processor for each thread: channel of functions";
+const NO_CALL: &str = "a phase of its turn has one callback, not a call each";
 const NO_POLL: &str = "a program cannot have it watch a descriptor";
 
 static PEERS: [Peer; 6] = [
     Peer {
         title: "libuv",
-        tables: &[
-            "timers_cancel",
-            "timers_replace",
-            "timers_fire",
-            "call_from_thread",
-            "latency",
-            "turn",
-            "turn_answered",
-        ],
-        lacks: &[(
-            "call_soon",
-            "a phase of its turn has one callback, not a call each",
-        )],
+        elsewhere: &[],
+        lacks: &[("call_soon", NO_CALL), ("call_soon_capturing", NO_CALL)],
         largest: usize::MAX,
         is_slow: false,
         program: || {
@@ -58,31 +40,15 @@ static PEERS: [Peer; 6] = [
     },
     Peer {
         title: "Go, one processor",
-        tables: &[
-            "call_soon",
-            "timers_cancel",
-            "timers_replace",
-            "timers_fire",
-            "call_from_thread",
-        ],
-        lacks: &[
-            ("latency", "a goroutine is not another thread's"),
-            ("turn", NO_POLL),
-            ("turn_answered", NO_POLL),
-        ],
+        elsewhere: &[("call_from_thread", GO_THREADS), ("latency", GO_THREADS)],
+        lacks: &[("turn", NO_POLL), ("turn_answered", NO_POLL)],
         largest: usize::MAX,
         is_slow: true,
         program: || Ok(vec![compile_go("bench-loop-go", &file("loop.go"))?.into()]),
     },
     Peer {
         title: "Node",
-        tables: &[
-            "call_soon",
-            "timers_cancel",
-            "timers_replace",
-            "timers_fire",
-            "call_from_thread",
-        ],
+        elsewhere: &[],
         lacks: &[
             ("latency", "its threads share no clock as fine"),
             ("turn", NO_POLL),
@@ -94,7 +60,7 @@ static PEERS: [Peer; 6] = [
     },
     Peer {
         title: "uvloop",
-        tables: PYTHONS,
+        elsewhere: &[],
         lacks: &[],
         largest: 100_000,
         is_slow: true,
@@ -102,7 +68,7 @@ static PEERS: [Peer; 6] = [
     },
     Peer {
         title: "asyncio",
-        tables: PYTHONS,
+        elsewhere: &[],
         lacks: &[],
         largest: 100_000,
         is_slow: true,
@@ -110,7 +76,7 @@ static PEERS: [Peer; 6] = [
     },
     Peer {
         title: "Twisted",
-        tables: PYTHONS,
+        elsewhere: &[],
         lacks: &[],
         largest: 100_000,
         is_slow: true,
@@ -124,9 +90,9 @@ pub fn all() -> Vec<(&'static Peer, Result<Vec<OsString>>)> {
 }
 
 impl Peer {
-    /// Whether it has a row in a table, if only to say what it lacks.
-    pub fn is_in(&self, table: &str) -> bool {
-        self.tables.contains(&table) || self.lack(table).is_some()
+    pub fn title(&self, table: &str) -> &'static str {
+        let found = self.elsewhere.iter().find(|(name, _)| *name == table);
+        found.map_or(self.title, |(_, title)| title)
     }
 
     fn lack(&self, table: &str) -> Option<&'static str> {
