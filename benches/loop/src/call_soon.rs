@@ -10,7 +10,10 @@ use std::time::Duration;
 use tokio::task::{LocalSet, spawn_local, yield_now};
 use torsade::prelude::Reactor;
 
-use crate::{NS_OF_CPU, Table, made, measure, missing, on_may, on_mio, on_monoio, on_smol, report};
+use crate::{
+    NS_OF_CPU, Table, made, measure, missing, on_may, on_mio, on_monoio, on_smol, report,
+    tokio_runtime,
+};
 
 /// A callback that captures nothing, a thousand a turn.
 pub const EMPTY: Table = Table {
@@ -113,11 +116,9 @@ fn ours<F: FnOnce() + 'static>(count: usize, mut call: impl FnMut() -> F) {
     report(measure(count, || (0..count / BATCH).for_each(|_| batch())));
 }
 
+/// In a `LocalSet` also where the futures could be sent: `tokio::spawn` is dearer.
 fn with_tokio<F: Future<Output = ()> + 'static>(count: usize, mut call: impl FnMut() -> F) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a descriptor is left");
+    let runtime = tokio_runtime();
     let batches = batches(count, || drop(spawn_local(call())), yield_now);
     LocalSet::new().block_on(&runtime, batches);
 }

@@ -3,10 +3,12 @@
 use std::thread;
 
 use tokio::sync::mpsc;
-use tokio::task::{LocalSet, spawn_local};
 use torsade::prelude::Reactor;
 
-use crate::{NS_OF_CPU, Table, made, measure, missing, on_may, on_mio, on_monoio, on_smol, report};
+use crate::{
+    NS_OF_CPU, Table, made, measure, missing, on_may, on_mio, on_monoio, on_smol, report,
+    tokio_runtime,
+};
 
 /// Calls from threads into the loop, each with a number.
 pub const CALLS: Table = Table {
@@ -18,12 +20,12 @@ pub const CALLS: Table = Table {
         ("ours", "torsade: call_from_thread", ours),
         (
             "tokio",
-            "tokio: unbounded mpsc of boxed calls, local task",
+            "tokio: unbounded mpsc of boxed calls, recv_many",
             tokio_calls,
         ),
         (
             "tokio-numbers",
-            "tokio: unbounded mpsc of numbers, local task",
+            "tokio: unbounded mpsc of numbers, recv_many",
             tokio_numbers,
         ),
         ("calloop", "calloop: channel of boxed calls", calloop),
@@ -114,11 +116,11 @@ fn tokio_numbers(count: usize) {
     with_tokio(count, |number| number, take);
 }
 
+/// How many tokio's task takes from its channel at once.
+const AT_ONCE: usize = 1024;
+
 fn with_tokio<T: Send + 'static>(count: usize, make: fn(usize) -> T, hear: fn(T)) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a descriptor is left");
+    let runtime = tokio_runtime();
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let until = calls_of(count);
     threads(
@@ -128,10 +130,15 @@ fn with_tokio<T: Send + 'static>(count: usize, make: fn(usize) -> T, hear: fn(T)
             move |number| assert!(sender.send(make(number)).is_ok(), "somebody listens")
         },
         || {
-            LocalSet::new().block_on(&runtime, async {
-                let task = spawn_local(async move {
-                    for _ in 0..until {
-                        hear(receiver.recv().await.expect("somebody posts"));
+            runtime.block_on(async {
+                let task = tokio::spawn(async move {
+                    let mut heard = Vec::with_capacity(AT_ONCE);
+                    let mut left = until;
+                    while left > 0 {
+                        let count = receiver.recv_many(&mut heard, AT_ONCE).await;
+                        assert_ne!(count, 0, "somebody posts");
+                        heard.drain(..).for_each(hear);
+                        left -= count;
                     }
                 });
                 task.await.expect("it ends");

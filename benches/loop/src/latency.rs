@@ -9,11 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::task::{LocalSet, spawn_local, yield_now};
+use tokio::task::yield_now;
 use torsade::prelude::Reactor;
 
 use crate::from_threads::Boxed;
-use crate::{Table, missing, on_may, on_mio, on_monoio, on_smol, report};
+use crate::{Table, missing, on_may, on_mio, on_monoio, on_smol, report, tokio_runtime};
 
 /// The median of a process's posts.
 pub const CALLS: Table = Table {
@@ -25,7 +25,7 @@ pub const CALLS: Table = Table {
         ("ours", "torsade: call_from_thread", ours),
         (
             "tokio",
-            "tokio: unbounded mpsc of boxed calls, local task",
+            "tokio: unbounded mpsc of boxed calls, a task",
             tokio_calls,
         ),
         ("calloop", "calloop: channel of boxed calls", calloop),
@@ -148,10 +148,7 @@ pub fn boxed(posted: Instant, count: &Arc<AtomicUsize>) -> Boxed {
 }
 
 fn tokio_calls(busy: usize) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a descriptor is left");
+    let runtime = tokio_runtime();
     let made = Arc::new(AtomicUsize::new(0));
     let (sender, mut receiver) = mpsc::unbounded_channel::<Boxed>();
     let count = Arc::clone(&made);
@@ -161,15 +158,15 @@ fn tokio_calls(busy: usize) {
             "somebody listens"
         );
     });
-    LocalSet::new().block_on(&runtime, async {
+    runtime.block_on(async {
         if busy == AWAKE {
-            drop(spawn_local(async {
+            drop(tokio::spawn(async {
                 loop {
                     yield_now().await;
                 }
             }));
         }
-        let task = spawn_local(async move {
+        let task = tokio::spawn(async move {
             for _ in 0..POSTS {
                 receiver.recv().await.expect("somebody posts")();
             }

@@ -11,7 +11,9 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio_util::time::DelayQueue;
 use torsade::prelude::Reactor;
 
-use crate::{NS_OF_CPU, Table, made, measure, missing, on_may, on_monoio, on_smol, report};
+use crate::{
+    NS_OF_CPU, Table, made, measure, missing, on_may, on_monoio, on_smol, report, tokio_runtime,
+};
 
 /// Put in and cancelled at once, with so many pending.
 pub const INSERT_AND_CANCEL: Table = Table {
@@ -189,10 +191,7 @@ fn ours_cancels(pending: usize, at_once: bool) {
 }
 
 fn tokio_cancels(pending: usize, at_once: bool) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a descriptor is left");
+    let runtime = tokio_runtime();
     runtime.block_on(async {
         cancels(
             (pending, CANCELLED),
@@ -261,11 +260,9 @@ fn ours_fires(count: usize, capturing: bool) {
 }
 
 fn tokio_fires(count: usize) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a descriptor is left");
+    let runtime = tokio_runtime();
     let mut delays = Delays::new();
+    // `tokio::spawn` is dearer.
     let local = LocalSet::new();
     report(measure(count, || {
         local.block_on(&runtime, async {
@@ -297,10 +294,7 @@ pub async fn sleeper(
 }
 
 fn tokio_queue_fires(count: usize) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a descriptor is left");
+    let runtime = tokio_runtime();
     let mut delays = Delays::new();
     report(measure(count, || {
         runtime.block_on(async {

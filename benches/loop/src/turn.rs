@@ -14,7 +14,10 @@ use rustix::net::{
 use tokio::io::unix::AsyncFd;
 use torsade::prelude::Reactor;
 
-use crate::{NS_OF_CPU, Table, made, measure, missing, on_may, on_mio, on_monoio, on_smol, report};
+use crate::{
+    NS_OF_CPU, Table, made, measure, missing, on_may, on_mio, on_monoio, on_smol, report,
+    tokio_runtime,
+};
 
 /// One descriptor that is always ready, watched as a level.
 pub const READY: Table = Table {
@@ -171,10 +174,7 @@ fn bare_answers(count: usize) {
 }
 
 fn tokio_answers(count: usize) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a descriptor is left");
+    let runtime = tokio_runtime();
     let (near, far) = pair();
     let turns = |count: usize, near: AsyncFd<OwnedFd>, far: OwnedFd| {
         runtime.block_on(async move {
