@@ -53,8 +53,7 @@ impl Seat {
         self.refresh();
     }
 
-    /// Sets the host's call to the guest's next deadline. Whoever uses the guest outside of
-    /// its own callbacks calls this when done.
+    /// Sets the host's call to the guest's next deadline.
     pub fn refresh(self: &Rc<Self>) {
         let next = self.guest.next_deadline();
         let mut call = self.call.borrow_mut();

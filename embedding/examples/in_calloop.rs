@@ -50,8 +50,7 @@ impl<'l, Data: 'l> Seat<'l, Data> {
         self.refresh()
     }
 
-    /// Sets the timer to the reactor's next deadline. Whoever uses the reactor outside of its
-    /// own callbacks calls this when done.
+    /// Sets the timer to the reactor's next deadline.
     pub fn refresh(self: &Rc<Self>) -> calloop::Result<()> {
         let next = self.reactor.next_deadline();
         let mut timer = self.timer.borrow_mut();

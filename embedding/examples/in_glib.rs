@@ -12,8 +12,7 @@ use glib::{MainContext, MainLoop};
 use torsade::prelude::*;
 use torsade::reactor::Guest;
 
-/// Has the main context of this thread drive `reactor`, as long as the guest is held. Whoever
-/// uses the reactor outside of its own callbacks calls [`Guest::turn`] when done.
+/// Has the main context of this thread drive `reactor`, as long as the guest is held.
 pub fn seat(reactor: &Reactor, host: &MainContext) -> io::Result<Rc<Guest>> {
     let (queue, mut posts) = mpsc::unbounded();
     // At most one post is under way: the queue holds no more.

@@ -18,6 +18,10 @@ impl Agenda {
     pub(crate) const UNSETTLED: u8 = 2;
     /// There are delayed calls, or were when the last full turn began.
     pub(crate) const TIMED: u8 = 4;
+    /// A host waits, and is to be woken if there is anything new.
+    ///
+    /// Invariant: never there in a turn.
+    pub(crate) const HOSTED: u8 = 8;
 
     /// Of a loop that has not turned: it looks at everything.
     pub(crate) fn new() -> Self {

@@ -47,7 +47,8 @@ use crate::delayed_call::{Call, DelayedCall, SoonCallback, Time};
 use crate::descriptor::Watched;
 use crate::driver::{Change, Driver, Events};
 use crate::dump::{Ages, Listed};
-use crate::hooks::{Phase, PhaseHooks, TurnHooks};
+use crate::hooks::{PhaseHooks, TurnHooks};
+use crate::host::Host;
 use crate::inspect::{ScheduledAt, StopWatch};
 use crate::panics::{self, PanicPolicy};
 use crate::reactor::{Owner, Reactor};
@@ -118,7 +119,7 @@ impl fmt::Display for dyn Source {
 /// includes the drop of a call, a protocol or a Deferred.
 #[repr(C)]
 pub(crate) struct Core {
-    agenda: Agenda,
+    pub(crate) agenda: Agenda,
     short_read_is_dry: bool,
     /// What the driver waits with, where that is epoll.
     poller: Option<Rc<Poller>>,
@@ -179,6 +180,7 @@ pub(crate) struct Core {
     /// The process that it was made in.
     pub(crate) lineage: Lineage,
     pub(crate) winding_up: Cell<bool>,
+    pub(crate) host: Host,
 }
 
 impl Core {
@@ -230,6 +232,7 @@ impl Core {
             background: Background::default(),
             lineage: Lineage::here(),
             winding_up: Cell::new(false),
+            host: Host::default(),
         })
     }
 
@@ -342,7 +345,7 @@ impl Core {
     /// To be called by whatever makes that there is something to do; see `stirred`.
     #[inline]
     pub(crate) fn stir(&self) {
-        self.agenda.add(Agenda::STIRRED);
+        self.put_on_agenda(Agenda::STIRRED);
     }
 
     /// Whether more than events, delayed calls and threads may have something to do.
@@ -429,9 +432,9 @@ impl Core {
 
     #[inline(never)]
     fn run_some_hooks(&self, hooks: &TurnHooks) {
-        hooks.run(|hook| {
+        hooks.run(|origin, hook| {
             // The panic has been reported; a hook is called again all the same.
-            let _ = panics::catch(hook);
+            let _ = panics::catch_of(origin, hook);
             self.settle();
         });
     }
@@ -445,14 +448,10 @@ impl Core {
 
     #[inline(never)]
     fn run_some_signal_calls(self: &Rc<Self>) {
-        self.signals.run(self, |call| {
-            self.run_user_code(call);
+        self.signals.run(self, |origin, call| {
+            self.run_user_code(origin, call);
             self.lap(&"a watcher of a signal");
         });
-    }
-
-    pub(crate) fn run_phase(&self, hooks: &PhaseHooks, phase: Phase) {
-        hooks.run(phase, |hook| self.run_user_code(hook));
     }
 
     #[inline]
@@ -480,10 +479,10 @@ impl Core {
         }
     }
 
-    fn run_user_code(&self, call: impl FnOnce()) {
+    pub(crate) fn run_user_code(&self, origin: &'static Location<'static>, call: impl FnOnce()) {
         self.stop_watch.count_call();
         // The panic has been reported; there is nobody to tell.
-        let _ = panics::catch(call);
+        let _ = panics::catch_of(origin, call);
         self.settle();
     }
 
@@ -736,7 +735,7 @@ impl Core {
         if time == Time::Boot {
             self.has_boot_timers.set(true);
         }
-        self.agenda.add(Agenda::TIMED);
+        self.expect_turn_at(deadline);
         self.note_age(time);
         let key = self.timers(time).borrow_mut().insert(deadline, call);
         self.timers_changed(time);
@@ -770,12 +769,12 @@ impl Core {
     }
 
     pub(crate) fn settle_later(&self, token: Token) {
-        self.agenda.add(Agenda::UNSETTLED);
+        self.put_on_agenda(Agenda::UNSETTLED);
         self.dirty.borrow_mut().push(token);
     }
 
     pub(crate) fn settle_layer_later(&self, layer: Rc<dyn Settle>) {
-        self.agenda.add(Agenda::UNSETTLED);
+        self.put_on_agenda(Agenda::UNSETTLED);
         self.layers.borrow_mut().push(layer);
     }
 

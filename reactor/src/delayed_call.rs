@@ -54,6 +54,9 @@ impl DelayedCall {
             let timers = core.timers(self.time);
             core.note_age(self.time);
             let is_active = timers.borrow_mut().reschedule(self.key, deadline);
+            if is_active {
+                core.expect_turn_at(deadline);
+            }
             core.timers_changed(self.time);
             is_active
         })
@@ -72,6 +75,9 @@ impl DelayedCall {
             let timers = core.timers(self.time);
             core.note_age(self.time);
             let is_active = timers.borrow_mut().reschedule(self.key, deadline);
+            if is_active {
+                core.expect_turn_at(deadline);
+            }
             core.timers_changed(self.time);
             is_active
         })

@@ -24,7 +24,7 @@ use crate::sys::wake::WakeFd;
 /// Drives a reactor from a host that can only be posted to.
 ///
 /// Make it on the host's thread; then call [`turn`](Guest::turn) once, and again each
-/// time the host receives what `post` sent. Dropping it ends its thread, which asks for
+/// time the host receives what `post` sent. In between, any code of that thread may use the reactor. Dropping it ends its thread, which asks for
 /// nothing after that; a post that is under way on the thread at that moment may arrive.
 ///
 /// # Examples
@@ -98,8 +98,8 @@ impl Guest {
     /// Runs one turn of the reactor, without waiting, and has the helper wait for what
     /// comes next.
     ///
-    /// Call it also after using the reactor outside of a turn, so that what was asked for is
-    /// begun.
+    /// What is asked of the reactor outside of a turn has it ask for one, as everything else
+    /// does; to call this at once saves the way through the host's queue.
     ///
     /// # Errors
     ///

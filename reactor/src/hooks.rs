@@ -177,13 +177,13 @@ impl TurnHooks {
     }
 
     /// Calls each with `call`. One that is added meanwhile waits for the next turn.
-    pub(crate) fn run(&self, call: impl Fn(&mut dyn FnMut())) {
+    pub(crate) fn run(&self, call: impl Fn(&'static Location<'static>, &mut dyn FnMut())) {
         let hooks = self.hooks.borrow().clone();
         for hook in hooks {
             let Some(mut callback) = hook.callback.take() else {
                 continue;
             };
-            call(&mut callback);
+            call(hook.origin, &mut callback);
             if hook.removed.get() {
                 // The panic has been reported.
                 let _ = panics::catch(|| drop(callback));
@@ -226,8 +226,8 @@ pub(crate) struct PhaseHooks {
     before: RefCell<Vec<Rc<PhaseHook>>>,
     during: RefCell<Vec<Rc<PhaseHook>>>,
     after: RefCell<Vec<Rc<PhaseHook>>>,
-    /// Hooks of the first phase that have not fired.
-    waiting: RefCell<Rc<Cell<usize>>>,
+    /// The lines that added those of the first phase that have not fired.
+    waiting: RefCell<Rc<RefCell<Vec<&'static Location<'static>>>>>,
 }
 
 impl PhaseHooks {
@@ -246,25 +246,37 @@ impl PhaseHooks {
         Hook::new(weak)
     }
 
-    /// Calls the hooks of a phase, each with `call`. Those of `Before` are waited for; a
-    /// failure of one is reported as unhandled, and the others are called all the same.
-    pub(crate) fn run(&self, phase: Phase, call: impl Fn(&mut dyn FnMut())) {
+    /// Calls the hooks of a phase, each with `call`, which is given the line that added it, too.
+    /// Those of `Before` are waited for, and one that fires calls `fired`; a failure of one is
+    /// reported as unhandled, and the others are called all the same.
+    pub(crate) fn run(
+        &self,
+        phase: Phase,
+        fired: impl Fn() + Clone + 'static,
+        call: impl Fn(&'static Location<'static>, &mut dyn FnMut()),
+    ) {
         let hooks = self.list(phase).take();
         for hook in hooks {
             let Some(callback) = hook.callback.take() else {
                 continue;
             };
-            let mut callback = Some(callback);
-            call(&mut || {
+            let (mut callback, origin) = (Some(callback), hook.origin);
+            call(origin, &mut || {
                 let Some(callback) = callback.take() else {
                     return;
                 };
                 let deferred = callback();
                 if phase == Phase::Before && !deferred.is_fired() {
                     let waiting = Rc::clone(&self.waiting.borrow());
-                    waiting.set(waiting.get() + 1);
+                    waiting.borrow_mut().push(origin);
+                    let fired = fired.clone();
                     drop(deferred.add_both(move |result| {
-                        waiting.set(waiting.get() - 1);
+                        let mut waiting = waiting.borrow_mut();
+                        // Those of one line are alike.
+                        let place = waiting.iter().position(|line| *line == origin);
+                        waiting.swap_remove(place.expect("it was put there above"));
+                        drop(waiting);
+                        fired();
                         result
                     }));
                 }
@@ -285,16 +297,21 @@ impl PhaseHooks {
                 hook.callback.set(callback);
             }
         }
-        let waiting = self.waiting.borrow().get();
-        if waiting > 0 {
-            let what = format!("{event} waits for {waiting} hooks");
+        let waiting = self.waiting_for();
+        if !waiting.is_empty() {
+            let what = format!("{event} waits for {} hooks", waiting.len());
             held.push(Held::new(what, None, None));
         }
         held
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
-        self.waiting.borrow().get() > 0
+        !self.waiting.borrow().borrow().is_empty()
+    }
+
+    /// The lines that added the hooks that are waited for.
+    pub(crate) fn waiting_for(&self) -> Vec<&'static Location<'static>> {
+        self.waiting.borrow().borrow().clone()
     }
 
     /// Waits no longer; who fires after this is not counted.

@@ -76,6 +76,7 @@ mod forbidden;
 mod futures;
 mod guest;
 mod hooks;
+mod host;
 mod inspect;
 mod panics;
 mod policies;

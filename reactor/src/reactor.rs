@@ -304,10 +304,13 @@ impl Reactor {
     ///
     /// For a host that waits by itself, together with the descriptor ([`AsFd`]): if there
     /// is work, the descriptor is readable or this deadline has passed. Ask after each
-    /// [`turn`](Reactor::turn), and after each use of the reactor outside of one.
+    /// [`turn`](Reactor::turn): what is asked for later, outside of a turn, and is due before the
+    /// deadline that was told last, makes the descriptor readable.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.core().next_deadline()
+        let deadline = self.core().next_deadline();
+        self.core().tell_host(deadline);
+        deadline
     }
 
     /// Whether a turn would find something to do now: the descriptor is readable, or
@@ -318,14 +321,15 @@ impl Reactor {
     /// pause, a bounded number of turns at a time.
     #[must_use]
     pub fn is_work_pending(&self) -> bool {
-        let deadline = self.next_deadline();
+        let deadline = self.core().next_deadline();
         let descriptor = self.core().driver().descriptor();
         deadline.is_some_and(|deadline| deadline <= self.now())
             || descriptor.is_some_and(os::is_readable)
     }
 
     /// What a host waits for, in its own poll, select or epoll: readable while the reactor has
-    /// events to deliver.
+    /// events to deliver, and when [`next_deadline`](Reactor::next_deadline) is to be asked anew,
+    /// because of what was asked for outside of a turn.
     ///
     /// # Errors
     ///
@@ -333,6 +337,9 @@ impl Reactor {
     pub fn descriptor(&self) -> Result<BorrowedFd<'_>, Unsupported> {
         let driver = self.core().driver();
         let descriptor = driver.descriptor();
+        if descriptor.is_some() {
+            self.core().give_descriptor_to_host();
+        }
         descriptor.ok_or_else(|| driver.world().lacks(Capability::Descriptors))
     }
 

@@ -482,6 +482,11 @@ impl Mailbox {
         self.fall_asleep();
     }
 
+    /// Wakes who waits in the loop's stead, unless somebody has.
+    pub(crate) fn wake_sleeper(&self) {
+        self.remote.shared.wake_sleeper();
+    }
+
     /// After a wait.
     pub(crate) fn wake(&self) {
         self.remote.shared.asleep.store(false, Ordering::Relaxed);

@@ -15,11 +15,12 @@ use std::mem;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::agenda::Agenda;
 use crate::core::{Core, Pause};
 use crate::driver::Events;
 use crate::dump::Dump;
 use crate::error::RunError;
-use crate::hooks::Phase;
+use crate::hooks::{Phase, PhaseHooks};
 use crate::panics::{self, PanicPolicy};
 use crate::reactor::Reactor;
 use crate::remote::Ending;
@@ -93,6 +94,19 @@ impl Core {
         self.go_on_starting();
     }
 
+    pub(crate) fn run_phase(&self, hooks: &PhaseHooks, phase: Phase) {
+        let owner = self.owner.borrow().clone();
+        // From outside of a turn, perhaps: whoever waits in the loop's stead is to give one.
+        let fired = move || {
+            if let Some(owner) = owner.upgrade() {
+                Reactor { owner }.core().stir();
+            }
+        };
+        hooks.run(phase, fired, |origin, hook| {
+            self.run_user_code(origin, hook)
+        });
+    }
+
     /// The rest of the start, once the hooks before it have fired.
     pub(crate) fn go_on_starting(&self) {
         if self.starting.get() && !self.startup.is_waiting() {
@@ -110,6 +124,7 @@ impl Core {
         if self.running.replace(true) {
             return Err(RunError::AlreadyRunning);
         }
+        self.agenda.remove(Agenda::HOSTED);
         self.mailbox.begin();
         self.mailbox.wake();
         if self.stop_watch.is_running() {

@@ -538,9 +538,13 @@ impl Watchers {
         source.as_ref().is_some_and(|source| source.has_some())
     }
 
-    /// Calls those whose signals have come, each with `call`, and stops the reactor for
-    /// signals that nobody else wants.
-    pub(crate) fn run(&self, core: &Rc<Core>, call: impl Fn(&mut dyn FnMut())) {
+    /// Calls those whose signals have come, each with `call`, which is given the line that asked
+    /// for it, too; and stops the reactor for signals that nobody else wants.
+    pub(crate) fn run(
+        &self,
+        core: &Rc<Core>,
+        call: impl Fn(&'static Location<'static>, &mut dyn FnMut()),
+    ) {
         let Some(source) = self.source.borrow().clone() else {
             return;
         };
@@ -567,14 +571,14 @@ impl Watchers {
                     Callback::Once(callback) => {
                         self.remove(&watcher);
                         let mut callback = Some(callback);
-                        call(&mut || {
+                        call(watcher.origin, &mut || {
                             if let Some(callback) = callback.take() {
                                 callback();
                             }
                         });
                     }
                     Callback::Each(mut callback) => {
-                        call(&mut || callback(&handle));
+                        call(watcher.origin, &mut || callback(&handle));
                         let left = Callback::Each(callback);
                         if watcher.removed.get() {
                             // The panic of its drop has been reported.

@@ -48,6 +48,11 @@ fn check_now(reactor: &Reactor, act: impl FnOnce(), is_done: impl Fn() -> bool) 
     calm(reactor);
     assert!(!is_done(), "it is done already: this check shows nothing");
     act();
+    // It was asked for both before, and waits by now.
+    assert!(
+        is_readable(reactor, Some(Duration::ZERO)),
+        "the host is not told to ask again"
+    );
     assert!(says_so(reactor), "work is pending and nothing says so");
     assert!(reactor.is_work_pending());
     calm(reactor);
@@ -122,6 +127,50 @@ fn calls_from_outside_are_announced() {
     assert!(says_so(&reactor), "an idle hook wants every turn");
     hook.remove();
     calm(&reactor);
+}
+
+/// Whether the descriptor says anything: a host that waits for it and a deadline in the far
+/// future would be woken.
+fn wakes_host(reactor: &Reactor) -> bool {
+    is_readable(reactor, Some(Duration::ZERO))
+}
+
+#[test]
+fn a_deadline_that_comes_forward_outside_of_a_turn_wakes_the_host_once() {
+    let reactor = reactor();
+    let none = || ();
+    calm(&reactor);
+    let first = reactor.call_later(LONG, none);
+    assert!(wakes_host(&reactor), "there was no deadline before");
+    calm(&reactor);
+    let later = reactor.call_later(LONG * 2, none);
+    assert!(!wakes_host(&reactor), "it wakes by itself before that");
+    later.reset(LONG / 2);
+    assert!(wakes_host(&reactor));
+    calm(&reactor);
+    first.reset(LONG);
+    later.delay(LONG);
+    assert!(!wakes_host(&reactor), "a later one may be found out later");
+    // Who asks before it waits has been told.
+    reactor.call_later(LONG / 4, none);
+    reactor.turn(Some(Duration::ZERO)).expect("it can wait");
+    assert!(!wakes_host(&reactor));
+    // What is done in a turn is asked for when that is over.
+    let handle = reactor.clone();
+    reactor.call_soon(move || drop(handle.call_later(LONG / 8, none)));
+    calm(&reactor);
+    assert!(!wakes_host(&reactor));
+}
+
+#[test]
+fn a_hook_before_the_shutdown_that_fires_outside_of_a_turn_wakes_the_host() {
+    let reactor = reactor();
+    let (trigger, closed) = Deferred::<()>::new();
+    reactor.on_shutdown(Phase::Before, move || closed);
+    let (has_stopped, raise) = flag();
+    reactor.on_shutdown(Phase::After, raise);
+    reactor.stop();
+    check_now(&reactor, || trigger.callback(()), has_stopped);
 }
 
 #[test]
