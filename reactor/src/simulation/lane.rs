@@ -162,6 +162,17 @@ impl Lane {
         std::mem::take(&mut self.untold)
     }
 
+    /// What was told was not heard.
+    pub(super) fn untell(&mut self, ack: Ack) {
+        self.untold.arrived += ack.arrived;
+        self.untold.read += ack.read;
+    }
+
+    /// Whether something is on its way to the reader.
+    pub(super) fn is_flying(&self) -> bool {
+        self.in_flight > 0
+    }
+
     pub(super) fn has_untold(&self) -> bool {
         self.untold != Ack::default()
     }

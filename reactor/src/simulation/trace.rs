@@ -16,7 +16,7 @@ pub enum Happening {
         /// Who was asked.
         to: SocketAddr,
     },
-    /// The other host has the request, and somebody listens there.
+    /// The connection is made: both hosts know that the other does, and somebody listens there.
     Connected {
         /// Who asked.
         from: SocketAddr,
@@ -25,6 +25,13 @@ pub enum Happening {
     },
     /// Nobody listens there.
     Refused {
+        /// Who asked.
+        from: SocketAddr,
+        /// Who was asked.
+        to: SocketAddr,
+    },
+    /// A request came to a host, and too many wait there already to be accepted.
+    Dropped {
         /// Who asked.
         from: SocketAddr,
         /// Who was asked.
@@ -127,6 +134,7 @@ impl fmt::Display for Happening {
             Self::Connecting { from, to } => write!(f, "{from} -> {to} connects"),
             Self::Connected { from, to } => write!(f, "{from} -> {to} is connected"),
             Self::Refused { from, to } => write!(f, "{from} -> {to} is refused"),
+            Self::Dropped { from, to } => write!(f, "{from} -> {to} finds no room"),
             Self::Sent { from, to, len, end } => {
                 write!(f, "{from} -> {to} sends {len} bytes{}", ending(*end))
             }
@@ -227,6 +235,7 @@ impl Trace {
                 mix_ends(13 + (*len as u64) * 16, from, to);
             }
             Happening::DatagramRefused { from, to } => mix_ends(14, from, to),
+            Happening::Dropped { from, to } => mix_ends(15, from, to),
             Happening::Note(text) => text.bytes().for_each(|byte| mix(u64::from(byte))),
         }
         self.fingerprint = mixed;

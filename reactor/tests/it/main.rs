@@ -41,6 +41,7 @@ mod sent_files;
 mod service;
 mod signals;
 mod simulated_faults;
+mod simulated_tcp;
 mod simulation;
 mod slow_readers;
 mod systemd;

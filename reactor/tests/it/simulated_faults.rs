@@ -321,6 +321,7 @@ fn a_connection_comes_from_the_address_that_was_asked_for() {
     };
     let reactor = client.reactor();
     let first = connect(&reactor, (client.ip(), 5000)).expect("it listens");
+    simulation.run_for(SECOND / 100);
     assert_eq!(*seen.borrow(), [format!("{}:5000", client.ip())]);
     for from in [(client.ip(), 5000), (server.ip(), 0)] {
         let failure = connect(&reactor, from).expect_err("it is not to be had");

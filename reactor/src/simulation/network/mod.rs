@@ -7,8 +7,10 @@
 //!
 //! TCP as programs see it, not packet by packet: bytes arrive in order and once, after
 //! the latency of their link; what is lost is sent again after [`RETRY`], twice that, and
-//! so on; who hears nothing for long gives up. A host that is down answers nothing; one
-//! that has restarted resets the connections of its former life.
+//! so on; who hears nothing for long gives up. A connection is made by three words, as in
+//! RFC 9293 §3.5: a request, the answer, and that this has come; only then is it accepted.
+//! A host that is down answers nothing; one that has restarted resets the connections of
+//! its former life.
 //!
 //! # Order
 //!
@@ -26,7 +28,7 @@ pub(super) mod udp;
 pub(super) mod unix;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -56,9 +58,11 @@ const RETRY: Duration = Duration::from_millis(200);
 const CONNECT_RETRY: Duration = Duration::from_secs(1);
 /// The longest pause between two tries: Linux's.
 const RETRY_MAX: Duration = Duration::from_secs(120);
-/// Tries before a silent peer is given up: Linux's `tcp_retries2` and `tcp_syn_retries`.
+/// Tries before a silent peer is given up: Linux's `tcp_retries2`, `tcp_syn_retries` and
+/// `tcp_synack_retries`.
 const RETRIES: u32 = 15;
 const CONNECT_RETRIES: u32 = 6;
+const ANSWER_RETRIES: u32 = 5;
 /// From a host to itself.
 const LOOPBACK: Duration = Duration::from_micros(20);
 
@@ -122,6 +126,8 @@ struct Listener {
     address: SocketAddr,
     token: Option<Token>,
     waiting: VecDeque<SocketId>,
+    /// Who was answered, and has not said that the answer came.
+    answered: BTreeSet<Packet>,
     /// As on Linux, one more than this may wait.
     backlog: usize,
     queued: bool,
@@ -150,14 +156,27 @@ struct Side {
     ack_due: bool,
     /// Something was lost and is sent again when a pause is over; nothing before.
     retrying: bool,
+    /// An acknowledgement was lost and is asked for when a pause is over.
+    asking: bool,
     /// How often that was so since something last arrived.
     tries: u32,
 }
 
+impl Side {
+    /// Whether it waits for the other side to say what has arrived, and nothing on its way says it.
+    fn is_unheard(&self) -> bool {
+        let waits = self.lane.has_arrivals_untold()
+            || (self.lane.waits_for_reader() && self.lane.has_untold());
+        waits && !self.ack_due && matches!(self.phase, Phase::Open | Phase::Closed)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The request is on its way.
+    /// The request is on its way, or its answer.
     Connecting,
+    /// It was asked and has answered, and does not know whether the answer came.
+    Answered,
     Open,
     /// Its program has closed it; the host sends the rest.
     Closed,
@@ -178,11 +197,18 @@ struct Due {
 enum What {
     Request(Packet),
     Answer(Packet),
+    /// The answer has come.
+    Confirmation(Packet),
     Refusal(Packet),
     Reset(Packet),
     Segment(Packet, usize, bool),
     Ack(Packet, usize, usize),
+    /// "Have you got it?"
+    Question(Packet),
+    /// A pause is over, after which something is sent again.
     Retry(Packet),
+    /// A pause is over, after which is asked.
+    Ask(Packet),
     /// Something of UDP's reaches a host.
     Datagram(u64),
 }
@@ -216,11 +242,14 @@ impl What {
         match self {
             Self::Request(packet)
             | Self::Answer(packet)
+            | Self::Confirmation(packet)
             | Self::Refusal(packet)
             | Self::Reset(packet)
             | Self::Segment(packet, ..)
             | Self::Ack(packet, ..)
-            | Self::Retry(packet) => Some(packet.socket()),
+            | Self::Question(packet)
+            | Self::Retry(packet)
+            | Self::Ask(packet) => Some(packet.socket()),
             Self::Datagram(_) => None,
         }
     }
@@ -455,16 +484,14 @@ impl Network {
         for connection in connections {
             for side in 0..2 {
                 let socket = SocketId { connection, side };
-                // Who is still asking for this connection may get it after a restart.
-                let asked = side == 1
-                    && self.side(socket.peer()).map(|side| side.phase) == Some(Phase::Connecting);
                 if let Some(side) = self.side_mut(socket).filter(|side| side.host == host) {
-                    side.phase = if asked {
-                        Phase::Connecting
-                    } else {
-                        Phase::Gone
-                    };
+                    // Who is still asking for a connection may get it after a restart.
+                    if socket.side == 0 || side.phase != Phase::Connecting {
+                        side.phase = Phase::Gone;
+                    }
                     side.token = None;
+                    side.news = NO_NEWS;
+                    side.queued = false;
                     side.lane.forget_unsent();
                     self.have_peer_probe(socket);
                 }
@@ -478,11 +505,92 @@ impl Network {
         self.queue = BinaryHeap::new();
         self.connections = Slab::new();
         self.listeners = Slab::new();
+        self.datagrams = Datagrams::new();
+        self.unix = UnixSockets::new();
         self.parked = BTreeMap::new();
         self.trace = Trace::default();
     }
 
     pub(super) fn restart(&mut self, host: HostId) {
         self.hosts[host.0].up = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A network of two hosts, and the second one's address.
+    fn two(seed: u64) -> (Network, HostId, HostId, SocketAddr) {
+        let mut network = Network::new(Random::new(seed));
+        let (one, _) = network.add_host();
+        let (two, ip) = network.add_host();
+        (network, one, two, SocketAddr::new(ip, 7))
+    }
+
+    fn pass(network: &mut Network, time: Duration) {
+        network.advance(network.now() + time);
+    }
+
+    #[test]
+    fn attempts_that_came_to_nothing_leave_nothing_behind() {
+        let (mut network, one, two, address) = two(1);
+        let token = Token::from_u64(0);
+        for time in [SECOND, Duration::ZERO] {
+            for _ in 0..1000 {
+                let socket = network.connect(one, None, address).expect("there is a way");
+                network.watch(socket, token);
+                pass(&mut network, time);
+                network.close(socket, false);
+            }
+        }
+        network.set_cut(two, one, StopBy::OneWay, true);
+        for _ in 0..10 {
+            let socket = network.connect(one, None, address).expect("there is a way");
+            network.watch(socket, token);
+            pass(&mut network, SECOND * 1000);
+            assert!(network.connect_result(socket).is_err());
+            network.close(socket, false);
+        }
+        assert_eq!(network.connections.len(), 0);
+    }
+
+    #[test]
+    fn connections_that_are_over_at_both_ends_leave_nothing_behind_whatever_was_lost() {
+        for seed in 0..300 {
+            let (mut network, one, two, address) = two(seed);
+            network.set_default_link(Link {
+                loss: 0.3,
+                ..Link::default()
+            });
+            let listener = network.listen(two, address, 10).expect("it is free");
+            let mut choose = Random::new(seed);
+            let mut served = Vec::new();
+            for _ in 0..20 {
+                let socket = network.connect(one, None, address).expect("there is a way");
+                let waits = choose.between(Duration::ZERO, SECOND / 100);
+                pass(&mut network, waits);
+                // It may not be connected yet.
+                drop(network.write(socket, b"hello"));
+                while let Some((accepted, _)) = network.accept(listener) {
+                    drop(network.write(accepted, b"hello, too"));
+                    served.push(accepted);
+                }
+                let waits = choose.between(Duration::ZERO, SECOND * 2);
+                pass(&mut network, waits);
+                network.close(socket, choose.chance(0.5));
+            }
+            pass(&mut network, SECOND * 1000);
+            while let Some((accepted, _)) = network.accept(listener) {
+                served.push(accepted);
+            }
+            for socket in served {
+                network.close(socket, choose.chance(0.5));
+            }
+            pass(&mut network, SECOND * 10_000);
+            assert_eq!(network.connections.len(), 0, "seed {seed}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What programs ask of their sockets.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -36,6 +36,7 @@ impl Network {
             address,
             token: None,
             waiting: VecDeque::new(),
+            answered: BTreeSet::new(),
             backlog: backlog.min(BACKLOG_MAX) as usize,
             queued: false,
         }))
@@ -127,6 +128,7 @@ impl Network {
             last_arrival: Duration::ZERO,
             ack_due: false,
             retrying: false,
+            asking: false,
             tries: 0,
         };
         let connection = self.connections.insert(Connection {
@@ -287,7 +289,7 @@ impl Network {
                 self.transmit(socket);
             }
             Phase::Connecting => self.vanish(socket),
-            Phase::Closed | Phase::Gone => {}
+            Phase::Answered | Phase::Closed | Phase::Gone => {}
         }
         self.forget_if_over(socket.connection);
     }

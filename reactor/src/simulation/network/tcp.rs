@@ -12,9 +12,9 @@ use super::super::lane::{Ack, Segment};
 use super::super::link::Fate;
 use super::super::trace::Happening;
 use super::{
-    BROKEN, CONNECT_RETRIES, CONNECT_RETRY, Due, ENDED, EPHEMERAL, HEADERS, HostId, Network,
-    Packet, Phase, READABLE, RETRIES, RETRY, RETRY_MAX, Ready, Side, SocketId, WRITABLE, What,
-    merged,
+    ANSWER_RETRIES, BROKEN, CONNECT_RETRIES, CONNECT_RETRY, Due, ENDED, EPHEMERAL, HEADERS, HostId,
+    Network, Packet, Phase, READABLE, RETRIES, RETRY, RETRY_MAX, Ready, Side, SocketId, WRITABLE,
+    What, merged,
 };
 
 impl Network {
@@ -203,6 +203,7 @@ impl Network {
         };
         let (first, most) = match side.phase {
             Phase::Connecting => (CONNECT_RETRY, CONNECT_RETRIES),
+            Phase::Answered => (CONNECT_RETRY, ANSWER_RETRIES),
             _ => (RETRY, RETRIES),
         };
         if side.phase == Phase::Gone || side.retrying {
@@ -211,7 +212,7 @@ impl Network {
         if side.tries > most {
             return self.give_up(socket);
         }
-        let pause = (first * 2_u32.saturating_pow(side.tries)).min(RETRY_MAX);
+        let pause = pause(first, side.tries);
         side.retrying = true;
         side.tries += 1;
         self.schedule(self.now + pause, What::Retry(Packet::to(socket)));
@@ -254,27 +255,81 @@ impl Network {
 
     /// Tells a side that the other knows nothing of their connection.
     fn send_reset(&mut self, target: SocketId) {
-        if let Some((from, to)) = self.ends(target.peer()) {
-            self.trace.add(self.now, Happening::Reset { from, to });
-            // Lost or not: who goes on sending is told again.
-            self.send(What::Reset(Packet::to(target)), 0);
+        let Some((from, to)) = self.ends(target.peer()) else {
+            return;
+        };
+        self.trace.add(self.now, Happening::Reset { from, to });
+        if !self.send(What::Reset(Packet::to(target)), 0) {
+            // Who goes on sending is told again, and so is who goes on answering.
+            match self.side(target) {
+                Some(side) if side.phase == Phase::Answered => self.retry_later(target),
+                Some(side) if side.lane.waits_for_reader() => self.retry_later(target),
+                _ => self.ask_later(target),
+            }
         }
     }
 
     /// The host of the receiver tells `sender` what has arrived and was read.
     pub(super) fn acknowledge(&mut self, sender: SocketId) {
+        let receiver = self.side(sender.peer()).map(|side| side.phase);
+        if !matches!(receiver, Some(Phase::Open | Phase::Closed)) {
+            // Nobody is there to tell it; who asks is told that.
+            return self.ask_later(sender);
+        }
         let Some(side) = self.side_mut(sender) else {
             return;
         };
         if side.ack_due || !side.lane.has_untold() {
             return;
         }
-        side.ack_due = true;
-        let Ack { arrived, read } = side.lane.take_ack();
-        let what = What::Ack(Packet::to(sender), arrived, read);
-        if !self.send(what, 0) {
-            // The next one says it, too: as if it were only late.
-            self.schedule(self.now + RETRY, what);
+        let ack = side.lane.take_ack();
+        let Ack { arrived, read } = ack;
+        if self.send(What::Ack(Packet::to(sender), arrived, read), 0) {
+            if let Some(side) = self.side_mut(sender) {
+                side.ack_due = true;
+            }
+        } else if let Some(side) = self.side_mut(sender) {
+            // The next one says it, too.
+            side.lane.untell(ack);
+            self.ask_later(sender);
+        }
+    }
+
+    /// `sender` waits for an acknowledgement that was lost: it will ask for it, by sending again
+    /// what it believes lost. (Of bytes that the other side has already, only the question
+    /// travels here.)
+    fn ask_later(&mut self, sender: SocketId) {
+        let Some(side) = self.side_mut(sender).filter(|side| side.is_unheard()) else {
+            return;
+        };
+        if side.asking || side.retrying {
+            return;
+        }
+        if side.tries > RETRIES {
+            return self.give_up(sender);
+        }
+        side.asking = true;
+        let pause = pause(RETRY, side.tries);
+        side.tries += 1;
+        self.schedule(self.now + pause, What::Ask(Packet::to(sender)));
+    }
+
+    fn ask(&mut self, sender: SocketId) {
+        let Some(side) = self.side_mut(sender) else {
+            return;
+        };
+        side.asking = false;
+        // What is on its way already asks, too.
+        let asks = side.is_unheard() && !side.retrying && !side.lane.is_flying();
+        if asks && !self.send(What::Question(Packet::to(sender.peer())), 0) {
+            self.ask_later(sender);
+        }
+    }
+
+    fn asked(&mut self, receiver: SocketId) {
+        match self.side(receiver).map(|side| side.phase) {
+            Some(Phase::Open | Phase::Closed) => self.acknowledge(receiver.peer()),
+            _ => self.send_reset(receiver.peer()),
         }
     }
 
@@ -288,7 +343,9 @@ impl Network {
             match side.phase {
                 Phase::Gone => side.token.is_none(),
                 Phase::Closed => peer_gone || side.lane.has_end_arrived(),
-                Phase::Connecting | Phase::Open => false,
+                // Nobody asks for it any more.
+                Phase::Connecting => index == 1 && peer_gone,
+                Phase::Answered | Phase::Open => false,
             }
         });
         if over {
@@ -309,26 +366,29 @@ impl Network {
             return;
         };
         let (phase, up) = (side.phase, self.hosts[side.host.0].up);
+        if !up && !matches!(what, What::Retry(_) | What::Ask(_)) {
+            return self.unheard(what, socket);
+        }
         match what {
             What::Retry(_) => self.retry(socket, phase),
-            What::Request(_) if up => self.requested(socket),
-            What::Segment(_, len, end) if up => self.arrived(socket, Segment { len, end }),
-            // A host that is down hears nothing, and its peers try again.
-            What::Request(_) => self.retry_later(socket.peer()),
-            What::Segment(_, len, end) => self.unsend(socket.peer(), Segment { len, end }),
-            What::Answer(_) if phase == Phase::Connecting => {
-                if let Some(side) = self.side_mut(socket) {
-                    side.phase = Phase::Open;
-                    side.retrying = false;
-                    side.tries = 0;
+            What::Ask(_) => self.ask(socket),
+            What::Request(_) => self.requested(socket),
+            What::Answer(_) => self.answered(socket, phase),
+            What::Confirmation(_) => {
+                self.confirmed(socket);
+                if self.side(socket).map(|side| side.phase) == Some(Phase::Gone) {
+                    self.send_reset(socket.peer());
+                    self.forget_if_over(socket.connection);
                 }
-                self.tell(socket, WRITABLE);
-                self.transmit(socket);
             }
-            // It has given up, or crashed, meanwhile.
-            What::Answer(_) if up && phase == Phase::Gone => self.send_reset(socket.peer()),
+            What::Segment(_, len, end) => self.arrived(socket, Segment { len, end }),
+            What::Question(_) => self.asked(socket),
             What::Refusal(_) if phase == Phase::Connecting => {
                 self.break_off(socket, ErrorKind::ConnectionRefused);
+            }
+            What::Reset(_) if phase == Phase::Answered => {
+                self.vanish(socket);
+                self.forget_if_over(socket.connection);
             }
             What::Reset(_) if matches!(phase, Phase::Open | Phase::Closed) => {
                 // As on Linux: who has the end of the peer's stream already finds a broken pipe.
@@ -342,7 +402,21 @@ impl Network {
                 self.break_off(socket, error);
             }
             What::Ack(_, arrived, read) => self.acknowledged(socket, Ack { arrived, read }),
-            What::Answer(_) | What::Refusal(_) | What::Reset(_) | What::Datagram(_) => {}
+            What::Refusal(_) | What::Reset(_) | What::Datagram(_) => {}
+        }
+    }
+
+    /// A host that is down hears nothing, and its peers try again.
+    fn unheard(&mut self, what: What, socket: SocketId) {
+        if let Some((from, to)) = self.ends(socket.peer()) {
+            self.trace.add(self.now, Happening::Lost { from, to });
+        }
+        let sender = socket.peer();
+        match what {
+            What::Request(_) | What::Answer(_) => self.retry_later(sender),
+            What::Segment(_, len, end) => self.unsend(sender, Segment { len, end }),
+            What::Question(_) => self.ask_later(sender),
+            _ => {}
         }
     }
 
@@ -352,8 +426,17 @@ impl Network {
         }
         match phase {
             Phase::Connecting if socket.side == 0 => self.request(socket),
+            Phase::Answered => {
+                if !self.send(What::Answer(Packet::to(socket.peer())), 0) {
+                    self.retry_later(socket);
+                }
+            }
             Phase::Connecting | Phase::Gone => {}
-            Phase::Open | Phase::Closed => self.transmit(socket),
+            Phase::Open | Phase::Closed => {
+                self.transmit(socket);
+                // An acknowledgement was lost, too, and nothing asks for it.
+                self.ask(socket);
+            }
         }
     }
 
@@ -378,24 +461,94 @@ impl Network {
             }
             return;
         };
-        if self.side(socket).map(|side| side.phase) == Some(Phase::Connecting) {
-            let Some(found) = self.listeners.get_mut(listener) else {
-                unreachable!("the listener was found above");
-            };
-            if found.waiting.len() > found.backlog {
-                return self.retry_later(socket.peer());
-            }
-            found.waiting.push_back(socket);
-            if let Some(side) = self.side_mut(socket) {
-                side.phase = Phase::Open;
-            }
-            self.trace
-                .add(self.now, Happening::Connected { from, to: address });
-            self.tell_listener(listener);
+        if !self.has_room(listener) {
+            let dropped = Happening::Dropped { from, to: address };
+            self.trace.add(self.now, dropped);
+            return self.retry_later(socket.peer());
         }
         if !self.send(What::Answer(Packet::to(socket.peer())), 0) {
-            self.retry_later(socket.peer());
+            return self.retry_later(socket.peer());
         }
+        if let Some(side) = self.side_mut(socket) {
+            side.phase = Phase::Answered;
+        }
+        if let Some(found) = self.listeners.get_mut(listener) {
+            found.answered.insert(Packet::to(socket));
+        }
+    }
+
+    /// Whether one more may ask a listener for a connection.
+    fn has_room(&mut self, listener: Token) -> bool {
+        let connections = &self.connections;
+        let Some(found) = self.listeners.get_mut(listener) else {
+            return false;
+        };
+        if found.waiting.len() + found.answered.len() <= found.backlog {
+            return true;
+        }
+        // Some may have come to nothing meanwhile.
+        found.answered.retain(|packet| {
+            let SocketId { connection, side } = packet.socket();
+            let found = connections.get(connection);
+            found.is_some_and(|found| found.sides[side].phase == Phase::Answered)
+        });
+        found.waiting.len() + found.answered.len() <= found.backlog
+    }
+
+    /// The answer to its request has reached a host.
+    fn answered(&mut self, socket: SocketId, phase: Phase) {
+        match phase {
+            Phase::Connecting => {
+                if let Some(side) = self.side_mut(socket) {
+                    side.phase = Phase::Open;
+                    side.retrying = false;
+                    side.tries = 0;
+                }
+                self.tell(socket, WRITABLE);
+                self.confirm(socket);
+                self.transmit(socket);
+            }
+            Phase::Open | Phase::Closed => self.confirm(socket),
+            // It has given up, or crashed, meanwhile.
+            Phase::Gone | Phase::Answered => self.send_reset(socket.peer()),
+        }
+    }
+
+    /// Tells who has answered that the answer has come. If that is lost, it answers again.
+    fn confirm(&mut self, socket: SocketId) {
+        let peer = socket.peer();
+        let is_lost = !self.send(What::Confirmation(Packet::to(peer)), 0);
+        let phase = self.side(peer).map(|side| side.phase);
+        if is_lost && phase == Some(Phase::Answered) {
+            self.retry_later(peer);
+        }
+    }
+
+    /// The host of `socket` knows that its answer has come: its program is given the connection.
+    fn confirmed(&mut self, socket: SocketId) {
+        let (Some((address, from)), Some(side)) = (self.ends(socket), self.side_mut(socket)) else {
+            return;
+        };
+        if side.phase != Phase::Answered {
+            return;
+        }
+        side.retrying = false;
+        side.tries = 0;
+        let host = side.host;
+        // It may have stopped to listen meanwhile.
+        let Some(listener) = self.listener_at(host, address) else {
+            return self.vanish(socket);
+        };
+        if let Some(side) = self.side_mut(socket) {
+            side.phase = Phase::Open;
+        }
+        if let Some(found) = self.listeners.get_mut(listener) {
+            found.answered.remove(&Packet::to(socket));
+            found.waiting.push_back(socket);
+        }
+        self.trace
+            .add(self.now, Happening::Connected { from, to: address });
+        self.tell_listener(listener);
     }
 
     /// A segment has reached the host of `socket`, from its peer.
@@ -404,6 +557,8 @@ impl Network {
         let Some((to, from)) = self.ends(socket) else {
             return;
         };
+        // Who sends has the answer.
+        self.confirmed(socket);
         let phase = self.side(socket).map(|side| side.phase);
         let wanted = match phase {
             Some(Phase::Open) => true,
@@ -451,4 +606,9 @@ impl Network {
         }
         self.transmit(socket);
     }
+}
+
+/// How long to wait after so many tries.
+fn pause(first: Duration, tries: u32) -> Duration {
+    (first * 2_u32.saturating_pow(tries)).min(RETRY_MAX)
 }

@@ -294,7 +294,7 @@ impl Network {
         }
         match self.host_at(host, to.ip()) {
             Some(other) => self.fly(host, other, from, to, Load::Datagram(data.into())),
-            None => self.lose_datagram(from, to, len),
+            None => self.lose(from, to, &Load::Datagram(data.into())),
         }
         Ok(())
     }
@@ -328,8 +328,14 @@ impl Network {
             .any(|socket| socket.host == host && socket.wants(to))
     }
 
-    fn lose_datagram(&mut self, from: SocketAddr, to: SocketAddr, len: usize) {
-        let lost = Happening::DatagramLost { from, to, len };
+    fn lose(&mut self, from: SocketAddr, to: SocketAddr, what: &Load) {
+        let lost = match what {
+            Load::Datagram(data) => {
+                let len = data.len();
+                Happening::DatagramLost { from, to, len }
+            }
+            Load::Refusal => Happening::Lost { from, to },
+        };
         self.trace.add(self.now, lost);
     }
 
@@ -356,12 +362,10 @@ impl Network {
         let fate = state.send(self.now, size, &mut self.random);
         let held = state.held.is_set();
         self.links.insert((from_host, host), state);
-        let Fate::Arrives(at) = fate else {
-            return self.lose_datagram(from, to, len);
+        let at = match fate {
+            Fate::Arrives(at) if !torn => at,
+            _ => return self.lose(from, to, &what),
         };
-        if torn {
-            return self.lose_datagram(from, to, len);
-        }
         let mut latency = at - self.now;
         let detour = self.random.chance(link.reordering);
         if detour {
@@ -420,8 +424,8 @@ impl Network {
             ..
         } = flying;
         match what {
-            Load::Datagram(data) if self.hosts[host.0].up => self.take_in(host, from, to, data),
-            Load::Datagram(data) => self.lose_datagram(from, to, data.len()),
+            what if !self.hosts[host.0].up => self.lose(from, to, &what),
+            Load::Datagram(data) => self.take_in(host, from, to, data),
             Load::Refusal => self.refused(host, from, to),
         }
     }

@@ -1,0 +1,220 @@
+//! TCP in a simulation: what a bad network does to connections, and what it only delays.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use torsade_reactor::testing::{Fault, FaultKind, Host, Latency, Link, Simulation};
+use torsade_reactor::{Address, ConnectError, Transport};
+
+use crate::common::{End, Log};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A server that greets, and how many it has greeted.
+fn greets(server: &Host, log: &Log) -> Rc<Cell<u32>> {
+    let (greeted, log) = (Rc::new(Cell::new(0)), log.clone());
+    let count = Rc::clone(&greeted);
+    server.start(move |reactor| {
+        let (log, count) = (log.clone(), Rc::clone(&count));
+        let factory = move |_: &Address| {
+            let count = Rc::clone(&count);
+            End::new("server", &log).on_made(move |transport| {
+                count.set(count.get() + 1);
+                transport.write("hi");
+            })
+        };
+        reactor.listen_tcp(":7", factory).expect("the port is free");
+    });
+    greeted
+}
+
+#[test]
+fn a_lossy_link_delays_connections_and_greetings_and_destroys_none() {
+    let mut connected = 0;
+    for seed in 0..200 {
+        let (simulation, log) = (Simulation::new(seed), Log::default());
+        let (server, client) = (simulation.host("server"), simulation.host("client"));
+        let greeted = greets(&server, &log);
+        let link = Link {
+            loss: 0.3,
+            ..Link::default()
+        };
+        simulation.set_link(&server, &client, link);
+        simulation.set_link(&client, &server, link);
+        let end = End::new("client", &log);
+        let received = Rc::clone(&end.received);
+        let connecting = client.reactor().connect_tcp((server.ip(), 7), |_| end);
+        let outcome = client.reactor().run_until(connecting);
+        simulation.run_for(SECOND * 600);
+        let lines = log.lines();
+        assert!(!lines.iter().any(|line| line.contains("lost")), "{lines:?}");
+        if outcome.is_ok() {
+            connected += 1;
+            assert_eq!(greeted.get(), 1, "seed {seed}: {}", simulation.trace());
+            assert_eq!(*received.borrow(), b"hi", "seed {seed}");
+        }
+    }
+    assert!(connected > 190, "{connected} of 200");
+}
+
+#[test]
+fn a_server_whose_answers_are_all_lost_accepts_nobody() {
+    let (simulation, log) = (Simulation::new(1), Log::default());
+    let (server, client) = (simulation.host("server"), simulation.host("client"));
+    let greeted = greets(&server, &log);
+    simulation.cut(&server, &client);
+    let connecting = client
+        .reactor()
+        .connect_tcp((server.ip(), 7), |_| End::new("client", &Log::default()));
+    let failure = client.reactor().run_until(connecting).expect_err("no way");
+    assert!(failure.check::<ConnectError>(), "{failure}");
+    simulation.run_for(SECOND * 60);
+    assert_eq!(greeted.get(), 0, "{}", simulation.trace());
+}
+
+#[test]
+fn a_server_that_is_never_told_that_its_answer_came_gives_up_without_a_word_to_its_program() {
+    let (simulation, log) = (Simulation::new(1), Log::default());
+    let (server, client) = (simulation.host("server"), simulation.host("client"));
+    let greeted = greets(&server, &log);
+    let link = Link::with_latency(Latency::Fixed(SECOND));
+    simulation.set_link(&server, &client, link);
+    simulation.set_link(&client, &server, link);
+    let connecting = client
+        .reactor()
+        .connect_tcp((server.ip(), 7), |_| End::new("client", &Log::default()));
+    simulation.run_for(SECOND * 3 / 2);
+    // The answer is on its way; what tells of its arrival is lost.
+    simulation.cut(&client, &server);
+    let transport = client.reactor().run_until(connecting).expect("it listens");
+    simulation.run_for(SECOND * 600);
+    assert_eq!(greeted.get(), 0, "{}", simulation.trace());
+    // Nobody there knows the connection any more: whoever uses it hears that.
+    simulation.mend(&client, &server);
+    transport.write("is anybody there?");
+    simulation.run_for(SECOND * 600);
+    assert!(!transport.is_connected());
+    assert_eq!(greeted.get(), 0);
+}
+
+#[test]
+fn bytes_that_come_before_the_word_that_the_answer_came_make_the_connection() {
+    let (simulation, log) = (Simulation::new(1), Log::default());
+    let (server, client) = (simulation.host("server"), simulation.host("client"));
+    let greeted = greets(&server, &log);
+    let link = Link::with_latency(Latency::Fixed(SECOND / 10));
+    simulation.set_link(&server, &client, link);
+    simulation.set_link(&client, &server, link);
+    simulation.run_for(SECOND);
+    let end = End::new("client", &log).on_made(|transport| transport.write("hello"));
+    let connecting = client.reactor().connect_tcp((server.ip(), 7), |_| end);
+    simulation.run_for(SECOND / 10 + SECOND / 20);
+    simulation.cut(&client, &server);
+    simulation.run_for(SECOND / 10 + SECOND / 100);
+    simulation.mend(&client, &server);
+    let transport = client.reactor().run_until(connecting).expect("it listens");
+    // The bytes are sent again before the server asks again.
+    simulation.run_for(SECOND / 2);
+    assert_eq!(greeted.get(), 1, "{}", simulation.trace());
+    assert!(transport.is_connected());
+}
+
+#[test]
+fn a_connection_that_its_client_aborts_at_once_ends_at_the_server_too() {
+    let (simulation, log) = (Simulation::new(1), Log::default());
+    let (server, client) = (simulation.host("server"), simulation.host("client"));
+    let _ = greets(&server, &log);
+    let end = End::new("client", &Log::default()).on_made(Transport::abort_connection);
+    let connecting = client.reactor().connect_tcp((server.ip(), 7), |_| end);
+    drop(client.reactor().run_until(connecting));
+    simulation.run_until_idle();
+    log.check(["server made", "server lost: ConnectionReset"]);
+}
+
+#[test]
+fn a_server_that_crashes_as_it_accepts_leaves_nothing_to_its_next_life() {
+    for seed in 0..50 {
+        for offset in 0..20 {
+            let (simulation, log) = (Simulation::new(seed), Log::default());
+            let (server, client) = (simulation.host("server"), simulation.host("client"));
+            let greeted = greets(&server, &log);
+            let link = Link::with_latency(Latency::Fixed(SECOND / 1000));
+            simulation.set_link(&server, &client, link);
+            simulation.set_link(&client, &server, link);
+            simulation.set_faults(vec![Fault {
+                at: SECOND + SECOND / 4000 * offset,
+                lasts: SECOND * 3,
+                what: FaultKind::Crash(0),
+            }]);
+            simulation.run_for(SECOND);
+            let client_log = Log::default();
+            let end = End::new("client", &client_log)
+                .on_made(|transport| transport.write("is anybody there?"));
+            let received = Rc::clone(&end.received);
+            let connecting = client.reactor().connect_tcp((server.ip(), 7), |_| end);
+            drop(connecting.map(drop).add_errback(|_| ()));
+            simulation.run_for(SECOND * 60);
+            // It has the greeting of some life, or it hears that nobody knows it.
+            let ended = client_log.lines().iter().any(|line| line.contains("lost"));
+            assert!(
+                ended || *received.borrow() == b"hi",
+                "{}",
+                simulation.trace()
+            );
+            assert!(greeted.get() <= 1, "{}", simulation.trace());
+        }
+    }
+}
+
+#[test]
+fn a_peer_whose_acknowledgements_are_all_lost_is_given_up() {
+    let (simulation, log) = (Simulation::new(5), Log::default());
+    let (server, client) = (simulation.host("server"), simulation.host("client"));
+    let _ = greets(&server, &Log::default());
+    let connecting = client.reactor().connect_tcp((server.ip(), 7), {
+        let log = log.clone();
+        move |_| End::new("client", &log)
+    });
+    let transport = client.reactor().run_until(connecting).expect("it listens");
+    simulation.run_until_idle();
+    simulation.cut(&server, &client);
+    transport.write("do you hear me?");
+    simulation.run_until_idle();
+    log.check(["client made", "client lost: TimedOut"]);
+}
+
+#[test]
+fn an_acknowledgement_that_was_lost_is_asked_for_again() {
+    let (simulation, log) = (Simulation::new(5), Log::default());
+    let (server, client) = (simulation.host("server"), simulation.host("client"));
+    let _ = greets(&server, &Log::default());
+    let connecting = client.reactor().connect_tcp((server.ip(), 7), {
+        let log = log.clone();
+        move |_| End::new("client", &log)
+    });
+    let transport = client.reactor().run_until(connecting).expect("it listens");
+    simulation.run_until_idle();
+    simulation.cut(&server, &client);
+    transport.write("do you hear me?");
+    simulation.run_for(SECOND * 10);
+    simulation.mend(&server, &client);
+    simulation.run_until_idle();
+    log.check(["client made"]);
+    assert!(transport.is_connected());
+}
+
+#[test]
+fn the_trace_says_that_a_host_that_is_down_hears_nothing() {
+    let simulation = Simulation::new(3);
+    let (server, client) = (simulation.host("server"), simulation.host("client"));
+    server.crash();
+    let connecting = client
+        .reactor()
+        .connect_tcp((server.ip(), 7), |_| End::new("client", &Log::default()));
+    simulation.run_for(SECOND / 2);
+    let trace = simulation.trace();
+    assert_eq!(trace.find("connects").count(), 1, "{trace}");
+    assert_eq!(trace.find("is lost").count(), 1, "{trace}");
+    drop(connecting.map(drop).add_errback(|_| ()));
+}
