@@ -86,11 +86,11 @@ impl DatagramSocket for HostDatagrams {
 
     fn connect(&self, peer: Option<&Address>) -> io::Result<()> {
         let peer = peer.map(ip_address).transpose()?;
-        self.peer.set(peer);
-        if self.dead.get() {
-            return Ok(());
+        if !self.dead.get() {
+            self.network.borrow_mut().connect_udp(self.id, peer)?;
         }
-        self.network.borrow_mut().connect_udp(self.id, peer)
+        self.peer.set(peer);
+        Ok(())
     }
 
     fn set_option(&self, option: &SocketOption) -> io::Result<()> {

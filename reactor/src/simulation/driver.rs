@@ -162,7 +162,7 @@ impl Driver for HostDriver {
     ) -> io::Result<Box<dyn ListeningSocket>> {
         self.living()?;
         let mut network = self.network.borrow_mut();
-        let listener = network.listen(self.host, ip_address(address)?, options.backlog)?;
+        let listener = network.listen(self.host, ip_address(address)?, options)?;
         let address = network
             .listening_address(listener)
             .expect("it listens since a moment");

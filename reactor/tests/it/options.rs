@@ -2,12 +2,13 @@
 
 use std::cell::Cell;
 use std::io::{self, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, socket_with};
+use torsade_reactor::testing::Simulation;
 use torsade_reactor::{
     Address, KeepAlive, ListenError, ListenOptions, Port, Reactor, SocketOption, TcpClientEndpoint,
     TcpServerEndpoint,
@@ -127,17 +128,20 @@ fn number(port: &Port) -> u16 {
 
 #[test]
 fn several_ports_share_an_address_if_all_of_them_say_so() {
-    let reactor = reactor();
-    let shared = ListenOptions::new().reuse_port(true);
-    let first = listen(&reactor, "127.0.0.1:0", &shared).unwrap();
-    let same = first.address().to_string();
-    assert!(listen(&reactor, &same, &ListenOptions::new()).is_err());
-    let second = listen(&reactor, &same, &shared).unwrap();
-    assert_eq!(first.address(), second.address());
-    drop((first.stop_listening(), second.stop_listening()));
-    let alone = listen(&reactor, &same, &ListenOptions::new()).unwrap();
-    assert!(listen(&reactor, &same, &shared).is_err());
-    drop(alone.stop_listening());
+    let simulation = Simulation::new(1);
+    let host = simulation.host("host");
+    for reactor in [reactor(), host.reactor()] {
+        let shared = ListenOptions::new().reuse_port(true);
+        let first = listen(&reactor, "127.0.0.1:0", &shared).unwrap();
+        let same = first.address().to_string();
+        assert!(listen(&reactor, &same, &ListenOptions::new()).is_err());
+        let second = listen(&reactor, &same, &shared).unwrap();
+        assert_eq!(first.address(), second.address());
+        drop((first.stop_listening(), second.stop_listening()));
+        let alone = listen(&reactor, &same, &ListenOptions::new()).unwrap();
+        assert!(listen(&reactor, &same, &shared).is_err());
+        drop(alone.stop_listening());
+    }
 }
 
 #[test]
@@ -146,13 +150,56 @@ fn a_port_on_every_ipv6_address_takes_ipv4_unless_it_is_told_not_to() {
         let said = writeln!(io::stderr(), "SKIPPED: this machine has no IPv6");
         return said.expect("somebody reads");
     }
-    let reactor = reactor();
-    for only_v6 in [false, true] {
-        let options = ListenOptions::new().only_v6(only_v6);
-        let port = listen(&reactor, "[::]:0", &options).expect("this machine has IPv6");
-        let v4 = TcpStream::connect(("127.0.0.1", number(&port)));
-        assert_eq!(v4.is_err(), only_v6, "{v4:?}");
-        assert!(TcpStream::connect(("::1", number(&port))).is_ok());
+    let simulation = Simulation::new(1);
+    let host = simulation.host("host");
+    for reactor in [reactor(), host.reactor()] {
+        for only_v6 in [false, true] {
+            let options = ListenOptions::new().only_v6(only_v6);
+            let endpoint = TcpServerEndpoint::new("[::]:0").options(options);
+            let seen = Log::default();
+            let peers = seen.clone();
+            let listening = reactor.listen(&endpoint, move |peer: &Address| {
+                peers.add(peer);
+                None::<End>
+            });
+            let port = reactor.run_until(listening).expect("there is IPv6");
+            let number = number(&port);
+            let v4 = listen(
+                &reactor,
+                &format!("0.0.0.0:{number}"),
+                &ListenOptions::new(),
+            );
+            assert_eq!(v4.is_ok(), only_v6);
+            for (ip, looks_like) in [("127.0.0.1", "[::ffff:127.0.0.1]:"), ("::1", "[::1]:")] {
+                let before = seen.lines().len();
+                let peer: (IpAddr, u16) = (ip.parse().expect("it is one"), number);
+                let connecting = reactor.connect_tcp(peer, |_| End::new("x", &Log::default()));
+                let transport = reactor.run_until(connecting).expect("somebody listens");
+                if only_v6 && ip == "127.0.0.1" {
+                    continue;
+                }
+                run_while(&reactor, || seen.lines().len() == before);
+                assert!(
+                    seen.lines()[before].starts_with(looks_like),
+                    "{:?}",
+                    seen.lines()
+                );
+                drop(transport);
+            }
+            drop((port.stop_listening(), v4.map(|port| port.stop_listening())));
+        }
+    }
+}
+
+#[test]
+fn a_port_on_every_ipv4_address_leaves_ipv6_alone() {
+    let simulation = Simulation::new(1);
+    let host = simulation.host("host");
+    for reactor in [reactor(), host.reactor()] {
+        let port = listen(&reactor, "0.0.0.0:0", &ListenOptions::new()).unwrap();
+        let v6: (IpAddr, u16) = ("::1".parse().expect("it is one"), number(&port));
+        let connecting = reactor.connect_tcp(v6, |_| End::new("x", &Log::default()));
+        reactor.run_until(connecting).expect_err("nobody listens");
         drop(port.stop_listening());
     }
 }

@@ -1,11 +1,12 @@
 //! TCP in a simulation: what a bad network does to connections, and what it only delays.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use torsade_reactor::testing::{Fault, FaultKind, Host, Latency, Link, Simulation};
-use torsade_reactor::{Address, ConnectError, Transport};
+use torsade_reactor::{Address, ConnectError, TcpClientEndpoint, Transport};
 
 use crate::common::{End, Log};
 
@@ -217,4 +218,98 @@ fn the_trace_says_that_a_host_that_is_down_hears_nothing() {
     assert_eq!(trace.find("connects").count(), 1, "{trace}");
     assert_eq!(trace.find("is lost").count(), 1, "{trace}");
     drop(connecting.map(drop).add_errback(|_| ()));
+}
+
+#[test]
+fn a_port_is_given_again_only_when_its_connection_is_over() {
+    let (simulation, seen) = (Simulation::new(4), Rc::new(RefCell::new(Vec::new())));
+    let (server, client) = (simulation.host("server"), simulation.host("client"));
+    let peers = Rc::clone(&seen);
+    let accept = move |peer: &Address| {
+        peers.borrow_mut().push(peer.to_string());
+        End::new("server", &Log::default())
+    };
+    let listening = server.reactor().listen_tcp(":7", accept);
+    listening.expect("the port is free");
+    let reactor = client.reactor();
+    let connect = || {
+        let connecting =
+            reactor.connect_tcp((server.ip(), 7), |_| End::new("client", &Log::default()));
+        reactor.run_until(connecting).expect("it listens")
+    };
+    let long = connect();
+    simulation.run_for(SECOND / 100);
+    let first = seen.borrow().first().cloned();
+    for _ in 0..16_400 {
+        connect().abort_connection();
+    }
+    simulation.run_until_idle();
+    assert!(long.is_connected());
+    let seen = seen.borrow();
+    let same = seen.iter().filter(|peer| Some(*peer) == first.as_ref());
+    assert_eq!(same.count(), 1, "{first:?}");
+}
+
+#[test]
+fn who_has_taken_every_port_is_given_no_other() {
+    let simulation = Simulation::new(4);
+    let host = simulation.host("host");
+    let reactor = host.reactor();
+    let listen = || {
+        let accept = |_: &Address| End::new("server", &Log::default());
+        reactor.listen_tcp((host.ip(), 0), accept)
+    };
+    let ports: Vec<_> = (0..16_384)
+        .map(|_| listen().expect("one is free"))
+        .collect();
+    listen().expect_err("none is free");
+    drop(ports);
+}
+
+#[test]
+fn a_connection_shows_the_addresses_that_linux_gives_it() {
+    let simulation = Simulation::new(9);
+    let (server, client) = (simulation.host("server"), simulation.host("client"));
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    for host in [&server, &client] {
+        let peers = Rc::clone(&seen);
+        let accept = move |peer: &Address| {
+            peers.borrow_mut().push(peer.to_string());
+            End::new("server", &Log::default())
+        };
+        let listening = host.reactor().listen_tcp("0.0.0.0:7", accept);
+        listening.expect("the port is free");
+    }
+    let reactor = client.reactor();
+    let connect = |from: Option<&str>, to: (IpAddr, u16)| {
+        let endpoint = TcpClientEndpoint::new(to);
+        let endpoint = match from {
+            Some(from) => {
+                endpoint.local_address((from.parse::<IpAddr>().expect("it is one"), 5000))
+            }
+            None => endpoint,
+        };
+        let end = End::new("client", &Log::default());
+        let connecting = reactor.connect(&endpoint, |_: &Address| end);
+        let transport = reactor.run_until(connecting).map_err(|failure| {
+            let error = failure.trap::<ConnectError>().expect("it is one of those");
+            error.to_string()
+        })?;
+        let ends = (transport.host().to_string(), transport.peer().to_string());
+        transport.abort_connection();
+        simulation.run_until_idle();
+        Ok::<_, String>(ends)
+    };
+    let loopback: IpAddr = [127, 0, 0, 1].into();
+    let ends = connect(Some("127.0.0.2"), (loopback, 7)).expect("it listens");
+    assert_eq!(ends, ("127.0.0.2:5000".into(), "127.0.0.1:7".into()));
+    assert_eq!(*seen.borrow(), ["127.0.0.2:5000"]);
+    let ends = connect(None, ([127, 0, 0, 5].into(), 7)).expect("it listens");
+    assert!(ends.0.starts_with("127.0.0.1:"), "{ends:?}");
+    let ends = connect(None, ([0, 0, 0, 0].into(), 7)).expect("it listens");
+    assert!(ends.0.starts_with("127.0.0.1:"), "{ends:?}");
+    let peers = seen.borrow();
+    assert!(peers.last().is_some_and(|peer| peer.starts_with("127.0.0.1:")));
+    let refused = connect(Some("127.0.0.1"), (server.ip(), 7)).expect_err("it does not leave");
+    assert!(refused.contains("nvalid"), "{refused}");
 }

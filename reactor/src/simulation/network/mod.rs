@@ -94,6 +94,8 @@ pub(super) struct Network {
     queue: BinaryHeap<Reverse<Due>>,
     hosts: Vec<Host>,
     connections: Slab<Connection>,
+    /// Who is connected with whom, or asks for it: their addresses.
+    connected: BTreeSet<(SocketAddr, SocketAddr)>,
     listeners: Slab<Listener>,
     datagrams: Datagrams,
     unix: UnixSockets,
@@ -109,8 +111,16 @@ struct Host {
     ip: IpAddr,
     up: bool,
     next_port: u16,
+    /// Who listens on which port.
+    listening: BTreeMap<u16, Vec<Token>>,
     /// Sockets with news for their reactor.
     ready: Vec<Ready>,
+}
+
+impl Host {
+    fn listeners_at(&self, port: u16) -> &[Token] {
+        self.listening.get(&port).map_or(&[], Vec::as_slice)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -124,6 +134,8 @@ enum Ready {
 struct Listener {
     host: HostId,
     address: SocketAddr,
+    reuses_port: bool,
+    only_v6: bool,
     token: Option<Token>,
     waiting: VecDeque<SocketId>,
     /// Who was answered, and has not said that the answer came.
@@ -141,6 +153,8 @@ struct Connection {
 struct Side {
     host: HostId,
     address: SocketAddr,
+    /// Its socket is one of IPv6, and shows IPv4's addresses as that does.
+    shows_v6: bool,
     phase: Phase,
     lane: Lane,
     /// Who is told of news.
@@ -303,6 +317,7 @@ impl Network {
             queue: BinaryHeap::new(),
             hosts: Vec::new(),
             connections: Slab::new(),
+            connected: BTreeSet::new(),
             listeners: Slab::new(),
             datagrams: Datagrams::new(),
             unix: UnixSockets::new(),
@@ -341,6 +356,7 @@ impl Network {
             ip,
             up: true,
             next_port: EPHEMERAL,
+            listening: BTreeMap::new(),
             ready: Vec::new(),
         });
         (id, ip)
@@ -472,11 +488,9 @@ impl Network {
     pub(super) fn crash(&mut self, host: HostId) {
         self.hosts[host.0].up = false;
         self.hosts[host.0].ready.clear();
-        let listeners: Vec<Token> = self.listeners.iter().map(|(token, _)| token).collect();
-        for token in listeners {
-            if self.listeners.get(token).is_some_and(|l| l.host == host) {
-                self.listeners.remove(token);
-            }
+        let listening = std::mem::take(&mut self.hosts[host.0].listening);
+        for token in listening.into_values().flatten() {
+            self.listeners.remove(token);
         }
         self.crash_udp(host);
         self.crash_unix(host);
@@ -485,14 +499,13 @@ impl Network {
             for side in 0..2 {
                 let socket = SocketId { connection, side };
                 if let Some(side) = self.side_mut(socket).filter(|side| side.host == host) {
-                    // Who is still asking for a connection may get it after a restart.
-                    if socket.side == 0 || side.phase != Phase::Connecting {
-                        side.phase = Phase::Gone;
-                    }
                     side.token = None;
                     side.news = NO_NEWS;
                     side.queued = false;
-                    side.lane.forget_unsent();
+                    // Who is still asking for a connection may get it after a restart.
+                    if socket.side == 0 || side.phase != Phase::Connecting {
+                        self.forget(socket);
+                    }
                     self.have_peer_probe(socket);
                 }
             }
@@ -504,6 +517,7 @@ impl Network {
     pub(super) fn forget_everything(&mut self) {
         self.queue = BinaryHeap::new();
         self.connections = Slab::new();
+        self.connected = BTreeSet::new();
         self.listeners = Slab::new();
         self.datagrams = Datagrams::new();
         self.unix = UnixSockets::new();
@@ -519,6 +533,7 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sockets::ListenOptions;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -565,7 +580,9 @@ mod tests {
                 loss: 0.3,
                 ..Link::default()
             });
-            let listener = network.listen(two, address, 10).expect("it is free");
+            let listener = network
+                .listen(two, address, &ListenOptions::new())
+                .expect("it is free");
             let mut choose = Random::new(seed);
             let mut served = Vec::new();
             for _ in 0..20 {

@@ -2,44 +2,82 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use crate::slab::Token;
+use crate::sockets::ListenOptions;
 
 use super::super::lane::Lane;
 use super::super::trace::Happening;
+use super::tcp::overlap;
 use super::{
     BACKLOG_MAX, BROKEN, Connection, ENDED, HostId, Listener, NO_NEWS, Network, Phase, READABLE,
     Side, SocketId, WRITABLE, merged,
 };
+
+/// Where it gets who sends there: nowhere in particular is here, as on Linux.
+pub(super) fn meant_by(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
+}
+
+/// How a socket of IPv6 shows an address.
+pub(super) fn as_v6(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
 
 impl Network {
     pub(in crate::simulation) fn listen(
         &mut self,
         host: HostId,
         address: SocketAddr,
-        backlog: u32,
+        options: &ListenOptions,
     ) -> io::Result<Token> {
         if !self.is_own(host, address) {
             return Err(ErrorKind::AddrNotAvailable.into());
         }
         let mut address = address;
         if address.port() == 0 {
-            address.set_port(self.free_port(host));
+            let is_free =
+                |network: &Self, port| network.hosts[host.0].listeners_at(port).is_empty();
+            let port = self.free_port(host, is_free).ok_or(ErrorKind::AddrInUse)?;
+            address.set_port(port);
         }
-        if self.listener_at(host, address).is_some() {
+        let own = (address.ip(), options.only_v6);
+        let clashes = |token: &Token| {
+            let other = self.listeners.get(*token);
+            other.is_some_and(|other| {
+                overlap(own, (other.address.ip(), other.only_v6))
+                    && !(options.reuse_port && other.reuses_port)
+            })
+        };
+        let mut others = self.hosts[host.0].listeners_at(address.port()).iter();
+        if others.any(clashes) {
             return Err(ErrorKind::AddrInUse.into());
         }
-        Ok(self.listeners.insert(Listener {
+        let listener = self.listeners.insert(Listener {
             host,
             address,
+            reuses_port: options.reuse_port,
+            only_v6: options.only_v6,
             token: None,
             waiting: VecDeque::new(),
             answered: BTreeSet::new(),
-            backlog: backlog.min(BACKLOG_MAX) as usize,
+            backlog: options.backlog.min(BACKLOG_MAX) as usize,
             queued: false,
-        }))
+        });
+        let listening = &mut self.hosts[host.0].listening;
+        listening.entry(address.port()).or_default().push(listener);
+        Ok(listener)
     }
 
     fn is_own(&self, host: HostId, address: SocketAddr) -> bool {
@@ -68,18 +106,30 @@ impl Network {
         listener: Token,
     ) -> Option<(SocketId, SocketAddr)> {
         loop {
-            let socket = self.listeners.get_mut(listener)?.waiting.pop_front()?;
+            let found = self.listeners.get_mut(listener)?;
+            let shows_v6 = found.address.is_ipv6();
+            let socket = found.waiting.pop_front()?;
             // One that was reset meanwhile may be forgotten already.
-            if let Some(peer) = self.side(socket.peer()) {
-                return Some((socket, peer.address));
+            if let Some(side) = self.side_mut(socket) {
+                side.shows_v6 = shows_v6;
+                let peer = self.side(socket.peer())?.address;
+                return Some((socket, if shows_v6 { as_v6(peer) } else { peer }));
             }
         }
     }
 
-    pub(in crate::simulation) fn close_listener(&mut self, listener: Token) {
-        let Some(listener) = self.listeners.remove(listener) else {
+    pub(in crate::simulation) fn close_listener(&mut self, token: Token) {
+        let Some(listener) = self.listeners.remove(token) else {
             return;
         };
+        let port = listener.address.port();
+        let listening = &mut self.hosts[listener.host.0].listening;
+        if let Some(others) = listening.get_mut(&port) {
+            others.retain(|other| *other != token);
+            if others.is_empty() {
+                listening.remove(&port);
+            }
+        }
         for socket in listener.waiting {
             self.reset(socket);
         }
@@ -94,30 +144,42 @@ impl Network {
         if from.is_some_and(|from| !self.is_own(host, from)) {
             return Err(ErrorKind::AddrNotAvailable.into());
         }
-        let ip = self.hosts[host.0].ip;
-        let local = peer.ip().is_loopback() || peer.ip().is_unspecified() || peer.ip() == ip;
-        let to = if local {
-            host
-        } else {
-            let found = self.hosts.iter().position(|other| other.ip == peer.ip());
-            HostId(found.ok_or(ErrorKind::HostUnreachable)?)
-        };
-        let own = if local { peer.ip() } else { ip };
-        let port = match from.map_or(0, |from| from.port()) {
-            0 => self.free_port(host),
-            port => port,
-        };
-        let own = SocketAddr::new(own, port);
-        let is_taken = |(_, other): (Token, &Connection)| {
-            let [one, two] = &other.sides;
-            (one.address, two.address) == (own, peer) && one.phase != Phase::Gone
-        };
-        if from.is_some() && self.connections.iter().any(is_taken) {
-            return Err(ErrorKind::AddrNotAvailable.into());
+        if from.is_some_and(|from| from.is_ipv4() != peer.is_ipv4()) {
+            return Err(Errno::AFNOSUPPORT.into());
         }
+        let shows_v6 = peer.is_ipv6();
+        let peer = SocketAddr::new(meant_by(peer.ip()), peer.port());
+        let to = self
+            .host_at(host, peer.ip())
+            .ok_or(ErrorKind::HostUnreachable)?;
+        let from = from.map(|from| SocketAddr::new(from.ip().to_canonical(), from.port()));
+        let asked = from.map(|from| from.ip());
+        let own = match asked.filter(|ip| !ip.is_unspecified()) {
+            Some(own) => own,
+            None if peer.is_ipv6() => Ipv6Addr::LOCALHOST.into(),
+            None if peer.ip().is_loopback() => Ipv4Addr::LOCALHOST.into(),
+            None => self.hosts[host.0].ip,
+        };
+        // Loopback's addresses mean something here alone.
+        if to != host && own.is_loopback() {
+            return Err(Errno::INVAL.into());
+        }
+        let is_free = |network: &Self, port| {
+            let ends = (SocketAddr::new(own, port), peer);
+            !network.connected.contains(&ends)
+        };
+        let port = match from.map_or(0, |from| from.port()) {
+            0 => self.free_port(host, |network, port| {
+                network.hosts[host.0].listeners_at(port).is_empty() && is_free(network, port)
+            }),
+            port => Some(port).filter(|port| is_free(self, *port)),
+        };
+        let own = SocketAddr::new(own, port.ok_or(ErrorKind::AddrNotAvailable)?);
+        self.connected.insert((own, peer));
         let side = |host, address| Side {
             host,
             address,
+            shows_v6,
             phase: Phase::Connecting,
             lane: Lane::default(),
             token: None,
@@ -185,7 +247,12 @@ impl Network {
     }
 
     pub(in crate::simulation) fn address(&self, socket: SocketId) -> Option<SocketAddr> {
-        self.side(socket).map(|side| side.address)
+        let side = self.side(socket)?;
+        Some(if side.shows_v6 {
+            as_v6(side.address)
+        } else {
+            side.address
+        })
     }
 
     pub(in crate::simulation) fn set_nagle(&mut self, socket: SocketId, nagle: bool) {

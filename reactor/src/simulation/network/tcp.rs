@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::descriptor::Readiness;
@@ -36,27 +36,40 @@ impl Network {
         ))
     }
 
-    pub(super) fn listener_at(&self, host: HostId, address: SocketAddr) -> Option<Token> {
-        let found = self.listeners.iter().find(|(_, listener)| {
-            let ip = listener.address.ip();
-            let matches =
-                ip == address.ip() || ip.is_unspecified() || address.ip().is_unspecified();
-            listener.host == host && listener.address.port() == address.port() && matches
-        });
-        found.map(|(token, _)| token)
+    /// Who is asked when `from` asks for `address`: of those who listen there the most exact
+    /// one, or one of several who share that.
+    fn listener_for(&self, host: HostId, address: SocketAddr, from: SocketAddr) -> Option<Token> {
+        let (mut best, mut found) = (0, Vec::new());
+        for token in self.hosts[host.0].listeners_at(address.port()) {
+            let listener = self.listeners.get(*token)?;
+            let exact = exactness(listener.address.ip(), listener.only_v6, address.ip());
+            if exact > best {
+                best = exact;
+                found.clear();
+            }
+            if exact == best && exact > 0 {
+                found.push(*token);
+            }
+        }
+        let index = usize::from(from.port()).checked_rem(found.len())?;
+        found.get(index).copied()
     }
 
-    pub(super) fn free_port(&mut self, host: HostId) -> u16 {
-        // There are more ports than anybody listens on: one is found.
-        loop {
+    /// The next of the ports that are given to who asks for none, of those that are free.
+    pub(super) fn free_port(
+        &mut self,
+        host: HostId,
+        is_free: impl Fn(&Self, u16) -> bool,
+    ) -> Option<u16> {
+        for _ in EPHEMERAL..=u16::MAX {
             let next = &mut self.hosts[host.0].next_port;
             let port = *next;
             *next = port.checked_add(1).unwrap_or(EPHEMERAL);
-            let mut listeners = self.listeners.iter();
-            if !listeners.any(|(_, l)| l.host == host && l.address.port() == port) {
-                return port;
+            if is_free(self, port) {
+                return Some(port);
             }
         }
+        None
     }
 
     pub(super) fn schedule(&mut self, at: Duration, what: What) {
@@ -227,10 +240,9 @@ impl Network {
 
     /// The end of one side: its program gets the error, its host forgets the rest.
     fn break_off(&mut self, socket: SocketId, error: ErrorKind) {
+        self.forget(socket);
         if let Some(side) = self.side_mut(socket) {
             side.error = Some(error);
-            side.phase = Phase::Gone;
-            side.lane.forget_unsent();
             self.tell(socket, BROKEN);
         }
         self.have_peer_probe(socket);
@@ -239,12 +251,24 @@ impl Network {
 
     /// This side knows nothing of the connection any more, without a word.
     pub(super) fn vanish(&mut self, socket: SocketId) {
+        self.forget(socket);
         if let Some(side) = self.side_mut(socket) {
-            side.phase = Phase::Gone;
             side.token = None;
-            side.lane.forget_unsent();
         }
         self.have_peer_probe(socket);
+    }
+
+    /// The host of this side forgets it, and has its port for another.
+    pub(super) fn forget(&mut self, socket: SocketId) {
+        let ends = self.ends(socket);
+        let Some(side) = self.side_mut(socket) else {
+            return;
+        };
+        side.lane.forget_unsent();
+        let before = std::mem::replace(&mut side.phase, Phase::Gone);
+        if let Some(ends) = ends.filter(|_| socket.side == 0 && before != Phase::Gone) {
+            self.connected.remove(&ends);
+        }
     }
 
     /// This side breaks the connection off, and tells the other.
@@ -349,6 +373,10 @@ impl Network {
             }
         });
         if over {
+            self.forget(SocketId {
+                connection,
+                side: 0,
+            });
             self.connections.remove(connection);
         }
     }
@@ -452,7 +480,7 @@ impl Network {
         if self.side(socket.peer()).map(|side| side.phase) != Some(Phase::Connecting) {
             return;
         }
-        let Some(listener) = self.listener_at(host, address) else {
+        let Some(listener) = self.listener_for(host, address, from) else {
             self.trace
                 .add(self.now, Happening::Refused { from, to: address });
             let refusal = What::Refusal(Packet::to(socket.peer()));
@@ -536,7 +564,7 @@ impl Network {
         side.tries = 0;
         let host = side.host;
         // It may have stopped to listen meanwhile.
-        let Some(listener) = self.listener_at(host, address) else {
+        let Some(listener) = self.listener_for(host, address, from) else {
             return self.vanish(socket);
         };
         if let Some(side) = self.side_mut(socket) {
@@ -606,6 +634,26 @@ impl Network {
         }
         self.transmit(socket);
     }
+}
+
+/// How exactly a socket that is bound to `own` is meant by who sends to `to`: not at all, if 0.
+pub(super) fn exactness(own: IpAddr, only_v6: bool, to: IpAddr) -> u8 {
+    if own == to {
+        3
+    } else if !own.is_unspecified() {
+        0
+    } else if own.is_ipv4() == to.is_ipv4() {
+        2
+    } else {
+        // `[::]` takes IPv4, too, unless it is told not to.
+        u8::from(own.is_ipv6() && !only_v6)
+    }
+}
+
+/// Whether two sockets would be meant by the same address.
+pub(super) fn overlap(one: (IpAddr, bool), two: (IpAddr, bool)) -> bool {
+    let takes = |(own, only_v6): (IpAddr, bool), to| exactness(own, only_v6, to) > 0;
+    takes(one, two.0) || takes(two, one.0)
 }
 
 /// How long to wait after so many tries.

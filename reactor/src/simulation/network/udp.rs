@@ -21,6 +21,8 @@ use crate::udp::{DatagramOption, DatagramOptions, MulticastGroup};
 
 use super::super::link::{Fate, Latency};
 use super::super::trace::Happening;
+use super::requests::{as_v6, meant_by};
+use super::tcp::{exactness, overlap};
 use super::{HostId, NO_NEWS, Network, READABLE, Ready, WRITABLE, What, merged};
 
 /// The longest that UDP carries: what IPv4's length field holds, less the headers.
@@ -57,6 +59,7 @@ impl Datagrams {
 struct UdpSocket {
     host: HostId,
     address: SocketAddr,
+    only_v6: bool,
     peer: Option<SocketAddr>,
     reuses_port: bool,
     broadcasts: bool,
@@ -107,12 +110,13 @@ impl Network {
         let mut address = address;
         if address.port() == 0 {
             address.set_port(self.free_udp_port(host)?);
-        } else if self.clashes(host, address, options.reuse_port) {
+        } else if self.clashes(host, address, options) {
             return Err(ErrorKind::AddrInUse.into());
         }
         Ok(self.datagrams.sockets.insert(UdpSocket {
             host,
             address,
+            only_v6: options.only_v6,
             peer: None,
             reuses_port: options.reuse_port,
             broadcasts: options.broadcast,
@@ -128,32 +132,47 @@ impl Network {
     }
 
     /// Whether somebody has that address already who does not share it.
-    fn clashes(&self, host: HostId, address: SocketAddr, shares: bool) -> bool {
+    fn clashes(&self, host: HostId, address: SocketAddr, options: &DatagramOptions) -> bool {
+        let own = (address.ip(), options.only_v6);
         self.datagrams.sockets.iter().any(|(_, other)| {
-            let (one, two) = (other.address.ip(), address.ip());
             other.host == host
                 && other.address.port() == address.port()
-                && (one == two || one.is_unspecified() || two.is_unspecified())
-                && one.is_ipv4() == two.is_ipv4()
-                && !(shares && other.reuses_port)
+                && overlap(own, (other.address.ip(), other.only_v6))
+                && !(options.reuse_port && other.reuses_port)
         })
     }
 
-    fn free_udp_port(&mut self, host: HostId) -> io::Result<u16> {
-        for _ in 0..=u16::MAX {
-            let port = self.free_port(host);
-            let is_taken =
-                |socket: &UdpSocket| socket.host == host && socket.address.port() == port;
-            if !self
-                .datagrams
-                .sockets
-                .iter()
-                .any(|(_, socket)| is_taken(socket))
-            {
-                return Ok(port);
-            }
+    /// Where a socket sends that is told to send there.
+    fn way_to(&self, socket: Token, to: SocketAddr) -> io::Result<SocketAddr> {
+        let UdpSocket {
+            host,
+            address,
+            only_v6,
+            ..
+        } = self.udp(socket)?;
+        if address.is_ipv4() && to.is_ipv6() {
+            return Err(Errno::AFNOSUPPORT.into());
         }
-        Err(ErrorKind::AddrInUse.into())
+        let to = SocketAddr::new(meant_by(to.ip()), to.port());
+        if address.is_ipv6() && to.is_ipv4() && (*only_v6 || !address.ip().is_unspecified()) {
+            return Err(Errno::NETUNREACH.into());
+        }
+        // Loopback's addresses mean something here alone.
+        let leaves = self.host_at(*host, to.ip()) != Some(*host);
+        let is_to_one = !is_broadcast(to.ip()) && !to.ip().is_multicast();
+        if address.ip().is_loopback() && leaves && is_to_one {
+            return Err(Errno::INVAL.into());
+        }
+        Ok(to)
+    }
+
+    fn free_udp_port(&mut self, host: HostId) -> io::Result<u16> {
+        let is_free = |network: &Self, port| {
+            let mut sockets = network.datagrams.sockets.iter();
+            !sockets.any(|(_, socket)| socket.host == host && socket.address.port() == port)
+        };
+        let port = self.free_port(host, is_free);
+        port.ok_or_else(|| ErrorKind::AddrInUse.into())
     }
 
     fn udp(&self, socket: Token) -> io::Result<&UdpSocket> {
@@ -183,7 +202,10 @@ impl Network {
         if let Some(peer) = found.peer.filter(|_| address.ip().is_unspecified()) {
             address.set_ip(self.source(found.host, address, peer));
         }
-        Ok(address)
+        Ok(match found.address {
+            SocketAddr::V4(_) => address,
+            SocketAddr::V6(_) => as_v6(address),
+        })
     }
 
     pub(in crate::simulation) fn connect_udp(
@@ -191,6 +213,7 @@ impl Network {
         socket: Token,
         peer: Option<SocketAddr>,
     ) -> io::Result<()> {
+        let peer = peer.map(|peer| self.way_to(socket, peer)).transpose()?;
         let found = self.udp_mut(socket)?;
         found.peer = peer;
         found.refused = false;
@@ -248,6 +271,10 @@ impl Network {
         let (from, data) = found.inbox.pop_front().ok_or(ErrorKind::WouldBlock)?;
         found.waiting -= data.len() + BOOK_KEEPING;
         buffer[..data.len()].copy_from_slice(&data);
+        let from = match found.address {
+            SocketAddr::V4(_) => from,
+            SocketAddr::V6(_) => as_v6(from),
+        };
         Ok((data.len(), from))
     }
 
@@ -268,10 +295,11 @@ impl Network {
         if to.port() == 0 {
             return Err(Errno::INVAL.into());
         }
-        let (host, address) = (found.host, found.address);
+        let (host, address, broadcasts) = (found.host, found.address, found.broadcasts);
         // Only what goes to a group can be kept from those at home.
         let loops_back = found.loops_back || !to.ip().is_multicast();
-        if is_broadcast(to.ip()) && !found.broadcasts {
+        let to = self.way_to(socket, to)?;
+        if is_broadcast(to.ip()) && !broadcasts {
             return Err(Errno::ACCESS.into());
         }
         let from = SocketAddr::new(self.source(host, address, to), address.port());
@@ -313,7 +341,7 @@ impl Network {
         }
     }
 
-    fn host_at(&self, from: HostId, ip: IpAddr) -> Option<HostId> {
+    pub(super) fn host_at(&self, from: HostId, ip: IpAddr) -> Option<HostId> {
         if ip.is_loopback() || ip.is_unspecified() || ip == self.hosts[from.0].ip {
             return Some(from);
         }
@@ -475,8 +503,7 @@ impl Network {
             let exact = if to_many {
                 0
             } else {
-                2 * usize::from(socket.peer.is_some())
-                    + usize::from(!socket.address.ip().is_unspecified())
+                4 * u8::from(socket.peer.is_some()) + socket.exactness(to.ip())
             };
             if exact > best {
                 takers.clear();
@@ -560,13 +587,15 @@ impl UdpSocket {
     fn wants(&self, to: SocketAddr) -> bool {
         let (own, ip) = (self.address.ip(), to.ip());
         let is_ours = if ip.is_multicast() {
-            self.groups.contains(&ip) && (own.is_unspecified() || own == ip)
-        } else if is_broadcast(ip) {
-            own.is_unspecified()
+            self.groups.contains(&ip)
         } else {
-            own == ip || (own.is_unspecified() && own.is_ipv4() == ip.is_ipv4())
+            !is_broadcast(ip) || own.is_unspecified()
         };
-        is_ours && self.address.port() == to.port()
+        is_ours && self.exactness(ip) > 0 && self.address.port() == to.port()
+    }
+
+    fn exactness(&self, to: IpAddr) -> u8 {
+        exactness(self.address.ip(), self.only_v6, to)
     }
 }
 

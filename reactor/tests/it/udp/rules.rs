@@ -1,6 +1,6 @@
 //! What datagrams do in every world, over UDP and UNIX sockets: the same callbacks in the same order.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use torsade_deferred::{Deferred, Failure};
@@ -50,6 +50,7 @@ rules! { UDP_RULES:
     a_broadcast_must_be_allowed_first
     what_goes_to_a_group_comes_to_its_members
     a_port_that_is_disconnected_keeps_its_number_and_hears_all
+    a_port_on_every_ipv6_address_hears_ipv4_unless_it_is_told_not_to
 }
 
 /// Looks at every rule, each in a world of its own.
@@ -650,4 +651,35 @@ fn a_reactor_that_stops_stops_its_ports(places: &Places) {
     places.near.run().expect("it stops");
     log.check(["near starts", "near stops"]);
     assert!(!near.is_listening());
+}
+
+fn a_port_on_every_ipv6_address_hears_ipv4_unless_it_is_told_not_to(places: &Places) {
+    if std::net::UdpSocket::bind("[::1]:0").is_err() {
+        return;
+    }
+    for only_v6 in [false, true] {
+        let log = Log::default();
+        let options = DatagramOptions::new().only_v6(only_v6);
+        let far = Diary::echo("far", &log);
+        let heard_from = far.last_from.clone();
+        let far = places.far.listen_udp_with("[::]:0", &options, far);
+        let Address::Udp(address) = far.expect("there is IPv6").host() else {
+            unreachable!("it is UDP");
+        };
+        let every_v4 = (IpAddr::from([0; 4]), address.port());
+        let other = places.far.listen_udp(every_v4, Diary::new("other", &log));
+        assert_eq!(other.is_ok(), only_v6);
+        let near = places.near(Diary::new("near", &log));
+        near.write_to("hello", (places.far_ip, address.port()));
+        if only_v6 {
+            places.run_until(&log, "other gets hello");
+            continue;
+        }
+        places.run_until(&log, "near gets hello");
+        let Some(Address::Udp(from)) = heard_from.take() else {
+            unreachable!("it has heard it");
+        };
+        assert!(from.is_ipv6(), "{from}");
+        assert_eq!(from.ip().to_canonical(), places.near_ip);
+    }
 }
