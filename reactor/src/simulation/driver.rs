@@ -342,6 +342,12 @@ fn unknown(what: &'static str) -> io::Error {
     io::Error::new(ErrorKind::NotFound, what)
 }
 
+/// Whether Linux takes these times: whole seconds, from 1 to its `MAX_TCP_KEEPIDLE`.
+fn is_keepable(asked: &KeepAlive) -> bool {
+    let is_time = |time: Duration| (1..=32_767).contains(&time.as_secs());
+    is_time(asked.idle) && is_time(asked.interval) && (1..=127).contains(&asked.count)
+}
+
 /// Sets on a socket what was asked for.
 fn set_options(socket: &dyn StreamSocket, asked_for: &[SocketOption]) -> io::Result<()> {
     let mut options = asked_for.iter();
@@ -502,6 +508,21 @@ impl StreamSocket for HostSocket {
                 self.resets.set(*on);
                 Ok(())
             }
+            SocketOption::KeepAlive(Some(asked)) if !is_keepable(asked) => {
+                Err(ErrorKind::InvalidInput.into())
+            }
+            SocketOption::KeepAlive(asked) => self.living(|network| {
+                network.set_keep_alive(self.id, *asked);
+                Ok(())
+            }),
+            SocketOption::SendBuffer(bytes) => self.living(|network| {
+                network.set_send_buffer(self.id, *bytes);
+                Ok(())
+            }),
+            SocketOption::ReceiveBuffer(bytes) => self.living(|network| {
+                network.set_receive_buffer(self.id, *bytes);
+                Ok(())
+            }),
             // The others change nothing that a program could see here.
             _ => Ok(()),
         }
@@ -512,11 +533,11 @@ impl StreamSocket for HostSocket {
     }
 
     fn keep_alive(&self) -> io::Result<Option<KeepAlive>> {
-        Ok(None)
+        Ok(self.network.borrow().keep_alive(self.id))
     }
 
     fn buffer_sizes(&self) -> io::Result<(usize, usize)> {
-        Ok((super::lane::SEND_BUFFER, super::lane::RECEIVE_BUFFER))
+        Ok(self.network.borrow().buffer_sizes(self.id))
     }
 
     fn duplicate(&self) -> io::Result<OwnedFd> {

@@ -11,15 +11,18 @@
 //!
 //! # Invariants
 //!
-//! Bytes arrive in order and once. No more than [`SEND_BUFFER`] bytes are
-//! unacknowledged, and no more than [`RECEIVE_BUFFER`] are in flight or unread.
+//! Bytes arrive in order and once. No more bytes are taken while [`SEND_BUFFER`] are
+//! unacknowledged, and none sent while [`RECEIVE_BUFFER`] are in flight or unread.
 
 use std::collections::VecDeque;
 
-/// What a host takes from a writer before its peer has acknowledged it.
+/// What a host takes from a writer before its peer has acknowledged it, if the writer asks for
+/// nothing else.
 pub(super) const SEND_BUFFER: usize = 256 * 1024;
-/// What a host keeps for a reader that does not read.
+/// What a host keeps for a reader that does not read, if that asks for nothing else.
 pub(super) const RECEIVE_BUFFER: usize = 128 * 1024;
+/// What both have at least: Linux's.
+const BUFFER_MIN: usize = 2304;
 /// What Nagle waits for: an Ethernet segment.
 const SEGMENT: usize = 1448;
 
@@ -53,7 +56,7 @@ pub(super) struct Ack {
     pub(super) read: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lane {
     /// Arrived, in flight and unsent, in this order.
     bytes: VecDeque<u8>,
@@ -67,12 +70,32 @@ pub(super) struct Lane {
     untold: Ack,
     end: End,
     nagle: bool,
+    send_buffer: usize,
+    receive_buffer: usize,
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        Self {
+            bytes: VecDeque::new(),
+            arrived: 0,
+            in_flight: 0,
+            unacknowledged: 0,
+            window: 0,
+            untold: Ack::default(),
+            end: End::default(),
+            nagle: false,
+            send_buffer: SEND_BUFFER,
+            receive_buffer: RECEIVE_BUFFER,
+        }
+    }
 }
 
 impl Lane {
     /// Takes bytes from the writer; gives how many.
     pub(super) fn write(&mut self, data: &[u8]) -> usize {
-        let count = data.len().min(SEND_BUFFER - self.unacknowledged);
+        let room = self.send_buffer.saturating_sub(self.unacknowledged);
+        let count = data.len().min(room);
         self.bytes.extend(&data[..count]);
         self.unacknowledged += count;
         count
@@ -81,7 +104,25 @@ impl Lane {
     /// Whether there is so much room that a writer who found none is told: a third, as on
     /// Linux, so that it does not come back for every byte.
     pub(super) fn is_roomy(&self) -> bool {
-        self.unacknowledged <= SEND_BUFFER / 3 * 2
+        self.unacknowledged <= self.send_buffer / 3 * 2
+    }
+
+    pub(super) fn send_buffer(&self) -> usize {
+        self.send_buffer
+    }
+
+    /// From now on; what is there stays.
+    pub(super) fn set_send_buffer(&mut self, bytes: usize) {
+        self.send_buffer = bytes.max(BUFFER_MIN);
+    }
+
+    pub(super) fn receive_buffer(&self) -> usize {
+        self.receive_buffer
+    }
+
+    /// From now on; what is there stays.
+    pub(super) fn set_receive_buffer(&mut self, bytes: usize) {
+        self.receive_buffer = bytes.max(BUFFER_MIN);
     }
 
     /// How much the writer's host does not know to have arrived.
@@ -116,7 +157,7 @@ impl Lane {
     /// What may be sent now. [`sent`](Self::sent) says that it was.
     pub(super) fn next_segment(&self) -> Option<Segment> {
         let unsent = self.unsent();
-        let len = unsent.min(RECEIVE_BUFFER - self.window);
+        let len = unsent.min(self.receive_buffer.saturating_sub(self.window));
         // RFC 896: a small segment waits until everything before it is acknowledged.
         if self.nagle && len < SEGMENT && self.unacknowledged > unsent && self.end == End::Open {
             return None;
@@ -127,7 +168,7 @@ impl Lane {
 
     /// Whether only the reader's slowness keeps bytes here.
     pub(super) fn waits_for_reader(&self) -> bool {
-        self.unsent() > 0 && self.window == RECEIVE_BUFFER
+        self.unsent() > 0 && self.window >= self.receive_buffer
     }
 
     pub(super) fn sent(&mut self, segment: Segment) {

@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use torsade_reactor::testing::{Fault, FaultKind, Host, Latency, Link, Simulation};
-use torsade_reactor::{Address, ConnectError, TcpClientEndpoint, Transport};
+use torsade_reactor::{
+    Address, ConnectError, KeepAlive, SocketOption, TcpClientEndpoint, Transport,
+};
 
 use crate::common::{End, Log};
 
@@ -309,7 +311,125 @@ fn a_connection_shows_the_addresses_that_linux_gives_it() {
     let ends = connect(None, ([0, 0, 0, 0].into(), 7)).expect("it listens");
     assert!(ends.0.starts_with("127.0.0.1:"), "{ends:?}");
     let peers = seen.borrow();
-    assert!(peers.last().is_some_and(|peer| peer.starts_with("127.0.0.1:")));
+    assert!(
+        peers
+            .last()
+            .is_some_and(|peer| peer.starts_with("127.0.0.1:"))
+    );
     let refused = connect(Some("127.0.0.1"), (server.ip(), 7)).expect_err("it does not leave");
     assert!(refused.contains("nvalid"), "{refused}");
+}
+
+const KEEP_ALIVE: KeepAlive = KeepAlive {
+    idle: Duration::from_secs(60),
+    interval: Duration::from_secs(10),
+    count: 6,
+};
+
+/// A connection on which the client asks now and then whether its peer is there.
+fn kept_alive(seed: u64) -> (Simulation, Host, Host, Transport<End>, Log) {
+    let (simulation, log) = (Simulation::new(seed), Log::default());
+    let (server, client) = (simulation.host("server"), simulation.host("client"));
+    let _ = greets(&server, &Log::default());
+    let end = End::new("client", &log);
+    let endpoint =
+        TcpClientEndpoint::new((server.ip(), 7)).option(SocketOption::KeepAlive(Some(KEEP_ALIVE)));
+    let connecting = client.reactor().connect(&endpoint, |_: &Address| end);
+    let transport = client.reactor().run_until(connecting).expect("it listens");
+    simulation.run_until_idle();
+    (simulation, server, client, transport, log)
+}
+
+#[test]
+fn options_that_are_set_in_a_simulation_are_read_back_and_have_their_effect() {
+    let (simulation, _, _, transport, _) = kept_alive(1);
+    let socket = transport.stream().socket();
+    assert_eq!(socket.keep_alive().expect("it is TCP"), Some(KEEP_ALIVE));
+    let never = KeepAlive {
+        idle: Duration::ZERO,
+        ..KEEP_ALIVE
+    };
+    let refused = transport.set_option(SocketOption::KeepAlive(Some(never)));
+    let refused = refused.expect_err("less than a second").kind();
+    assert_eq!(refused, std::io::ErrorKind::InvalidInput);
+    let off = transport.set_option(SocketOption::KeepAlive(None));
+    off.expect("it is connected");
+    assert_eq!(socket.keep_alive().expect("it is TCP"), None);
+    for option in [
+        SocketOption::SendBuffer(20_000),
+        SocketOption::ReceiveBuffer(30_000),
+    ] {
+        transport.set_option(option).expect("it is connected");
+    }
+    assert_eq!(socket.buffer_sizes().expect("it is TCP"), (20_000, 30_000));
+    transport.write(vec![b'x'; 50_000]);
+    assert!(transport.unsent() >= 30_000, "{}", transport.unsent());
+    simulation.run_until_idle();
+    assert_eq!(transport.unsent(), 0);
+}
+
+#[test]
+fn a_silent_peer_that_is_gone_is_given_up_by_who_asks_whether_it_is_there() {
+    let (simulation, server, _, _, log) = kept_alive(2);
+    let begun = simulation.now();
+    server.crash();
+    simulation.run_until_idle();
+    log.check(["client made", "client lost: TimedOut"]);
+    let taken = simulation.now() - begun;
+    assert!(taken > SECOND * 119 && taken < SECOND * 121, "{taken:?}");
+
+    let (simulation, server, _, _, log) = kept_alive(3);
+    simulation.run_for(SECOND * 1000);
+    server.crash();
+    server.restart();
+    simulation.run_for(SECOND * 61);
+    log.check(["client made", "client lost: ConnectionReset"]);
+}
+
+#[test]
+fn a_silent_peer_behind_a_link_that_is_cut_or_held_is_given_up_unless_it_is_mended_in_time() {
+    let (simulation, server, client, transport, log) = kept_alive(4);
+    type Change = fn(&Simulation, &Host, &Host);
+    let changes: [(Change, Change); 3] = [
+        (Simulation::partition, Simulation::heal),
+        (Simulation::cut, Simulation::mend),
+        (Simulation::hold, Simulation::release),
+    ];
+    for (stop, mend) in changes {
+        stop(&simulation, &server, &client);
+        // Six questions take a minute, whenever the first one is due.
+        simulation.run_for(SECOND * 55);
+        mend(&simulation, &server, &client);
+        simulation.run_for(SECOND * 100);
+        assert!(transport.is_connected());
+    }
+    // Where nothing is wrong, nobody asks.
+    let before = simulation.now();
+    simulation.run_until_idle();
+    assert_eq!(simulation.now(), before);
+    simulation.cut(&server, &client);
+    simulation.run_until_idle();
+    log.check(["client made", "client lost: TimedOut"]);
+}
+
+#[test]
+fn bytes_that_are_under_way_take_the_place_of_questions_and_questions_go_on_after_them() {
+    let (simulation, server, client, transport, log) = kept_alive(5);
+    simulation.hold(&client, &server);
+    transport.write("held");
+    simulation.run_until_idle();
+    log.check(["client made"]);
+    simulation.release(&client, &server);
+    simulation.run_for(SECOND * 10);
+    simulation.cut(&client, &server);
+    transport.write("lost");
+    simulation.run_for(SECOND * 300);
+    // As long as it sends again it waits for longer than it asks.
+    assert!(transport.is_connected());
+    simulation.mend(&client, &server);
+    simulation.run_for(SECOND * 300);
+    assert_eq!(transport.unsent(), 0);
+    server.crash();
+    simulation.run_until_idle();
+    log.check(["client made", "client lost: TimedOut"]);
 }

@@ -22,6 +22,7 @@
 //! Per connection and direction what [`lane`](super::lane) says; a listener holds as
 //! many connections that nobody has accepted as its program asks for, and [`BACKLOG_MAX`] at most.
 
+mod keep_alive;
 mod requests;
 mod tcp;
 pub(super) mod udp;
@@ -36,6 +37,7 @@ use std::time::Duration;
 use crate::descriptor::Readiness;
 use crate::driver::Events;
 use crate::slab::{Slab, Token};
+use crate::sockets::KeepAlive;
 
 use self::udp::Datagrams;
 use self::unix::UnixSockets;
@@ -172,6 +174,12 @@ struct Side {
     retrying: bool,
     /// An acknowledgement was lost and is asked for when a pause is over.
     asking: bool,
+    keep_alive: Option<KeepAlive>,
+    /// Its host asks, now and then, whether the peer is still there.
+    keeping: bool,
+    /// So many times, since it heard from there.
+    questions: u32,
+    heard: Duration,
     /// How often that was so since something last arrived.
     tries: u32,
 }
@@ -223,6 +231,12 @@ enum What {
     Retry(Packet),
     /// A pause is over, after which is asked.
     Ask(Packet),
+    /// "Are you there?"
+    Probe(Packet),
+    /// "I am."
+    Alive(Packet),
+    /// The peer was silent for a while.
+    Watch(Packet),
     /// Something of UDP's reaches a host.
     Datagram(u64),
 }
@@ -263,7 +277,10 @@ impl What {
             | Self::Ack(packet, ..)
             | Self::Question(packet)
             | Self::Retry(packet)
-            | Self::Ask(packet) => Some(packet.socket()),
+            | Self::Ask(packet)
+            | Self::Probe(packet)
+            | Self::Alive(packet)
+            | Self::Watch(packet) => Some(packet.socket()),
             Self::Datagram(_) => None,
         }
     }
@@ -448,6 +465,9 @@ impl Network {
     /// Nothing gets from one host to the other any more; or this one no longer keeps it.
     pub(super) fn set_cut(&mut self, from: HostId, to: HostId, by: StopBy, cut: bool) {
         self.link_mut(from, to).cut.set(by, cut);
+        if cut {
+            self.watch_over_all_between(from, to);
+        }
     }
 
     /// What gets from one host to the other waits; or what has waited goes on, unless
@@ -455,7 +475,9 @@ impl Network {
     pub(super) fn set_held(&mut self, from: HostId, to: HostId, by: StopBy, held: bool) {
         let link = self.link_mut(from, to);
         link.held.set(by, held);
-        if !link.held.is_set() {
+        if held {
+            self.watch_over_all_between(from, to);
+        } else if !link.held.is_set() {
             for what in self.parked.remove(&(from, to)).unwrap_or_default() {
                 let latency = self.link(from, to).current().latency.draw(&mut self.random);
                 self.arrive_after(latency, what);

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::slab::Token;
 use crate::sockets::ListenOptions;
 
-use super::super::lane::Lane;
+use super::super::lane::{Lane, RECEIVE_BUFFER, SEND_BUFFER};
 use super::super::trace::Happening;
 use super::tcp::overlap;
 use super::{
@@ -191,6 +191,10 @@ impl Network {
             ack_due: false,
             retrying: false,
             asking: false,
+            keep_alive: None,
+            keeping: false,
+            questions: 0,
+            heard: Duration::ZERO,
             tries: 0,
         };
         let connection = self.connections.insert(Connection {
@@ -259,6 +263,30 @@ impl Network {
         if let Some(side) = self.side_mut(socket) {
             side.lane.set_nagle(nagle);
             self.transmit(socket);
+        }
+    }
+
+    /// How many bytes of this side's may wait to be acknowledged, and how many of its peer's to be
+    /// read.
+    pub(in crate::simulation) fn buffer_sizes(&self, socket: SocketId) -> (usize, usize) {
+        let to_send = self.side(socket).map(|side| side.lane.send_buffer());
+        let to_read = self.side(socket.peer());
+        let to_read = to_read.map(|side| side.lane.receive_buffer());
+        (
+            to_send.unwrap_or(SEND_BUFFER),
+            to_read.unwrap_or(RECEIVE_BUFFER),
+        )
+    }
+
+    pub(in crate::simulation) fn set_send_buffer(&mut self, socket: SocketId, bytes: usize) {
+        if let Some(side) = self.side_mut(socket) {
+            side.lane.set_send_buffer(bytes);
+        }
+    }
+
+    pub(in crate::simulation) fn set_receive_buffer(&mut self, socket: SocketId, bytes: usize) {
+        if let Some(side) = self.side_mut(socket.peer()) {
+            side.lane.set_receive_buffer(bytes);
         }
     }
 

@@ -231,7 +231,7 @@ impl Network {
         self.schedule(self.now + pause, What::Retry(Packet::to(socket)));
     }
 
-    fn give_up(&mut self, socket: SocketId) {
+    pub(super) fn give_up(&mut self, socket: SocketId) {
         if let Some((from, to)) = self.ends(socket) {
             self.trace.add(self.now, Happening::GaveUp { from, to });
         }
@@ -269,6 +269,7 @@ impl Network {
         if let Some(ends) = ends.filter(|_| socket.side == 0 && before != Phase::Gone) {
             self.connected.remove(&ends);
         }
+        self.watch_over(socket.peer());
     }
 
     /// This side breaks the connection off, and tells the other.
@@ -278,7 +279,7 @@ impl Network {
     }
 
     /// Tells a side that the other knows nothing of their connection.
-    fn send_reset(&mut self, target: SocketId) {
+    pub(super) fn send_reset(&mut self, target: SocketId) {
         let Some((from, to)) = self.ends(target.peer()) else {
             return;
         };
@@ -394,8 +395,10 @@ impl Network {
             return;
         };
         let (phase, up) = (side.phase, self.hosts[side.host.0].up);
-        if !up && !matches!(what, What::Retry(_) | What::Ask(_)) {
-            return self.unheard(what, socket);
+        match what {
+            What::Retry(_) | What::Ask(_) | What::Watch(_) => {}
+            _ if !up => return self.unheard(what, socket),
+            _ => self.has_heard(socket),
         }
         match what {
             What::Retry(_) => self.retry(socket, phase),
@@ -411,6 +414,8 @@ impl Network {
             }
             What::Segment(_, len, end) => self.arrived(socket, Segment { len, end }),
             What::Question(_) => self.asked(socket),
+            What::Probe(_) => self.probed(socket),
+            What::Watch(_) => self.watch_again(socket),
             What::Refusal(_) if phase == Phase::Connecting => {
                 self.break_off(socket, ErrorKind::ConnectionRefused);
             }
@@ -430,7 +435,7 @@ impl Network {
                 self.break_off(socket, error);
             }
             What::Ack(_, arrived, read) => self.acknowledged(socket, Ack { arrived, read }),
-            What::Refusal(_) | What::Reset(_) | What::Datagram(_) => {}
+            What::Refusal(_) | What::Reset(_) | What::Alive(_) | What::Datagram(_) => {}
         }
     }
 
@@ -535,6 +540,7 @@ impl Network {
                 self.tell(socket, WRITABLE);
                 self.confirm(socket);
                 self.transmit(socket);
+                self.watch_over(socket);
             }
             Phase::Open | Phase::Closed => self.confirm(socket),
             // It has given up, or crashed, meanwhile.
@@ -633,6 +639,7 @@ impl Network {
             self.acknowledge(socket);
         }
         self.transmit(socket);
+        self.watch_over(socket);
     }
 }
 

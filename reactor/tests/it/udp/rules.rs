@@ -573,7 +573,7 @@ fn a_broadcast_must_be_allowed_first(places: &Places) {
 fn what_goes_to_a_group_comes_to_its_members(places: &Places) {
     let log = Log::default();
     let group = std::net::Ipv4Addr::new(239, 255, 77, 7);
-    let std::net::IpAddr::V4(home) = places.far_ip else {
+    let IpAddr::V4(home) = places.far_ip else {
         unreachable!("the places are IPv4's");
     };
     let on = MulticastInterface::Address(home);
@@ -604,8 +604,8 @@ fn what_goes_to_a_group_comes_to_its_members(places: &Places) {
     );
     let sender = places.near(Diary::new("sender", &log));
     let out = match places.near_ip {
-        std::net::IpAddr::V4(home) => MulticastInterface::Address(home),
-        std::net::IpAddr::V6(_) => unreachable!("the places are IPv4's"),
+        IpAddr::V4(home) => MulticastInterface::Address(home),
+        IpAddr::V6(_) => unreachable!("the places are IPv4's"),
     };
     sender.set_multicast_interface(out).expect("it has one");
     sender.set_multicast_ttl(1).expect("a number like any");
