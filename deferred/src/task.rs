@@ -51,8 +51,15 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     /// Dropping the Deferred does not stop the body: it runs to its end, and a failure
     /// of it is then reported.
     ///
-    /// The body may also await other futures. A wake on this thread resumes it; for
-    /// futures that are woken on other threads there is
+    /// # Other futures
+    ///
+    /// The body may also await futures that are no Deferreds. A wake on this thread resumes
+    /// it inside that wake, or at the end of the chain that is running: there is no loop here
+    /// that could do so later. That is for futures which wake when all else is done. Those
+    /// which wake while they hold a lock of their own, as `futures::lock::Mutex` and
+    /// `event-listener` do, would have the body ask for that lock again: a deadlock of one
+    /// thread. For these, and for those that are woken on other threads, there is the `spawn`
+    /// of a reactor, which resumes in its next turn, or
     /// [`from_future_with`](Deferred::from_future_with).
     ///
     /// # Cancellation
@@ -60,6 +67,11 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     /// Cancels what the body awaits: the failure comes out of its `.await`, and the
     /// body may clean up, with further awaits, before it ends. A body that awaits no
     /// Deferred, but some other future, is dropped where it stands.
+    ///
+    /// A Deferred counts as awaited if it is polled with the waker of the body. Something that
+    /// gives its futures wakers of its own, as `FuturesUnordered` does, is some other future:
+    /// put Deferreds into it as [`cancel_on_drop`](Deferred::cancel_on_drop), and they are
+    /// cancelled with it.
     ///
     /// # Examples
     ///
@@ -276,9 +288,6 @@ impl<T: 'static, E: ChainError> Task<T, E> {
 
     fn put_back(self: &Rc<Self>, lamp: Lamp, is_pending: bool) {
         let woken = lamp.beacon.woken.load(Ordering::Acquire);
-        if woken {
-            lamp.beacon.woken.store(false, Ordering::Relaxed);
-        }
         lamp.put_back();
         if is_pending && woken {
             chain::run_soon(Rc::clone(self) as Rc<dyn Step>);
@@ -526,10 +535,12 @@ impl Lamp {
             .try_with(|stock| stock.borrow_mut().pop())
             .ok()
             .flatten();
-        lent.unwrap_or_else(|| Self::new(None))
+        let lamp = lent.unwrap_or_else(|| Self::new(None));
+        // Nobody else has it.
+        lamp.beacon.woken.store(false, Ordering::Relaxed);
+        lamp
     }
 
-    #[inline]
     fn put_back(self) {
         let mut lamp = Some(self);
         // A thread that is ending has no stock; the lamp is then dropped, here.
@@ -570,7 +581,7 @@ struct Beacon {
     thread: ThreadId,
     /// Under which the task stands in its thread's register. Used by that thread only.
     number: AtomicU64,
-    /// Since the poll began. False in the stock.
+    /// Since the poll began.
     woken: AtomicBool,
     /// A wake was lost, and this was reported.
     stranded: AtomicBool,

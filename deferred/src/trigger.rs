@@ -69,12 +69,14 @@ impl<T: 'static, E: ChainError> Trigger<T, E> {
     /// Registers what stops the operation when its Deferred is cancelled.
     ///
     /// `hook` is called at most once, from inside `cancel`. It may fire this trigger,
-    /// if it can reach it; that result is then delivered instead of
+    /// if it can reach it, or give it to
+    /// [`chain_into`](crate::Deferred::chain_into); that result is then delivered instead of
     /// [`Interrupted::Cancelled`](crate::Interrupted::Cancelled), as is a panic. A
     /// second hook replaces the first. Firing drops it.
     ///
     /// The hook must not own the trigger's Deferred: the two would keep each other
-    /// alive.
+    /// alive. Nor may it be the only owner of this trigger: then nobody is left who could
+    /// fire or drop it, and until somebody cancels, its Deferred waits for ever.
     pub fn on_cancel(&self, hook: impl FnOnce() + 'static) {
         self.root().on_cancel(Stop::Hook(Box::new(hook)));
     }
@@ -85,7 +87,8 @@ impl<T: 'static, E: ChainError> Trigger<T, E> {
     /// Unlike after [`on_cancel`](Trigger::on_cancel), the Deferred stays pending until
     /// this trigger is fired or dropped. `hook` is called from inside each `cancel` while
     /// that lasts, but never from inside itself; a panic in it becomes the failure. It
-    /// replaces a hook that was there, and is dropped with the firing.
+    /// replaces a hook that was there, and is dropped with the firing. What it must not own is
+    /// said at [`on_cancel`](Trigger::on_cancel).
     pub fn forward_cancel(&self, hook: impl Fn() + 'static) {
         self.root().on_cancel(Stop::Forward(Rc::new(hook)));
     }

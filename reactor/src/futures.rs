@@ -24,8 +24,12 @@ impl Reactor {
     /// not be `Send`.
     ///
     /// Dropping the Deferred does not stop it; cancelling does, through what it awaits. See
-    /// [`Deferred::from_future`], which does the same without a reactor, for futures that
-    /// are woken on this thread only.
+    /// [`Deferred::from_future`], which does the same without a reactor, for bodies that await
+    /// Deferreds.
+    ///
+    /// One that waits for something other than this reactor outlives a
+    /// [`close`](Reactor::close), and goes on when that wakes it and the reactor runs again.
+    /// Cancel it, if it should not.
     ///
     /// # Examples
     ///

@@ -175,6 +175,14 @@ impl Rota {
 
     fn work_a_slice(self: &Rc<Self>) {
         self.is_ticking.set(true);
+        // Steps catch their own panics. One in the drop of what became of a task's end is
+        // reported, and ends the slice.
+        let _ = panics::catch_of(self.origin, || self.make_steps());
+        self.is_ticking.set(false);
+        self.arrange_tick();
+    }
+
+    fn make_steps(self: &Rc<Self>) {
         let mut is_over = self.begin_slice();
         for _ in 0..STEPS_MAX {
             if self.mode.get() != Mode::Started || !self.has_work() {
@@ -192,8 +200,6 @@ impl Rota {
                 break;
             }
         }
-        self.is_ticking.set(false);
-        self.arrange_tick();
     }
 
     fn begin_slice(self: &Rc<Self>) -> Box<dyn FnMut() -> bool> {

@@ -638,6 +638,20 @@ impl Drop for Bomb {
 }
 
 #[test]
+fn what_becomes_of_the_end_of_a_task_may_panic_when_dropped_and_the_others_go_on() {
+    let (reports, _guard) = reports();
+    let (clock, cooperator, log) = step_by_step();
+    let first = cooperator.cooperate(steps("a", 1, &log));
+    let _second = cooperator.cooperate(steps("b", 2, &log));
+    drop(first.when_done().map(|_| Bomb));
+    for _ in 0..8 {
+        clock.advance(SECOND);
+    }
+    log.check(["a1", "b1", "b2"]);
+    assert_eq!(reports.len(), 1);
+}
+
+#[test]
 fn work_whose_drop_panics_is_reported_and_the_others_go_on() {
     let (reported, _guard) = reports();
     let (clock, cooperator, log) = step_by_step();
