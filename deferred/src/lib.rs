@@ -28,7 +28,9 @@
 //! - **Cancelling travels up** to the innermost Deferred that is being waited for,
 //!   and the failure travels down from there.
 //! - **A failure that nobody handles** is reported when its Deferred is dropped.
-//! - **Any depth** costs constant stack: firing, cancelling and dropping are loops.
+//! - **Any depth** costs constant stack: firing, cancelling and dropping are loops. (The one
+//!   exception: a cancellation that is [passed on](Trigger::forward_cancel), as by gatherings
+//!   and hard timeouts around one another, is a call inside a call.)
 //!
 //! ```
 //! use torsade_deferred::Deferred;

@@ -87,7 +87,8 @@ impl<T: 'static, E: ChainError> Trigger<T, E> {
     /// Unlike after [`on_cancel`](Trigger::on_cancel), the Deferred stays pending until
     /// this trigger is fired or dropped. `hook` is called from inside each `cancel` while
     /// that lasts, but never from inside itself; a panic in it becomes the failure. It
-    /// replaces a hook that was there, and is dropped with the firing. What it must not own is
+    /// replaces a hook that was there, and is dropped with the firing. A hook that cancels
+    /// another Deferred with such a hook does that on this stack. What it must not own is
     /// said at [`on_cancel`](Trigger::on_cancel).
     pub fn forward_cancel(&self, hook: impl Fn() + 'static) {
         self.root().on_cancel(Stop::Forward(Rc::new(hook)));
