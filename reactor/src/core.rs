@@ -181,6 +181,8 @@ pub(crate) struct Core {
     pub(crate) lineage: Lineage,
     pub(crate) winding_up: Cell<bool>,
     pub(crate) host: Host,
+    /// Its simulated machine has crashed: nothing of it is called any more.
+    pub(crate) perished: Cell<bool>,
 }
 
 impl Core {
@@ -233,6 +235,7 @@ impl Core {
             lineage: Lineage::here(),
             winding_up: Cell::new(false),
             host: Host::default(),
+            perished: Cell::new(false),
         })
     }
 
@@ -318,10 +321,7 @@ impl Core {
         if self.is_stirred() {
             self.go_on_starting();
             if !self.starting.get() && !self.when_running.borrow().is_empty() {
-                let calls = self.when_running.take();
-                for call in calls {
-                    self.run_call(call.origin, call.run);
-                }
+                self.run_waiting_calls();
             }
             self.soon.borrow_mut().start_batch();
         }
@@ -375,6 +375,9 @@ impl Core {
 
     fn run_thread_calls(&self, posted: usize) {
         for _ in 0..posted {
+            if self.perished.get() {
+                return;
+            }
             let Some(post) = self.mailbox.take() else {
                 return;
             };
@@ -433,9 +436,11 @@ impl Core {
     #[inline(never)]
     fn run_some_hooks(&self, hooks: &TurnHooks) {
         hooks.run(|origin, hook| {
-            // The panic has been reported; a hook is called again all the same.
-            let _ = panics::catch_of(origin, hook);
-            self.settle();
+            if !self.perished.get() {
+                // The panic has been reported; a hook is called again all the same.
+                let _ = panics::catch_of(origin, hook);
+                self.settle();
+            }
         });
     }
 
@@ -455,7 +460,7 @@ impl Core {
     }
 
     #[inline]
-    fn run_call(&self, origin: &'static Location<'static>, run: impl FnOnce()) {
+    pub(crate) fn run_call(&self, origin: &'static Location<'static>, run: impl FnOnce()) {
         self.stop_watch.count_call();
         // The panic has been reported; there is nobody to tell.
         let _ = panics::catch_of(origin, run);
@@ -477,13 +482,6 @@ impl Core {
             // A hook that has been replaced is dropped there; the panic has been reported.
             let _ = panics::catch(|| self.stop_watch.report(what, took));
         }
-    }
-
-    pub(crate) fn run_user_code(&self, origin: &'static Location<'static>, call: impl FnOnce()) {
-        self.stop_watch.count_call();
-        // The panic has been reported; there is nobody to tell.
-        let _ = panics::catch_of(origin, call);
-        self.settle();
     }
 
     /// Waits for events, and gives the sources that had something left over before.
@@ -627,6 +625,9 @@ impl Core {
         while !self.layers.borrow().is_empty() {
             let mut layers = self.layers.take();
             for layer in layers.drain(..) {
+                if self.perished.get() {
+                    continue;
+                }
                 // The panic has been reported; the layer's own state is the layer's.
                 let _ = panics::catch(|| layer.settle());
             }

@@ -248,15 +248,18 @@ impl PhaseHooks {
 
     /// Calls the hooks of a phase, each with `call`, which is given the line that added it, too.
     /// Those of `Before` are waited for, and one that fires calls `fired`; a failure of one is
-    /// reported as unhandled, and the others are called all the same.
+    /// reported as unhandled, and the others are called all the same, as long as it `goes_on`.
     pub(crate) fn run(
         &self,
         phase: Phase,
+        goes_on: impl Fn() -> bool,
         fired: impl Fn() + Clone + 'static,
         call: impl Fn(&'static Location<'static>, &mut dyn FnMut()),
     ) {
-        let hooks = self.list(phase).take();
-        for hook in hooks {
+        let mut hooks = self.list(phase).take().into_iter();
+        while goes_on()
+            && let Some(hook) = hooks.next()
+        {
             let Some(callback) = hook.callback.take() else {
                 continue;
             };
@@ -282,6 +285,7 @@ impl PhaseHooks {
                 }
             });
         }
+        self.list(phase).borrow_mut().extend(hooks);
     }
 
     pub(crate) fn dump(&self, event: &str) -> Vec<Held> {

@@ -157,7 +157,7 @@ impl Reactor {
         while goes_on(core) {
             running.turn(pause)?;
             if core.leave() {
-                break;
+                return core.living();
             }
         }
         Ok(())
@@ -204,6 +204,7 @@ impl Reactor {
             if fired.is_some() {
                 result.set(fired);
             } else if core.leave() {
+                core.living()?;
                 canceller.cancel();
                 core.leaving.set(false);
                 // What cancelling made of it, if it is a value after all.

@@ -1,5 +1,6 @@
 //! What is left of a reactor whose simulated machine has crashed.
 
+use std::io::{self, ErrorKind};
 use std::mem;
 use std::rc::Rc;
 
@@ -8,7 +9,6 @@ use crate::core::Core;
 use crate::delayed_call::{Call, SoonCallback};
 use crate::panics;
 use crate::resolver::Lookups;
-use crate::slab::Slab;
 use crate::sources::Registered;
 use crate::stream::Settle;
 use crate::threads::Errands;
@@ -18,8 +18,16 @@ impl Core {
     /// The machine has crashed: what it drove is taken out without a word. Nothing of it is
     /// called any more, also not in the turn at hand.
     pub(crate) fn perish(self: &Rc<Self>) -> Remains {
-        let sources = mem::replace(&mut *self.sources.borrow_mut(), Slab::new());
-        for (_, registered) in sources.iter() {
+        self.perished.set(true);
+        // A stop that has been asked for comes to nothing; the loop is left at the end of this turn,
+        // and never entered again.
+        self.forget_stops();
+        self.stir();
+        self.mailbox.close();
+        // Taken out of a slab that stays: an event of one of these is not to be taken for that of
+        // what the callback at hand begins.
+        let sources = self.sources.borrow_mut().take_all();
+        for registered in &sources {
             registered.source.halt();
         }
         Remains {
@@ -37,7 +45,7 @@ impl Core {
 
 /// What a reactor drove when its machine crashed. To drop it is to drop user code.
 pub(crate) struct Remains {
-    /// Its hooks are still in it: nothing runs them any more. They go with the rest.
+    /// Its hooks and posts are still in it: nothing runs them any more. They go with the rest.
     core: Rc<Core>,
     timers: [Timers<Call>; 2],
     soon: Calls<SoonCallback>,
@@ -45,12 +53,17 @@ pub(crate) struct Remains {
     errands: Errands,
     lookups: Lookups,
     layers: Vec<Rc<dyn Settle>>,
-    sources: Slab<Registered>,
+    sources: Vec<Registered>,
+}
+
+/// What is heard of a loop whose machine is down.
+pub(crate) fn crashed() -> io::Error {
+    io::Error::new(ErrorKind::NotConnected, "the host has crashed")
 }
 
 impl Drop for Remains {
     fn drop(&mut self) {
-        for (_, registered) in self.sources.iter() {
+        for registered in &self.sources {
             // The panic has been reported.
             let _ = panics::catch(|| Rc::clone(&registered.source).vanish());
         }

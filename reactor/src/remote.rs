@@ -459,16 +459,18 @@ impl Mailbox {
         }
     }
 
-    /// The reactor runs, again perhaps.
-    #[inline]
-    pub(crate) fn begin(&self) {
-        if self.ended.get() {
-            self.begin_again();
-        }
+    /// The machine has crashed: whoever would run the reactor again asks for that first.
+    pub(crate) fn close(&self) {
+        self.ended.set(true);
     }
 
-    #[cold]
-    fn begin_again(&self) {
+    #[inline]
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// The reactor runs again.
+    pub(crate) fn begin_again(&self) {
         self.ended.set(false);
         let shared = &self.remote.shared;
         shared.posts().gone = false;
@@ -477,7 +479,9 @@ impl Mailbox {
 
     /// Somebody may run the reactor again, though it has ended.
     pub(crate) fn reopen(&self) {
-        self.begin();
+        if self.has_ended() {
+            self.begin_again();
+        }
         // A host may wait for the descriptor before it gives the first turn.
         self.fall_asleep();
     }

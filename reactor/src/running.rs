@@ -12,6 +12,7 @@
 
 use std::io;
 use std::mem;
+use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::error::RunError;
 use crate::hooks::{Phase, PhaseHooks};
 use crate::panics::{self, PanicPolicy};
 use crate::reactor::Reactor;
+use crate::remains::crashed;
 use crate::remote::Ending;
 use crate::threads::Errand;
 
@@ -67,6 +69,7 @@ impl Reactor {
         if core.running.get() {
             return Err(RunError::AlreadyRunning);
         }
+        core.living()?;
         let left = core.dump();
         core.wind_up();
         core.mailbox.reopen();
@@ -102,9 +105,17 @@ impl Core {
                 Reactor { owner }.core().stir();
             }
         };
-        hooks.run(phase, fired, |origin, hook| {
-            self.run_user_code(origin, hook)
+        let goes_on = || !self.perished.get();
+        hooks.run(phase, goes_on, fired, |origin, hook| {
+            self.run_user_code(origin, hook);
         });
+    }
+
+    pub(crate) fn run_user_code(&self, origin: &'static Location<'static>, call: impl FnOnce()) {
+        self.stop_watch.count_call();
+        // The panic has been reported; there is nobody to tell.
+        let _ = panics::catch_of(origin, call);
+        self.settle();
     }
 
     /// The rest of the start, once the hooks before it have fired.
@@ -116,6 +127,19 @@ impl Core {
         }
     }
 
+    /// What was to be called when the loop runs.
+    #[cold]
+    pub(crate) fn run_waiting_calls(&self) {
+        let mut calls = self.when_running.take().into_iter();
+        while !self.perished.get()
+            && let Some(call) = calls.next()
+        {
+            self.run_call(call.origin, call.run);
+        }
+        // Those that a crash has left: to drop them is to run user code.
+        self.when_running.borrow_mut().extend(calls);
+    }
+
     pub(crate) fn enter(self: &Rc<Self>) -> Result<Running<'_>, RunError> {
         // The poller of a forked process is its parent's.
         if self.lineage.is_forked() {
@@ -125,7 +149,9 @@ impl Core {
             return Err(RunError::AlreadyRunning);
         }
         self.agenda.remove(Agenda::HOSTED);
-        self.mailbox.begin();
+        if self.mailbox.has_ended() {
+            self.begin_again()?;
+        }
         self.mailbox.wake();
         if self.stop_watch.is_running() {
             self.stop_watch.enters(self.now());
@@ -137,6 +163,24 @@ impl Core {
             events: self.events.take(),
             policy_before,
         })
+    }
+
+    #[cold]
+    fn begin_again(&self) -> Result<(), RunError> {
+        if let Err(error) = self.living() {
+            self.running.set(false);
+            return Err(error);
+        }
+        self.mailbox.begin_again();
+        Ok(())
+    }
+
+    /// An error, if its simulated machine has crashed.
+    pub(crate) fn living(&self) -> Result<(), RunError> {
+        match self.perished.get() {
+            true => Err(RunError::Io(crashed())),
+            false => Ok(()),
+        }
     }
 
     pub(crate) fn stop(&self) {
@@ -167,7 +211,7 @@ impl Core {
             self.leaving.set(false);
             return true;
         }
-        self.leaving.take()
+        self.leaving.take() || self.perished.get()
     }
 
     fn begin_shutdown(self: &Rc<Self>) {
@@ -204,6 +248,9 @@ impl Core {
         self.lose_everything();
         self.run_phase(&self.shutdown, Phase::During);
         self.run_phase(&self.shutdown, Phase::After);
+        if self.perished.get() {
+            return;
+        }
         self.mailbox.end(Ending::Stopped);
         // Whoever asked again meanwhile has what they asked for; and a start that was under
         // way is over.
@@ -270,7 +317,7 @@ impl Core {
     }
 
     /// A stop that was asked for or is under way is not the next run's, nor is a start.
-    fn forget_stops(&self) {
+    pub(crate) fn forget_stops(&self) {
         for asked in [&self.stopping, &self.leaving, &self.starting] {
             asked.set(false);
         }

@@ -7,11 +7,11 @@ use std::rc::{Rc, Weak};
 
 use crate::address::Address;
 use crate::driver::{DatagramSocket, Watching};
+use crate::remains::crashed;
 use crate::slab::Token;
 use crate::sockets::SocketOption;
 use crate::udp::{DatagramOption, MulticastGroup};
 
-use super::driver::crashed;
 use super::network::udp::RECEIVE_BUFFER;
 use super::network::{HostId, Network};
 use super::world::World;

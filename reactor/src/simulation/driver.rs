@@ -19,6 +19,7 @@ use crate::driver::{
     AnySocket, DAWN, DatagramSocket, Driver, Events, ListeningSocket, Names, SignalSource,
     StreamSocket, WakeUp, virtual_time,
 };
+use crate::remains::crashed;
 use crate::slab::Token;
 use crate::sockets::{ConnectOptions, KeepAlive, ListenOptions, SocketOption};
 use crate::udp::DatagramOptions;
@@ -38,6 +39,8 @@ pub(super) struct HostDriver {
     pub(super) woken: Arc<Woken>,
     /// This life is over: nothing that it asks for happens.
     pub(super) dead: Rc<Cell<bool>>,
+    /// The world gives the turn at hand, and does not go on meanwhile.
+    pub(super) has_turn: Rc<Cell<bool>>,
     pub(super) names: Rc<RefCell<BTreeMap<String, IpAddr>>>,
     /// When a wait is to end, whatever its limit.
     pub(super) alarm: Cell<Option<Instant>>,
@@ -75,10 +78,6 @@ impl HostDriver {
 
 /// What work on a thread takes at most: a few disk accesses.
 const THREAD_TIME_MAX: Duration = Duration::from_millis(20);
-
-pub(super) fn crashed() -> io::Error {
-    io::Error::new(ErrorKind::NotConnected, "the host has crashed")
-}
 
 fn ip_address(address: &Address) -> io::Result<SocketAddr> {
     match address {
@@ -125,24 +124,27 @@ impl Driver for HostDriver {
     }
 
     fn wait(&self, limit: Option<Duration>, events: &mut Events) -> io::Result<()> {
+        self.living()?;
         // Who was woken before does not wait.
         let limit = match self.woken.take() {
             true => Some(Duration::ZERO),
             false => limit,
         };
-        let now = self.network.borrow().now();
-        if limit != Some(Duration::ZERO) && !self.dead.get() {
-            let until = limit.map(|limit| self.clock.when(self.now() + limit));
-            let until = until.into_iter().chain(self.alarm()).min();
-            if let Some(world) = self.world.upgrade() {
-                world.wait_for(self.host, until)?;
-            }
-            self.woken.take();
-        }
-        debug_assert!(self.network.borrow().now() >= now, "time never goes back");
-        if !self.dead.get() {
+        if self.has_turn.get() {
             self.network.borrow_mut().take_news(self.host, events);
+            return Ok(());
         }
+        let now = self.network.borrow().now();
+        let world = self.world.upgrade().ok_or_else(is_over)?;
+        // Beyond the clock's range is for ever.
+        let until = limit.and_then(|limit| self.now().checked_add(limit));
+        let until = until.map(|until| self.clock.when(until));
+        let until = until.into_iter().chain(self.alarm()).min();
+        world.wait_for(self.host, &self.dead, until)?;
+        self.woken.take();
+        debug_assert!(self.network.borrow().now() >= now, "time never goes back");
+        self.living()?;
+        self.network.borrow_mut().take_news(self.host, events);
         Ok(())
     }
 
@@ -273,6 +275,10 @@ impl Driver for HostDriver {
         // None ever comes, and none is to be caught.
         false
     }
+}
+
+fn is_over() -> io::Error {
+    io::Error::new(ErrorKind::NotConnected, "the simulation is over")
 }
 
 fn no_descriptors() -> io::Error {

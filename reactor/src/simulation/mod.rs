@@ -82,7 +82,7 @@ mod trace;
 mod unix_datagrams;
 mod world;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
@@ -99,17 +99,14 @@ pub use self::swarm::Swarm;
 pub use self::trace::{Happening, Trace};
 use self::world::{Machine, Step, World};
 
-/// Steps without the passing of time before a simulation says that it makes no progress: a
-/// program that goes round in no time would go round for ever.
-const STEPS_AT_ONE_TIME: u32 = 10_000_000;
-
 /// Hosts, links and a clock.
 pub struct Simulation {
     world: Rc<World>,
     seed: u64,
-    standing: Cell<u32>,
-    /// What `inject_faults` plans, whatever the rates say.
-    replaced_plan: RefCell<Option<Vec<Fault>>>,
+    /// The plans that were made, one after the other.
+    plans: RefCell<Vec<Vec<Fault>>>,
+    /// What takes the place of each of them.
+    replaced_plans: RefCell<Vec<Vec<Fault>>>,
 }
 
 impl Simulation {
@@ -120,8 +117,8 @@ impl Simulation {
             // An `Instant` can be had from a clock only; what it says does not matter.
             world: World::new(seed, os::now()),
             seed,
-            standing: Cell::new(0),
-            replaced_plan: RefCell::default(),
+            plans: RefCell::default(),
+            replaced_plans: RefCell::default(),
         }
     }
 
@@ -156,25 +153,9 @@ impl Simulation {
     /// # Panics
     ///
     /// If ten million turns have been taken and no time has passed: a program goes round
-    /// without a pause.
+    /// without a pause. Whatever else lets the simulation go on panics then, too.
     pub fn step(&self) -> bool {
-        self.step_until(None) != Step::Idle
-    }
-
-    fn step_until(&self, until: Option<Duration>) -> Step {
-        let step = self.world.step(until);
-        let standing = match step {
-            Step::Turn => self.standing.get() + 1,
-            Step::Time | Step::Idle => 0,
-        };
-        assert!(
-            standing < STEPS_AT_ONE_TIME,
-            "no time passes: a host goes round without a pause at {:?} (seed {})",
-            self.now(),
-            self.seed
-        );
-        self.standing.set(standing);
-        step
+        self.world.step(None) != Step::Idle
     }
 
     /// Goes on until nothing is on its way and no host has anything scheduled.
@@ -188,7 +169,7 @@ impl Simulation {
     /// Goes on for so long, whether anything happens or not.
     pub fn run_for(&self, time: Duration) {
         let until = self.now() + time;
-        while self.step_until(Some(until)) != Step::Idle {}
+        while self.world.step(Some(until)) != Step::Idle {}
         self.world.network.borrow_mut().advance(until);
     }
 
@@ -286,12 +267,15 @@ impl Simulation {
 
     /// Has things go wrong from now on, as often as `rates` say, at times and places that the
     /// seed draws, among the hosts that there are. It replaces what was planned before and has
-    /// not begun; what has begun ends as planned.
+    /// not begun; what has begun ends as planned. Nothing goes wrong if the time that `rates` end at
+    /// ([`FaultRates::until`], since the beginning) has passed. A host that is alone has no faults
+    /// of the ways between two.
+    ///
+    /// # Panics
+    ///
+    /// If one of [`FaultRates::mortals`] is not there.
     pub fn inject_faults(&self, rates: &FaultRates) {
-        let drawn = self.world.draw_faults(rates);
-        // Shrinking a failure runs the same seed with fewer faults.
-        let planned = self.replaced_plan.borrow().clone();
-        self.set_faults(planned.unwrap_or(drawn));
+        self.set_faults(self.world.draw_faults(rates));
     }
 
     /// Has exactly these things go wrong. It replaces what was planned before and has not
@@ -300,18 +284,36 @@ impl Simulation {
     /// Faults may overlap: each ends by itself, and a link works, or a host is up, when
     /// nothing keeps it from that any more. Of several that say what a link or a clock is
     /// like, the one that began last counts.
+    ///
+    /// In a [`Swarm`] that looks for the faults that a failure needs, some of them are left out;
+    /// [`faults`](Self::faults) says which are left. The same goes for those that are injected.
+    ///
+    /// # Panics
+    ///
+    /// Later, when one begins whose host is not there then.
     pub fn set_faults(&self, faults: Vec<Fault>) {
-        self.world.set_faults(faults);
+        let mut plans = self.plans.borrow_mut();
+        // Shrinking a failure runs the same seed with fewer faults.
+        let replaced = self.replaced_plans.borrow().get(plans.len()).cloned();
+        let faults = replaced.unwrap_or(faults);
+        plans.push(faults.clone());
+        self.world.set_faults(&faults);
     }
 
-    /// What was planned to go wrong.
+    /// What was planned to go wrong, the last time.
     #[must_use]
     pub fn faults(&self) -> Vec<Fault> {
-        self.world.faults()
+        self.plans.borrow().last().cloned().unwrap_or_default()
     }
 
-    pub(crate) fn replace_plan(&self, faults: Option<Vec<Fault>>) {
-        self.replaced_plan.replace(faults);
+    /// All that was planned, plan by plan.
+    pub(crate) fn plans(&self) -> Vec<Vec<Fault>> {
+        self.plans.borrow().clone()
+    }
+
+    /// Has these take the place of what is planned, the first of the first plan, and so on.
+    pub(crate) fn replace_plans(&self, plans: Vec<Vec<Fault>>) {
+        self.replaced_plans.replace(plans);
     }
 
     /// Writes a line into the trace.
@@ -361,7 +363,14 @@ impl Host {
     /// Its reactor: a new one after each start.
     ///
     /// It may be used from outside, too: `host.reactor().run_until(deferred)` lets the whole
-    /// simulation go on until the result is there.
+    /// simulation go on until the result is there. If the host crashes before, that fails (with an
+    /// [`io::Error`](std::io::Error) of the kind `NotConnected` that says so), and so does every
+    /// later use of the loop of that life: who waits for a host that may crash lets the simulation
+    /// go on itself ([`Simulation::run_while`]).
+    ///
+    /// The first turn begins at once; later ones come when the seed says so, as those of all hosts.
+    /// From inside a callback of the host its own loop stands still, whatever is run there: the
+    /// simulation, or another host.
     ///
     /// # Panics
     ///
@@ -409,7 +418,8 @@ impl Host {
         self.machine.reactor().is_some()
     }
 
-    /// Lets its clock run too fast by so many millionths from now on, or too slow.
+    /// Lets its clock run too fast by so many millionths from now on, or too slow. Beyond
+    /// 900 000 of them, either way, it counts as that: no clock stands still or goes back.
     pub fn set_clock_drift(&self, drift_ppm: i32) {
         if let Some(world) = self.world.upgrade() {
             self.machine.set_drift(world.now(), drift_ppm);

@@ -34,8 +34,35 @@ pub enum FaultKind {
     CrashAtWrite(usize),
     /// The way between two hosts is bad.
     Degrade(usize, usize, Link),
-    /// A host's clock runs too fast by so many millionths, or too slow.
+    /// A host's clock runs too fast by so many millionths, or too slow; as
+    /// [`Host::set_clock_drift`](super::Host::set_clock_drift), by 900 000 of them at most.
     Drift(usize, i32),
+}
+
+impl FaultKind {
+    /// Panics if it is of a host that is not there.
+    pub(super) fn check(&self, hosts: usize) {
+        match self {
+            Self::Partition(one, two)
+            | Self::Cut(one, two)
+            | Self::Hold(one, two)
+            | Self::Degrade(one, two, _) => {
+                check_host(*one, hosts);
+                check_host(*two, hosts);
+            }
+            Self::Crash(host) | Self::CrashAtWrite(host) | Self::Drift(host, _) => {
+                check_host(*host, hosts);
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn check_host(host: usize, hosts: usize) {
+    assert!(
+        host < hosts,
+        "there is no host {host}: there are {hosts}, counted from 0"
+    );
 }
 
 impl fmt::Display for Fault {
@@ -53,7 +80,8 @@ impl fmt::Display for Fault {
 /// Each rate is a number of faults in a minute of the simulation, for the whole network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultRates {
-    /// Faults begin before that, since the beginning.
+    /// Faults begin before that, in time since the beginning of the simulation, whenever they are
+    /// injected.
     pub until: Duration,
     /// A fault lasts as long as this at most.
     pub lasts_max: Duration,
@@ -99,20 +127,29 @@ impl FaultRates {
         }
     }
 
-    /// A plan for so many hosts, in the order of time.
-    pub(super) fn draw(&self, hosts: usize, random: &mut Random) -> Vec<Fault> {
+    /// A plan for so many hosts from `now` on, in the order of time.
+    pub(super) fn draw(&self, hosts: usize, now: Duration, random: &mut Random) -> Vec<Fault> {
         let mut faults = Vec::new();
+        let lasts = self.until.saturating_sub(now);
+        if hosts == 0 || lasts.is_zero() {
+            return faults;
+        }
+        for mortal in &self.mortals {
+            check_host(*mortal, hosts);
+        }
         let mortal = |one: usize, random: &mut Random| match self.mortals.as_slice() {
             [] => one,
             mortals => mortals[random.index(mortals.len())],
         };
         type Make<'a> = &'a dyn Fn(usize, usize, &mut Random) -> FaultKind;
+        // A host alone has no way to another one.
+        let of_two = |rate: f64| if hosts > 1 { rate } else { 0.0 };
         let kinds: [(f64, Make<'_>); 6] = [
-            (self.partitions, &|one, two, _| {
+            (of_two(self.partitions), &|one, two, _| {
                 FaultKind::Partition(one, two)
             }),
-            (self.cuts, &|one, two, _| FaultKind::Cut(one, two)),
-            (self.holds, &|one, two, _| FaultKind::Hold(one, two)),
+            (of_two(self.cuts), &|one, two, _| FaultKind::Cut(one, two)),
+            (of_two(self.holds), &|one, two, _| FaultKind::Hold(one, two)),
             (self.crashes, &|one, _, random| {
                 let one = mortal(one, random);
                 if random.chance(0.5) {
@@ -121,24 +158,21 @@ impl FaultRates {
                     FaultKind::Crash(one)
                 }
             }),
-            (self.degradations, &degradation),
+            (of_two(self.degradations), &degradation),
             (self.drifts, &|one, _, random| {
                 FaultKind::Drift(one, 100_000 - random.below(200_001) as i32)
             }),
         ];
         for (rate, make) in kinds {
-            for _ in 0..count(rate, self.until, random) {
+            for _ in 0..count(rate, lasts, random) {
                 let one = random.index(hosts);
-                let two = (one + 1 + random.index(hosts.saturating_sub(1))) % hosts.max(1);
+                let two = (one + 1 + random.index(hosts - 1)) % hosts;
                 faults.push(Fault {
-                    at: random.between(Duration::ZERO, self.until),
+                    at: random.between(now, self.until),
                     lasts: random.between(Duration::ZERO, self.lasts_max),
                     what: make(one, two, random),
                 });
             }
-        }
-        if hosts == 0 {
-            faults.clear();
         }
         faults.sort_by_key(|fault| fault.at);
         faults
@@ -165,9 +199,9 @@ fn degradation(one: usize, two: usize, random: &mut Random) -> FaultKind {
 
 /// How many faults of a kind: the whole part of what the rate says, and one more with the
 /// probability of the rest.
-fn count(per_minute: f64, until: Duration, random: &mut Random) -> u64 {
+fn count(per_minute: f64, time: Duration, random: &mut Random) -> u64 {
     let millionths = (per_minute.max(0.0) * 1e6) as u64;
-    let expected = u128::from(millionths) * until.as_millis() / 60_000;
+    let expected = u128::from(millionths) * time.as_millis() / 60_000;
     let whole = (expected / 1_000_000) as u64;
     let rest = (expected % 1_000_000) as u64;
     whole + u64::from(random.below(1_000_000) < rest)
@@ -263,7 +297,7 @@ mod tests {
             crashes: 0.0,
             ..FaultRates::default()
         };
-        let plan = rates.draw(3, &mut Random::new(5));
+        let plan = rates.draw(3, Duration::ZERO, &mut Random::new(5));
         let partitions = plan
             .iter()
             .filter(|fault| matches!(fault.what, FaultKind::Partition(..)));
@@ -277,7 +311,11 @@ mod tests {
             }
         }
         assert!(plan.is_sorted_by_key(|fault| fault.at));
-        assert!(rates.draw(0, &mut Random::new(5)).is_empty());
-        assert_eq!(rates.draw(3, &mut Random::new(5)), plan);
+        assert!(
+            rates
+                .draw(0, Duration::ZERO, &mut Random::new(5))
+                .is_empty()
+        );
+        assert_eq!(rates.draw(3, Duration::ZERO, &mut Random::new(5)), plan);
     }
 }

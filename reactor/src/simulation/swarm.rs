@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::env;
-use std::ops::Range;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
@@ -62,7 +62,7 @@ const SHRINKING_RUNS: usize = 300;
 #[derive(Clone, Debug)]
 pub struct Swarm {
     command: String,
-    seeds: Range<u64>,
+    seeds: RangeInclusive<u64>,
     alone: bool,
 }
 
@@ -72,7 +72,7 @@ impl Swarm {
     pub fn new(command: &str) -> Self {
         let swarm = Self {
             command: command.to_owned(),
-            seeds: 0..0,
+            seeds: 0..=0,
             alone: false,
         };
         swarm.seeds(1000)
@@ -82,14 +82,20 @@ impl Swarm {
     ///
     /// # Panics
     ///
-    /// If the environment has something there that is no number.
+    /// If the environment has something there that is no number. If it is none, by `count` or by the
+    /// environment: that would hold of every program.
     #[must_use]
     pub fn seeds(mut self, count: u64) -> Self {
         let first = number_from(FIRST).unwrap_or(0);
         let count = number_from(HOW_MANY).unwrap_or(count);
-        self.seeds = first..first.saturating_add(count);
+        assert!(
+            count > 0,
+            "a swarm of no seeds shows nothing: {}",
+            self.command
+        );
+        self.seeds = first..=first.saturating_add(count - 1);
         if let Some(seed) = number_from(ONE_SEED) {
-            (self.seeds, self.alone) = (seed..seed + 1, true);
+            (self.seeds, self.alone) = (seed..=seed, true);
         }
         self
     }
@@ -100,40 +106,61 @@ impl Swarm {
     ///
     /// If a seed fails; the message names it.
     pub fn run(&self, property: impl Fn(&Simulation)) {
-        let Range { start, end } = self.seeds;
-        tell(&format!("seeds {start} to {}: {}", end - 1, self.command));
+        let (start, end) = (*self.seeds.start(), *self.seeds.end());
+        tell(&format!("seeds {start} to {end}: {}", self.command));
         let mut told = os::now();
         for seed in self.seeds.clone() {
             if os::now() - told >= PROGRESS {
                 told = os::now();
-                tell(&format!("{} of {} seeds hold", seed - start, end - start));
+                tell(&format!("{} seeds hold, up to {end}", seed - start));
             }
-            let attempt = attempt(seed, None, &property);
+            let Attempt {
+                outcome,
+                plans,
+                trace,
+            } = attempt(seed, Vec::new(), &property);
             if self.alone {
-                tell(&attempt.trace);
+                tell(&trace);
             }
-            if let Err(causes) = attempt.outcome {
-                let faults = shrink(seed, attempt.faults, &property);
-                panic!("{}", self.report(seed, &causes, &faults));
+            if let Err(causes) = outcome {
+                let (plans, with_those) = shrink(seed, plans, &causes, &property);
+                panic!("{}", self.report(seed, &causes, &plans, &with_those));
             }
         }
     }
 
-    fn report(&self, seed: u64, causes: &[String], faults: &[Fault]) -> String {
+    fn report(
+        &self,
+        seed: u64,
+        causes: &[String],
+        plans: &[Vec<Fault>],
+        with_those: &[String],
+    ) -> String {
         let mut report = format!("seed {seed} fails:\n");
-        for cause in causes {
-            report += &format!("    {}\n", cause.replace('\n', "\n      "));
-        }
+        report += &listed(causes);
         report += &format!("  run it alone: {ONE_SEED}={seed} {}\n", self.command);
-        report += match faults {
+        let faults: Vec<&Fault> = plans.iter().flatten().collect();
+        report += match *faults {
             [] => "  it needs no fault",
             _ => "  it needs these faults:",
         };
         for fault in faults {
             report += &format!("\n    {fault}");
         }
+        if with_those != causes {
+            // Fewer faults may break something else.
+            report += &format!("\n  with no others it fails so:\n{}", listed(with_those));
+        }
         report
     }
+}
+
+/// One cause a line.
+fn listed(causes: &[String]) -> String {
+    let lines = causes
+        .iter()
+        .map(|cause| format!("    {}\n", cause.replace('\n', "\n      ")));
+    lines.collect()
 }
 
 #[expect(clippy::print_stderr, reason = "this is the report of a test")]
@@ -153,27 +180,31 @@ struct Attempt {
     /// What went wrong: panics of callbacks, other failures that nobody handled, and at last
     /// what the property itself says, for it may be the consequence of the rest.
     outcome: Result<(), Vec<String>>,
-    faults: Vec<Fault>,
+    /// One for each time that something was planned.
+    plans: Vec<Vec<Fault>>,
     trace: String,
 }
 
-fn attempt(seed: u64, faults: Option<Vec<Fault>>, property: &impl Fn(&Simulation)) -> Attempt {
-    let unhandled = Rc::new(RefCell::new(Vec::new()));
+/// Runs a seed; plan by plan, `plans` take the place of the property's own.
+fn attempt(seed: u64, plans: Vec<Vec<Fault>>, property: &impl Fn(&Simulation)) -> Attempt {
+    // Panics and the others, each up to as many as are told: a flood of others hides no panic.
+    let unhandled = Rc::new(RefCell::new([Vec::new(), Vec::new()]));
     let causes = Rc::clone(&unhandled);
     let guard = unhandled::set_hook(move |failure| {
-        let mut causes = causes.borrow_mut();
+        let cause = failure.to_string();
+        let causes = &mut causes.borrow_mut()[usize::from(!cause.contains("a callback panicked"))];
         if causes.len() < CAUSES_MAX {
-            causes.push(failure.to_string());
+            causes.push(cause);
         }
     });
     let simulation = Simulation::new(seed);
-    simulation.replace_plan(faults);
+    simulation.replace_plans(plans);
     let outcome = catch_unwind(AssertUnwindSafe(|| property(&simulation)));
-    let (faults, trace) = (simulation.faults(), simulation.trace().to_string());
+    let (plans, trace) = (simulation.plans(), simulation.trace().to_string());
     // What goes with it may fail, too; but that is after the end.
     drop(guard);
-    let mut causes: Vec<String> = unhandled.take();
-    causes.sort_by_key(|cause| !cause.contains("a callback panicked"));
+    let mut causes: Vec<String> = unhandled.take().concat();
+    causes.truncate(CAUSES_MAX);
     if let Err(panic) = outcome {
         let message = message_of(panic);
         causes.push(match causes.is_empty() {
@@ -187,7 +218,7 @@ fn attempt(seed: u64, faults: Option<Vec<Fault>>, property: &impl Fn(&Simulation
     };
     Attempt {
         outcome,
-        faults,
+        plans,
         trace,
     }
 }
@@ -203,27 +234,34 @@ fn message_of(panic: Box<dyn Any + Send>) -> String {
     }
 }
 
-/// Takes faults out of a plan as long as the property still fails.
-fn shrink(seed: u64, mut faults: Vec<Fault>, property: &impl Fn(&Simulation)) -> Vec<Fault> {
+/// Takes faults out of plans as long as the property still fails; says how it fails with what is
+/// left.
+fn shrink(
+    seed: u64,
+    mut plans: Vec<Vec<Fault>>,
+    causes: &[String],
+    property: &impl Fn(&Simulation),
+) -> (Vec<Vec<Fault>>, Vec<String>) {
+    let mut causes = causes.to_vec();
     let mut runs = 0;
-    // In halves, quarters, and at last one by one.
-    let mut size = faults.len().div_ceil(2);
-    while size > 0 && runs < SHRINKING_RUNS {
-        let mut at = 0;
-        while at < faults.len() && runs < SHRINKING_RUNS {
-            let mut fewer = faults.clone();
-            fewer.drain(at..(at + size).min(faults.len()));
-            runs += 1;
-            if attempt(seed, Some(fewer.clone()), property)
-                .outcome
-                .is_err()
-            {
-                faults = fewer;
-            } else {
-                at += size;
+    for number in 0..plans.len() {
+        // In halves, quarters, and at last one by one.
+        let mut size = plans[number].len().div_ceil(2);
+        while size > 0 && runs < SHRINKING_RUNS {
+            let mut at = 0;
+            while at < plans[number].len() && runs < SHRINKING_RUNS {
+                let mut fewer = plans.clone();
+                let end = (at + size).min(fewer[number].len());
+                fewer[number].drain(at..end);
+                runs += 1;
+                if let Err(fails) = attempt(seed, fewer.clone(), property).outcome {
+                    (plans, causes) = (fewer, fails);
+                } else {
+                    at += size;
+                }
             }
+            size = if size == 1 { 0 } else { size.div_ceil(2) };
         }
-        size = if size == 1 { 0 } else { size.div_ceil(2) };
     }
-    faults
+    (plans, causes)
 }

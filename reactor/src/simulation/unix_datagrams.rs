@@ -6,10 +6,10 @@ use std::rc::{Rc, Weak};
 
 use crate::address::{Address, UnixAddress};
 use crate::driver::{DatagramSocket, Watching};
+use crate::remains::crashed;
 use crate::slab::Token;
 use crate::sockets::SocketOption;
 
-use super::driver::crashed;
 use super::network::unix::SEND_BUFFER;
 use super::network::{HostId, Network};
 use super::world::World;

@@ -5,6 +5,10 @@
 //! At one time, every host that has something to do gets a turn, in an order that the
 //! seed draws anew each time. When none has, time jumps to what happens next, in the
 //! network or in a host's timers.
+//!
+//! A host may be driven from outside, by its reactor's `run_until`: then its turns are taken
+//! there, each when the draw falls on it, and the others have theirs while it waits. A host
+//! whose loop is in the middle of a turn gets no other.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -28,6 +32,10 @@ use super::outage::Outage;
 use super::plan::{Agenda, Change, Fault, FaultKind, FaultRates};
 use crate::random::Random;
 
+/// Turns without the passing of time before a simulation says that it makes no progress: a
+/// program that goes round in no time would go round for ever.
+const STEPS_AT_ONE_TIME: u32 = if cfg!(test) { 10_000 } else { 10_000_000 };
+
 pub(super) type Program = Rc<dyn Fn(&Reactor)>;
 
 pub(super) struct World {
@@ -36,9 +44,11 @@ pub(super) struct World {
     names: Rc<RefCell<BTreeMap<String, IpAddr>>>,
     /// Draws who goes first.
     random: RefCell<Random>,
+    seed: u64,
+    /// Turns since time has passed.
+    standing: Cell<u32>,
     begin: Instant,
-    /// What goes wrong, and what of it is still to begin and to end.
-    faults: RefCell<Vec<Fault>>,
+    /// What goes wrong: what is still to begin, and to end.
     agenda: RefCell<Agenda>,
     /// Room for the candidates of one step.
     candidates: Cell<Vec<Rc<Machine>>>,
@@ -55,8 +65,6 @@ pub(super) struct Machine {
     life: RefCell<Option<Life>>,
     pub(super) program: RefCell<Option<Program>>,
     clock: Rc<HostClock>,
-    /// Its reactor waits, or takes a turn: it gets no other.
-    busy: Cell<bool>,
     /// What keeps it down.
     outage: RefCell<Outage>,
 }
@@ -66,6 +74,9 @@ struct Life {
     reactor: Reactor,
     woken: Arc<Woken>,
     dead: Rc<Cell<bool>>,
+    /// The world gives it a turn. When its loop runs and this is not so, somebody drives it from
+    /// outside.
+    has_turn: Rc<Cell<bool>>,
     /// Its program has stopped the reactor.
     stopped: Rc<Cell<bool>>,
 }
@@ -75,6 +86,8 @@ struct Life {
 pub(super) enum Step {
     /// A host took a turn.
     Turn,
+    /// It is the turn of the host that is driven from outside.
+    Own,
     /// Time passed.
     Time,
     /// There is nothing to do until then, and will not be any more if that is never.
@@ -89,8 +102,9 @@ impl World {
             machines: RefCell::default(),
             names: Rc::default(),
             random: RefCell::new(random.fork()),
+            seed,
+            standing: Cell::new(0),
             begin,
-            faults: RefCell::default(),
             agenda: RefCell::default(),
             candidates: Cell::default(),
             graveyard: RefCell::default(),
@@ -112,7 +126,6 @@ impl World {
             life: RefCell::default(),
             program: RefCell::default(),
             clock: Rc::new(HostClock::new(self.begin)),
-            busy: Cell::new(false),
             outage: RefCell::default(),
         });
         self.begin_life(&machine);
@@ -121,7 +134,8 @@ impl World {
     }
 
     fn begin_life(self: &Rc<Self>, machine: &Machine) {
-        let (woken, dead) = (Arc::<Woken>::default(), Rc::<Cell<bool>>::default());
+        let woken = Arc::<Woken>::default();
+        let [dead, has_turn] = [(); 2].map(|()| Rc::<Cell<bool>>::default());
         let reactor = Reactor::over(Rc::new(HostDriver {
             host: machine.id,
             network: Rc::clone(&self.network),
@@ -129,6 +143,7 @@ impl World {
             clock: Rc::clone(&machine.clock),
             woken: Arc::clone(&woken),
             dead: Rc::clone(&dead),
+            has_turn: Rc::clone(&has_turn),
             names: Rc::clone(&self.names),
             alarm: Cell::default(),
         }));
@@ -136,40 +151,62 @@ impl World {
             reactor,
             woken,
             dead,
+            has_turn,
             stopped: Rc::default(),
         }));
     }
 
     /// One turn of one host, or the passing of time, at most to `until`.
     pub(super) fn step(self: &Rc<Self>, until: Option<Duration>) -> Step {
+        self.step_beside(until, None, || false)
+    }
+
+    /// The same beside a host that is driven from outside, and has something to do or not.
+    fn step_beside(
+        self: &Rc<Self>,
+        until: Option<Duration>,
+        driven: Option<&Rc<Machine>>,
+        has_own_work: impl FnOnce() -> bool,
+    ) -> Step {
         while let Some(change) = self.next_change() {
             self.make_change(change);
         }
+        let has_own_work = has_own_work();
         let mut candidates = self.candidates.take();
         let planned = self.agenda.borrow().next_time();
         let due = self.network.borrow().next_due();
         let mut next = planned.into_iter().chain(due).min();
         for machine in &*self.machines.borrow() {
+            if driven.is_some_and(|driven| Rc::ptr_eq(driven, machine)) {
+                continue;
+            }
             match machine.next_time(self) {
                 Some(at) if at <= self.now() => candidates.push(Rc::clone(machine)),
                 Some(at) => next = Some(next.map_or(at, |next| next.min(at))),
                 None => {}
             }
         }
-        let chosen = match candidates.len() {
+        let chosen = match candidates.len() + usize::from(has_own_work) {
             0 => None,
             1 => candidates.pop(),
             count => {
                 let index = self.random.borrow_mut().index(count);
-                Some(candidates.swap_remove(index))
+                // The last one is the host that is driven, if it has something to do.
+                (index < candidates.len()).then(|| candidates.swap_remove(index))
             }
         };
         candidates.clear();
         self.candidates.set(candidates);
         if let Some(machine) = chosen {
+            self.count_turn();
             machine.take_turn();
             return Step::Turn;
         }
+        if has_own_work {
+            self.count_turn();
+            return Step::Own;
+        }
+        self.standing.set(0);
         match next {
             Some(at) if until.is_none_or(|until| at <= until) => {
                 self.network.borrow_mut().advance(at);
@@ -179,40 +216,42 @@ impl World {
         }
     }
 
-    /// Lets the world go on until the host has something to do, or it is `until`.
+    fn count_turn(&self) {
+        let standing = self.standing.get() + 1;
+        self.standing.set(standing);
+        assert!(
+            standing < STEPS_AT_ONE_TIME,
+            "no time passes: a host goes round without a pause at {:?} (seed {})",
+            self.now(),
+            self.seed
+        );
+    }
+
+    /// Lets the world go on until a host that is driven from outside has something to do, or it is
+    /// `until`, and it is its turn; or until it is dead.
     pub(super) fn wait_for(
         self: &Rc<Self>,
         host: HostId,
+        dead: &Cell<bool>,
         until: Option<Duration>,
     ) -> io::Result<()> {
         let machine = Rc::clone(&self.machines.borrow()[host.0]);
-        // Busy before: it is inside its own turn, which the world does not interrupt.
-        let was_busy = machine.busy.replace(true);
-        let outcome = self.go_on_until(until, || machine.has_work(self));
-        machine.busy.set(was_busy);
-        outcome
-    }
-
-    fn go_on_until(
-        self: &Rc<Self>,
-        until: Option<Duration>,
-        mut is_over: impl FnMut() -> bool,
-    ) -> io::Result<()> {
-        loop {
-            if is_over() || until.is_some_and(|until| self.now() >= until) {
-                return Ok(());
-            }
-            if self.step(until) == Step::Idle {
-                let Some(until) = until else {
-                    return Err(io::Error::new(
-                        ErrorKind::Deadlock,
-                        "nothing is scheduled on any host, and nothing is on its way",
-                    ));
-                };
-                self.network.borrow_mut().advance(until);
-                return Ok(());
+        let is_due = || until.is_some_and(|until| self.now() >= until);
+        while !dead.get() {
+            let has_work = || is_due() || machine.has_work(self);
+            match self.step_beside(until, Some(&machine), has_work) {
+                Step::Own => break,
+                Step::Turn | Step::Time => {}
+                Step::Idle => {
+                    let until = until.ok_or_else(|| {
+                        let what = "nothing is scheduled on any host, and nothing is on its way";
+                        io::Error::new(ErrorKind::Deadlock, what)
+                    })?;
+                    self.network.borrow_mut().advance(until);
+                }
             }
         }
+        Ok(())
     }
 }
 
@@ -241,8 +280,7 @@ impl Machine {
     fn has_work(&self, world: &World) -> bool {
         let life = self.life.borrow().clone();
         life.is_none_or(|life| {
-            life.dead.get()
-                || life.woken.is_set()
+            life.woken.is_set()
                 || world.network.borrow().has_news(self.id)
                 || life
                     .reactor
@@ -252,13 +290,13 @@ impl Machine {
         })
     }
 
-    /// When it wants a turn; `None` if never, or if it gets one already.
+    /// When it wants a turn; `None` if never, or if it is in the middle of one.
     fn next_time(&self, world: &World) -> Option<Duration> {
-        if self.busy.get() {
-            return None;
-        }
         let life = self.life.borrow();
         let life = life.as_ref().filter(|life| !life.stopped.get())?;
+        if life.reactor.is_running() {
+            return None;
+        }
         if life.woken.is_set() || world.network.borrow().has_news(self.id) {
             return Some(Duration::ZERO);
         }
@@ -270,20 +308,20 @@ impl Machine {
         let Some(life) = self.life.borrow().clone() else {
             return;
         };
-        self.busy.set(true);
         let core = life.reactor.core();
-        match core.enter() {
-            Ok(mut running) => {
-                running
-                    .turn(Pause::Wait(Some(Duration::ZERO)))
-                    .expect("a simulated wait of no time cannot fail");
-                if core.leave() {
-                    life.stopped.set(true);
-                }
-            }
-            Err(error) => unreachable!("a host that is not busy does not run: {error}"),
+        let mut running = core
+            .enter()
+            .expect("it lives, and no turn of it is under way");
+        life.has_turn.set(true);
+        let outcome = running.turn(Pause::Wait(Some(Duration::ZERO)));
+        life.has_turn.set(false);
+        if life.dead.get() {
+            return;
         }
-        self.busy.set(false);
+        outcome.expect("a simulated wait of no time cannot fail");
+        if core.leave() {
+            life.stopped.set(true);
+        }
     }
 
     /// The program begins, or begins anew.
@@ -330,16 +368,11 @@ impl World {
 
     pub(super) fn draw_faults(&self, rates: &FaultRates) -> Vec<Fault> {
         let hosts = self.machines.borrow().len();
-        rates.draw(hosts, &mut self.random.borrow_mut().fork())
+        rates.draw(hosts, self.now(), &mut self.random.borrow_mut().fork())
     }
 
-    pub(super) fn faults(&self) -> Vec<Fault> {
-        self.faults.borrow().clone()
-    }
-
-    pub(super) fn set_faults(&self, faults: Vec<Fault>) {
-        self.agenda.borrow_mut().plan(&faults);
-        self.faults.replace(faults);
+    pub(super) fn set_faults(&self, faults: &[Fault]) {
+        self.agenda.borrow_mut().plan(faults);
     }
 
     /// A change whose time has come.
@@ -350,10 +383,11 @@ impl World {
 
     fn make_change(self: &Rc<Self>, change: Change) {
         let Change { begins, what } = change;
+        what.check(self.machines.borrow().len());
         let verb = if begins { "begins" } else { "is over" };
         self.network.borrow_mut().note(format!("{what:?} {verb}"));
         let network = &self.network;
-        let machine = |host: usize| self.machines.borrow().get(host).cloned();
+        let machine = |host: usize| Rc::clone(&self.machines.borrow()[host]);
         match what {
             FaultKind::Partition(one, two) => {
                 let mut network = network.borrow_mut();
@@ -375,16 +409,12 @@ impl World {
                 network.set_degraded(HostId(two), HostId(one), link, begins);
             }
             FaultKind::Drift(host, drift_ppm) => {
-                if let Some(machine) = machine(host) {
-                    machine
-                        .clock
-                        .set_planned_drift(self.now(), drift_ppm, begins);
-                }
+                machine(host)
+                    .clock
+                    .set_planned_drift(self.now(), drift_ppm, begins);
             }
             FaultKind::Crash(host) | FaultKind::CrashAtWrite(host) => {
-                let Some(machine) = machine(host) else {
-                    return;
-                };
+                let machine = machine(host);
                 machine.outage.borrow_mut().change(&what, begins);
                 if machine.outage.borrow().is_down() {
                     self.crash(&machine);
@@ -425,11 +455,36 @@ impl World {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
     use crate::address::Address;
     use crate::simulation::Simulation;
     use crate::testing::Script;
 
     use super::*;
+
+    #[test]
+    fn a_host_that_goes_round_in_no_time_is_told_whoever_drives_it() {
+        fn go_round(reactor: &Reactor) {
+            let own = reactor.clone();
+            reactor.call_soon(move || go_round(&own));
+        }
+        let drive: [fn(&Simulation, &Reactor); 3] = [
+            |simulation, _| simulation.run_until_idle(),
+            |_, reactor| drop(reactor.run()),
+            |simulation, _| drop(simulation.host("other").reactor().run()),
+        ];
+        for drive in drive {
+            let simulation = Simulation::new(1);
+            let reactor = simulation.host("host").reactor();
+            go_round(&reactor);
+            let driving = AssertUnwindSafe(|| drive(&simulation, &reactor));
+            let panic = catch_unwind(driving).expect_err("it would go on for ever");
+            let message = panic.downcast_ref::<String>().expect("it is formatted");
+            assert!(message.contains("no time passes"), "{message}");
+            assert!(message.contains("seed 1"), "{message}");
+        }
+    }
 
     #[test]
     fn what_keeps_itself_alive_does_not_keep_the_record_of_its_simulation() {

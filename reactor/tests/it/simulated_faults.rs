@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use torsade_reactor::testing::{Fault, FaultKind, Host, Latency, Link, Simulation};
+use torsade_reactor::testing::{Fault, FaultKind, FaultRates, Host, Latency, Link, Simulation};
 use torsade_reactor::{
     Address, ConnectError, ListenOptions, Protocol, Reactor, TcpClientEndpoint, TcpServerEndpoint,
     Transport,
@@ -328,4 +328,75 @@ fn a_connection_comes_from_the_address_that_was_asked_for() {
         assert!(failure.check::<ConnectError>(), "{failure}");
     }
     first.abort_connection();
+}
+
+#[test]
+fn faults_that_are_injected_late_begin_late_and_as_often() {
+    let simulation = Simulation::new(1);
+    let _hosts = [simulation.host("one"), simulation.host("two")];
+    let rates = FaultRates {
+        until: SECOND * 120,
+        partitions: 5.0,
+        ..FaultRates::default()
+    };
+    simulation.run_for(SECOND * 60);
+    simulation.inject_faults(&rates);
+    let faults = simulation.faults();
+    let (from, to) = (SECOND * 60, SECOND * 120);
+    assert!(
+        faults
+            .iter()
+            .all(|fault| fault.at >= from && fault.at <= to)
+    );
+    let partitions = faults
+        .iter()
+        .filter(|fault| matches!(fault.what, FaultKind::Partition(..)));
+    assert_eq!(partitions.count(), 5, "five a minute, for a minute");
+    simulation.run_for(SECOND * 60);
+    simulation.inject_faults(&rates);
+    assert_eq!(simulation.faults(), [], "that is over");
+}
+
+#[test]
+fn a_host_alone_has_no_fault_that_takes_two() {
+    let simulation = Simulation::new(1);
+    let _host = simulation.host("host");
+    simulation.inject_faults(&FaultRates::default());
+    let faults = simulation.faults();
+    let is_alone = |fault: &Fault| {
+        use FaultKind::{Crash, CrashAtWrite, Drift};
+        matches!(fault.what, Crash(0) | CrashAtWrite(0) | Drift(0, _))
+    };
+    assert!(
+        !faults.is_empty() && faults.iter().all(is_alone),
+        "{faults:?}"
+    );
+}
+
+#[test]
+#[should_panic(expected = "there is no host 9: there are 2")]
+fn mortals_that_are_not_there_are_a_mistake_of_the_test() {
+    let simulation = Simulation::new(1);
+    let _hosts = [simulation.host("one"), simulation.host("two")];
+    simulation.inject_faults(&FaultRates {
+        mortals: vec![1, 9],
+        ..FaultRates::default()
+    });
+}
+
+#[test]
+#[should_panic(expected = "there is no host 2: there are 2")]
+fn a_fault_of_a_host_that_is_not_there_when_it_begins_is_a_mistake_of_the_test() {
+    let simulation = Simulation::new(1);
+    let fault = |host| Fault {
+        at: SECOND,
+        lasts: SECOND,
+        what: FaultKind::Hold(0, host),
+    };
+    // One that is made later is not.
+    simulation.set_faults(vec![fault(1)]);
+    let _hosts = [simulation.host("one"), simulation.host("two")];
+    simulation.run_for(SECOND * 3);
+    simulation.set_faults(vec![fault(2)]);
+    simulation.run_for(SECOND * 3);
 }

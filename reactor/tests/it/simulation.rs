@@ -8,7 +8,6 @@ use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use torsade_deferred::Failure;
 use torsade_reactor::testing::{
     Chunking, Fault, FaultKind, FaultRates, Host, Latency, Link, Simulation, Swarm, Trace,
 };
@@ -498,7 +497,11 @@ impl Dice {
 fn every_connection_ends_once_and_gives_a_prefix_of_what_was_sent() {
     let command = "cargo test -p torsade-reactor --test it every_connection_ends_once";
     let rates = FaultRates::default().without_crashes();
-    Swarm::new(command).run(|simulation| connections_end_in_order(simulation, &rates));
+    let connected = Cell::new(0);
+    Swarm::new(command).run(|simulation| {
+        connected.set(connected.get() + u32::from(connections_end_in_order(simulation, &rates)));
+    });
+    assert!(connected.get() > 0, "somebody was connected");
 }
 
 #[test]
@@ -513,14 +516,19 @@ fn every_connection_to_a_host_that_crashes_ends_once_and_gives_a_prefix() {
     };
     let met = Cell::new(0);
     Swarm::new(command).run(|simulation| {
-        connections_end_in_order(simulation, &rates);
-        met.set(met.get() + simulation.trace().find("two crashes").count());
+        if connections_end_in_order(simulation, &rates) {
+            met.set(met.get() + simulation.trace().find("two crashes").count());
+        }
     });
-    assert!(met.get() > 0, "somebody crashed");
+    assert!(
+        met.get() > 0,
+        "somebody crashed who was connected, or had been"
+    );
 }
 
 /// Two hosts do things to a connection. It ends at both, once, unless a crash took one of them.
-fn connections_end_in_order(simulation: &Simulation, rates: &FaultRates) {
+/// False if there was none: they were cut off from the beginning.
+fn connections_end_in_order(simulation: &Simulation, rates: &FaultRates) -> bool {
     let (one, two) = (simulation.host("one"), simulation.host("two"));
     let (records, served) = ([Rc::<Record>::default(), Rc::default()], Rc::default());
     let (record, place): (_, Rc<RefCell<Option<Transport<Recorder>>>>) =
@@ -543,8 +551,8 @@ fn connections_end_in_order(simulation: &Simulation, rates: &FaultRates) {
         .connect_tcp((two.ip(), 1), move |_| Recorder(record));
     let outcome = one.reactor().run_until(connecting);
     let Ok(client) = outcome else {
-        // Cut off from the beginning: the attempt says so.
-        return;
+        // The attempt says so.
+        return false;
     };
     act(
         &one,
@@ -580,6 +588,7 @@ fn connections_end_in_order(simulation: &Simulation, rates: &FaultRates) {
             assert_eq!(received.len(), written.len(), "both ended in order");
         }
     }
+    true
 }
 
 /// Gives its stream to a recorder, so that the test has its transport.
@@ -595,58 +604,6 @@ impl Protocol for HandOver {
     fn data_received(&mut self, _: &Transport<Self>, _: &[u8]) {
         unreachable!("the recorder has taken its place");
     }
-}
-
-#[test]
-fn a_swarm_names_the_seed_and_the_faults_that_a_failure_needs() {
-    // Under these the environment asks for something else.
-    if env::var_os("TORSADE_SEED").is_some() {
-        return;
-    }
-    let fails = std::panic::catch_unwind(|| {
-        Swarm::new("cargo test this").seeds(1).run(|simulation| {
-            let (one, two) = (simulation.host("one"), simulation.host("two"));
-            simulation.inject_faults(&FaultRates {
-                crashes: 10.0,
-                ..FaultRates::default()
-            });
-            let mut crashed = false;
-            for _ in 0..1000 {
-                simulation.run_for(SECOND / 10);
-                crashed |= !one.is_up() || !two.is_up();
-            }
-            assert!(!crashed, "somebody was down");
-        });
-    });
-    let panic = fails.unwrap_err();
-    let message = panic.downcast_ref::<String>().unwrap();
-    assert!(message.contains("somebody was down"), "{message}");
-    assert!(message.contains("=0 cargo test this"), "{message}");
-    let faults: Vec<&str> = message
-        .lines()
-        .filter(|line| line.contains("from "))
-        .collect();
-    assert_eq!(faults.len(), 1, "{message}");
-    assert!(faults[0].contains("Crash"), "{message}");
-}
-
-#[test]
-fn a_failure_that_nobody_handles_fails_its_seed() {
-    let fails = std::panic::catch_unwind(|| {
-        Swarm::new("cargo test this").seeds(1).run(|simulation| {
-            let host = simulation.host("host");
-            host.reactor().call_soon(|| {
-                drop(torsade_deferred::fail::<(), Failure>(Failure::message(
-                    "nobody looks at this",
-                )));
-            });
-            simulation.run_until_idle();
-        });
-    });
-    let panic = fails.unwrap_err();
-    let message = panic.downcast_ref::<String>().unwrap();
-    assert!(message.contains("nobody looks at this"), "{message}");
-    assert!(message.contains("it needs no fault"), "{message}");
 }
 
 #[test]
@@ -714,35 +671,6 @@ fn connections_that_are_lost_at_the_end_of_a_simulation_may_write_to_each_other(
     }
     drop(simulation);
     assert_eq!(log.lines().len(), 4, "{:?}", log.lines());
-}
-
-#[test]
-fn a_swarm_tells_the_failure_of_a_callback_together_with_what_came_of_it() {
-    let fails = std::panic::catch_unwind(|| {
-        Swarm::new("cargo test this").seeds(1).run(|simulation| {
-            let host = simulation.host("host");
-            host.reactor().call_soon(|| {
-                drop(torsade_deferred::fail::<(), Failure>(Failure::message(
-                    "what nobody looks at",
-                )));
-            });
-            host.reactor().call_soon(|| panic!("the cause"));
-            simulation.run_until_idle();
-            panic!("the consequence");
-        });
-    });
-    let panic = fails.unwrap_err();
-    let message = panic.downcast_ref::<String>().unwrap();
-    // One a line: panics, other failures, and what the property says.
-    let place = |text: &str| message.lines().position(|line| line.contains(text));
-    let places = [
-        "the cause",
-        "what nobody looks at",
-        "and then: the consequence",
-    ]
-    .map(place);
-    assert!(places[0].is_some() && places.is_sorted(), "{message}");
-    assert_ne!(places[0], places[1], "{message}");
 }
 
 #[test]
