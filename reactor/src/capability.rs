@@ -28,7 +28,10 @@ use crate::reactor::Reactor;
 /// | `Suspension` | on Linux | no | yes | the boot clock is the usual one |
 ///
 /// The last three fail nowhere, so that a program which uses them runs in a simulation as it
-/// stands.
+/// stands; but for two things that want a thread of their own. In a simulation a
+/// [`blocking_call`](crate::Remote::blocking_call) in work that was given to a thread fails, as it
+/// would wait for itself; and a [`ThreadPool`](crate::ThreadPool) that is given work directly, not
+/// through a reactor, has real threads everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Capability {

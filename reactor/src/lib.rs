@@ -111,6 +111,7 @@ mod transport;
 mod tunnel;
 mod udp;
 mod unix;
+mod virtual_threads;
 mod weak_reactor;
 
 pub use crate::address::{

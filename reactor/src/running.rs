@@ -292,14 +292,14 @@ impl Core {
             let timers =
                 [&self.timers, &self.boot_timers].map(|timers| timers.borrow_mut().take_all());
             let soon = self.soon.borrow_mut().take_all();
-            let errands = self.errands.borrow_mut().take_all();
+            let (errands, threads) = self.errands.borrow_mut().take_all();
             let (starting, lookups) = (self.when_running.take(), self.lookups.take());
             let _ = panics::catch(|| self.clear_hooks());
             let _ = panics::catch(|| self.signals.clear());
             // The panics have been reported.
             let _ = panics::catch(|| drop((timers, soon)));
             let _ = panics::catch(|| errands.iter().for_each(Errand::cancel));
-            let _ = panics::catch(|| drop((starting, lookups, errands)));
+            let _ = panics::catch(|| drop((starting, lookups, errands, threads)));
             while let Some(post) = self.mailbox.take() {
                 let _ = panics::catch(|| drop(post));
             }

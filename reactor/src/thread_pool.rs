@@ -180,6 +180,18 @@ impl ThreadPool {
     }
 }
 
+impl ThreadPool {
+    /// Whether this is a handle of the same pool.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.handle.shared, &other.handle.shared)
+    }
+
+    /// What one is told whose job the line has no room for.
+    pub(crate) fn overloaded(&self) -> PoolError {
+        self.handle.shared.overloaded(&self.limits())
+    }
+}
+
 impl fmt::Debug for ThreadPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, statistics) = (&self.handle.shared.name, self.statistics());
@@ -380,8 +392,7 @@ impl Shared {
         }
         if state.is_full() {
             state.refused += 1;
-            let (pool, queued_max) = (shared.name.clone(), state.limits.queued_max);
-            let reason = PoolError::Overloaded { pool, queued_max };
+            let reason = shared.overloaded(&state.limits);
             return Err(Refused { job, reason });
         }
         let number = state.next_number;
@@ -392,6 +403,13 @@ impl Shared {
             shared: Arc::downgrade(shared),
             number,
         })
+    }
+
+    fn overloaded(&self, limits: &PoolLimits) -> PoolError {
+        PoolError::Overloaded {
+            pool: self.name.clone(),
+            queued_max: limits.queued_max,
+        }
     }
 
     /// Starts one more thread. It begins as an idle one.

@@ -9,6 +9,9 @@
 //! A job that blocks delays no [`run`](Reactor::run) that was stopped. What has not begun
 //! when its reactor goes is not begun.
 //!
+//! Where the world has no threads, as in a simulation, the loop does the work: see
+//! `virtual_threads.rs`.
+//!
 //! # Design
 //!
 //! A [`Trigger`] stays on its thread, so it waits in a table of the reactor under a
@@ -17,6 +20,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::mem;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::time::Instant;
@@ -29,6 +33,7 @@ use crate::reactor::Reactor;
 use crate::remote::Remote;
 use crate::slab::{Slab, Token};
 use crate::thread_pool::{Job, Refused, ThreadPool};
+use crate::virtual_threads::{VirtualThreads, Work};
 
 impl Reactor {
     /// Calls `job` on a thread of the reactor's pool, and fires with what it returns, on
@@ -89,18 +94,30 @@ impl Reactor {
             let outcome = catch_unwind(AssertUnwindSafe(job));
             answer.give::<T, E>(outcome.map_err(|payload| Interrupted::from_panic(&*payload)));
         };
-        if let Some(time) = core.driver().thread_time() {
-            self.call_later(time, work);
-            return deferred;
-        }
-        match pool.call_in_thread(work) {
-            Ok(job) => core.errands.borrow_mut().begun(token, job),
-            Err(Refused { job, reason }) => {
-                let trigger = core.errands.borrow_mut().take::<T>(token);
-                drop(job);
-                if let Some(trigger) = trigger {
-                    trigger.errback(reason);
+        let refused = if let Some(time) = core.driver().thread_time() {
+            let (origin, run) = (Location::caller(), Box::new(work));
+            let work = Work { token, origin, run };
+            let given = core.give_to_virtual_thread(pool, time, work);
+            given.err().map(|(work, reason)| {
+                drop(work);
+                reason
+            })
+        } else {
+            match pool.call_in_thread(work) {
+                Ok(job) => {
+                    core.errands.borrow_mut().begun(token, job);
+                    None
                 }
+                Err(Refused { job, reason }) => {
+                    drop(job);
+                    Some(reason)
+                }
+            }
+        };
+        if let Some(reason) = refused {
+            let trigger = core.errands.borrow_mut().take::<T>(token);
+            if let Some(trigger) = trigger {
+                trigger.errback(reason);
             }
         }
         deferred
@@ -136,6 +153,8 @@ impl Reactor {
 /// What the reactor has asked of threads: the triggers, by token.
 pub(crate) struct Errands {
     pending: Slab<Errand>,
+    /// Where the world has no threads: what they would have to do.
+    pub(crate) threads: VirtualThreads,
 }
 
 pub(crate) struct Errand {
@@ -150,6 +169,7 @@ impl Default for Errands {
     fn default() -> Self {
         Self {
             pending: Slab::new(),
+            threads: VirtualThreads::default(),
         }
     }
 }
@@ -197,11 +217,12 @@ impl Errands {
     }
 
     pub(crate) fn dump(&self, now: Instant) -> Vec<Held> {
-        let held = self.pending.iter().map(|(_, errand)| {
-            let state = match &errand.job {
-                Some(job) if job.is_queued() => "in line",
-                _ => "begun",
+        let held = self.pending.iter().map(|(token, errand)| {
+            let is_queued = match &errand.job {
+                Some(job) => job.is_queued(),
+                None => self.threads.is_in_line(token),
             };
+            let state = if is_queued { "in line" } else { "begun" };
             let what = format!("result of a thread's work, {state}, asked for");
             let age = now.saturating_duration_since(errand.since);
             Held::new(what, Some(errand.origin), Some(age))
@@ -221,8 +242,8 @@ impl Errands {
 
     /// Lets go of all of them, for a reactor that goes. An answer to one of them finds nobody, whatever
     /// is asked for later.
-    pub(crate) fn take_all(&mut self) -> Vec<Errand> {
-        self.pending.take_all()
+    pub(crate) fn take_all(&mut self) -> (Vec<Errand>, VirtualThreads) {
+        (self.pending.take_all(), mem::take(&mut self.threads))
     }
 }
 
@@ -237,12 +258,18 @@ impl Errand {
 
 /// Nobody waits for this one any more.
 fn give_up(errands: &RefCell<Errands>, token: Token) {
-    let errand = errands.borrow_mut().pending.remove(token);
+    let (errand, work) = {
+        let mut errands = errands.borrow_mut();
+        (
+            errands.pending.remove(token),
+            errands.threads.take_out(token),
+        )
+    };
     // Detach, then drop: the job and the trigger may own anything.
     if let Some(errand) = &errand {
         errand.cancel();
     }
-    drop(errand);
+    drop((errand, work));
 }
 
 /// The way back of one job. Dropped without an answer, it gives the errand up, so that

@@ -43,6 +43,7 @@ mod service;
 mod signals;
 mod simulated_faults;
 mod simulated_tcp;
+mod simulated_threads;
 mod simulation;
 mod slow_readers;
 mod swarms;

@@ -309,6 +309,15 @@ const PROOFS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "virtual_threads.rs",
+        "jobs of a pool are begun in the order in which they were given",
+        &[
+            "one_thread_does_one_job_after_the_other_in_every_seed_and_several_in_any_order",
+            "a_line_takes_as_many_as_it_may_and_refuses_the_rest",
+            "a_job_that_is_cancelled_in_line_is_not_done_and_one_that_has_begun_is",
+        ],
+    ),
+    (
         "threads.rs",
         "results arrive in the order in which the jobs end",
         &[
