@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use torsade_deferred::{Deferred, Interrupted};
 use torsade_reactor::testing::Simulation;
-use torsade_reactor::{PoolError, PoolLimits, Reactor, ThreadPool};
+use torsade_reactor::{BlockingCallError, PoolError, PoolLimits, Reactor, ThreadPool};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -156,4 +156,20 @@ fn threads_go_down_with_their_host_and_its_next_life_has_its_own() {
     reactor.run_until(given).expect("its thread is free");
     simulation.run_until_idle();
     assert_eq!(done.take(), [2]);
+}
+
+#[test]
+fn a_blocking_call_in_a_job_fails_where_it_would_wait_for_itself() {
+    let simulation = Simulation::new(1);
+    let reactor = simulation.host("host").reactor();
+    let remote = reactor.remote();
+    let asked = reactor.defer_to_thread(move || remote.blocking_call(|_| ()));
+    let failure = reactor
+        .run_until(asked)
+        .expect_err("it is the loop's own thread");
+    let error = failure.downcast_ref::<BlockingCallError>();
+    assert!(
+        matches!(error, Some(BlockingCallError::OnReactorThread)),
+        "{failure}"
+    );
 }
