@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use bench_rounds::{Cost, Missing, Result, Row, Server, Table};
+use bench_rounds::{Cost, Result, Row, Server, Table, standing};
 
 use crate::servers::{Contender, STREAMS};
 
@@ -23,7 +23,7 @@ pub fn measure(rounds: usize) -> Result<()> {
         let mut rows = Vec::new();
         for (server, contender) in running.iter().zip(&STREAMS) {
             rows.push(Row::new(contender.title, move || {
-                take(server.as_ref().map_err(Missing::new)?, contender, speaks)
+                take(standing(server)?, contender, speaks)
             }));
         }
         Table::new("accepts", column, "us of CPU time a connection").run(rounds, &mut rows)?;
@@ -34,11 +34,15 @@ pub fn measure(rounds: usize) -> Result<()> {
 /// Has it accept and lose connections.
 fn take(server: &Server, contender: &Contender, speaks: bool) -> Result<Cost> {
     let connections = CONNECTIONS / contender.slower / AT_ONCE * AT_ONCE;
+    // As many descriptors as it has with one connection that has spoken.
+    let first = spoken(server)?;
+    let open_at_most = server.descriptors()?;
     let before = server.ran()?;
+    drop(first);
     for _ in 0..connections / AT_ONCE {
         let mut open = Vec::with_capacity(AT_ONCE as usize);
         for _ in 0..AT_ONCE {
-            open.push(TcpStream::connect(server.address())?);
+            open.push(server.connect()?);
         }
         if speaks {
             for peer in &mut open {
@@ -53,12 +57,23 @@ fn take(server: &Server, contender: &Contender, speaks: bool) -> Result<Cost> {
             }
         }
     }
-    // The last of them are lost when an answer comes on a new one.
-    let mut last = TcpStream::connect(server.address())?;
-    last.write_all(b"?")?;
-    last.read_exact(&mut [0])?;
+    // The last of them are lost when an answer comes on a new one, if it loses them at all.
+    let _last = spoken(server)?;
+    server.wait_for_descriptors(open_at_most)?;
     Ok(Cost {
         cost: (server.ran()? - before) as f64 / connections as f64 / 1000.0,
         memory: Some(server.peak_memory()?),
     })
+}
+
+/// A connection on which a byte was there and back.
+fn spoken(server: &Server) -> Result<TcpStream> {
+    let mut peer = server.connect()?;
+    let mut answer = [0];
+    peer.write_all(b"?")?;
+    peer.read_exact(&mut answer)?;
+    match &answer {
+        b"?" => Ok(peer),
+        _ => Err("wrong bytes came back".into()),
+    }
 }

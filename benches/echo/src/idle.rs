@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
-use bench_rounds::{Cost, Missing, Result, Row, Server, Table};
+use bench_rounds::{Cost, Result, Row, Server, Table};
 
 use crate::servers::STREAMS;
 
@@ -21,11 +21,11 @@ pub fn measure(rounds: usize) -> Result<()> {
     let mut rows = Vec::new();
     for contender in &STREAMS {
         rows.push(Row::new(contender.title, || {
-            held(&contender.start_with(BUFFER)?, b"hello")
+            held(&contender.start_with(BUFFER)?, b"hello", b"hello")
         }));
     }
     rows.push(Row::new("redis (its own protocol)", || {
-        held(&redis()?, b"PING\r\n")
+        held(&redis()?, b"PING\r\n", b"+PONG\r\n")
     }));
     Table::new(
         "idle",
@@ -53,14 +53,15 @@ fn redis() -> Result<Server> {
 }
 
 /// How much it holds more when all have spoken once and are silent.
-fn held(server: &Server, question: &[u8]) -> Result<Cost> {
+fn held(server: &Server, question: &[u8], expected: &[u8]) -> Result<Cost> {
     let mut open = Vec::with_capacity(CONNECTIONS as usize);
     let ask = |open: &mut Vec<TcpStream>| -> Result<()> {
-        let mut peer = TcpStream::connect(server.address()).map_err(Missing::new)?;
+        let mut peer = server.connect()?;
         peer.write_all(question)?;
-        let mut answer = [0; 8];
-        if peer.read(&mut answer)? == 0 {
-            return Err(Missing::new("it takes no more connections").into());
+        let mut answer = vec![0; expected.len()];
+        peer.read_exact(&mut answer)?;
+        if answer != expected {
+            return Err("wrong bytes came back".into());
         }
         open.push(peer);
         Ok(())

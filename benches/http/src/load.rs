@@ -3,9 +3,8 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
-use std::time::Duration;
 
-use bench_rounds::{Cost, Result, Server};
+use bench_rounds::{Cost, Result, SILENCE_MAX, Server, wait};
 use rustix::event::epoll;
 
 /// What is asked in a run.
@@ -25,10 +24,10 @@ impl Load {
     pub fn take(&self, server: &Server) -> Result<Cost> {
         let mut connections = Vec::with_capacity(self.connections);
         for _ in 0..self.connections {
-            connections.push(TcpStream::connect(server.address())?);
+            connections.push(server.connect()?);
         }
         let expected = first_response(&mut connections[0], &self.request)?;
-        if !expected.text.ends_with(&self.body) {
+        if expected.text[expected.head..] != self.body {
             return Err("the first response has another body".into());
         }
         let before = server.ran()?;
@@ -43,6 +42,8 @@ impl Load {
 /// A response as it must come each time, but for its date.
 struct Expected {
     text: Vec<u8>,
+    /// How much of it stands before the body.
+    head: usize,
     /// Where the date stands.
     date: std::ops::Range<usize>,
 }
@@ -59,7 +60,6 @@ impl Expected {
 
 /// Asks once, to know what comes.
 fn first_response(stream: &mut TcpStream, request: &[u8]) -> Result<Expected> {
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.write_all(request)?;
     let (mut text, mut buffer) = (Vec::new(), [0; 65536]);
     loop {
@@ -94,7 +94,7 @@ fn first_response(stream: &mut TcpStream, request: &[u8]) -> Result<Expected> {
         if text.len() > head + length {
             return Err("more than the response came".into());
         }
-        return Ok(Expected { text, date });
+        return Ok(Expected { text, head, date });
     }
 }
 
@@ -113,7 +113,6 @@ fn run(streams: &mut Vec<TcpStream>, load: &Load, expected: &Expected) -> Result
     let mut askings = Vec::with_capacity(streams.len());
     for (index, stream) in streams.drain(..).enumerate() {
         stream.set_nonblocking(true)?;
-        stream.set_nodelay(true)?;
         let data = epoll::EventData::new_u64(index as u64);
         epoll::add(&poll, stream.as_fd(), data, epoll::EventFlags::IN)?;
         askings.push(Asking {
@@ -129,19 +128,7 @@ fn run(streams: &mut Vec<TcpStream>, load: &Load, expected: &Expected) -> Result
     let mut events: Vec<epoll::Event> = Vec::with_capacity(256);
     let mut buffer = vec![0; 256 * 1024];
     while open > 0 {
-        events.clear();
-        let limit = rustix::event::Timespec {
-            tv_sec: 10,
-            tv_nsec: 0,
-        };
-        epoll::wait(
-            &poll,
-            rustix::buffer::spare_capacity(&mut events),
-            Some(&limit),
-        )?;
-        if events.is_empty() {
-            return Err("nothing came for ten seconds".into());
-        }
+        wait(&poll, &mut events, SILENCE_MAX)?;
         for event in &events {
             let asking = &mut askings[event.data.u64() as usize];
             let count = asking.stream.read(&mut buffer)?;

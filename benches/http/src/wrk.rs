@@ -4,7 +4,7 @@ use std::env;
 use std::fs;
 use std::process::Command;
 
-use bench_rounds::{Cost, Missing, Result, Row, Server, Table};
+use bench_rounds::{Cost, Missing, Result, Row, Server, Table, standing};
 
 use crate::{EVERYBODY, hello, peers};
 
@@ -19,13 +19,19 @@ const SHAPES: [(&str, usize, usize); 3] = [
 const VERIFIED: usize = 1_000;
 
 pub fn measure(rounds: usize) -> Result<()> {
+    let there = installed();
     for (title, connections, depth) in SHAPES {
+        let table = Table::new("http-wrk", title, "us of CPU time a request");
+        if let Err(why) = &there {
+            table.without(why, EVERYBODY)?;
+            continue;
+        }
         let servers: Vec<_> = EVERYBODY.iter().map(|name| peers::start(name)).collect();
         let mut rows = Vec::new();
         for (server, name) in servers.iter().zip(EVERYBODY) {
             let mut verified = false;
             rows.push(Row::new(*name, move || {
-                let server = server.as_ref().map_err(Missing::new)?;
+                let server = standing(server)?;
                 if !verified {
                     hello(connections, depth, VERIFIED).take(server)?;
                     verified = true;
@@ -33,9 +39,16 @@ pub fn measure(rounds: usize) -> Result<()> {
                 take(server, connections, depth)
             }));
         }
-        Table::new("http-wrk", title, "us of CPU time a request").run(rounds, &mut rows)?;
+        table.run(rounds, &mut rows)?;
     }
     Ok(())
+}
+
+/// Whether `wrk` can be started: it says which one it is.
+fn installed() -> std::result::Result<(), Missing> {
+    let said = Command::new("wrk").arg("-v").output();
+    said.map(drop)
+        .map_err(|error| Missing(format!("wrk: {error}")))
 }
 
 /// A second of it.
@@ -48,8 +61,7 @@ fn take(server: &Server, connections: usize, depth: usize) -> Result<Cost> {
         .arg(&script)
         .arg(format!("http://{}/", server.address()))
         .args(["--", &depth.to_string()])
-        .output()
-        .map_err(|error| Missing(format!("wrk: {error}")))?;
+        .output()?;
     let ran = server.ran()? - before;
     fs::remove_file(&script)?;
     let text = String::from_utf8_lossy(&output.stdout);

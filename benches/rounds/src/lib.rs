@@ -11,6 +11,7 @@
 mod outcome;
 mod programs;
 mod server;
+mod silence;
 
 use std::env;
 use std::error::Error;
@@ -25,7 +26,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 pub use outcome::{Contender, Outcome, Spread};
 pub use programs::{beside, compile_c, compile_go, measured, own_peak_memory, python, source};
-pub use server::Server;
+pub use server::{Server, standing};
+pub use silence::{SILENCE_MAX, wait};
 
 /// Where the outcome of each table goes as well, a line of JSON each: for the `bench` command.
 pub const RESULTS: &str = "BENCH_RESULTS";
@@ -168,6 +170,23 @@ impl Table {
                 }
             }
         }
+        self.end(contenders)
+    }
+
+    /// Prints the table without any costs: what all of them are measured with is not there.
+    ///
+    /// # Errors
+    ///
+    /// If the file that `BENCH_RESULTS` names cannot be written.
+    pub fn without(self, why: &Missing, titles: &[&str]) -> Result<()> {
+        let mut contenders: Vec<Contender> = titles.iter().map(|it| Contender::new(it)).collect();
+        for contender in &mut contenders {
+            contender.missing = Some(why.to_string());
+        }
+        self.end(contenders)
+    }
+
+    fn end(self, contenders: Vec<Contender>) -> Result<()> {
         let outcome = Outcome {
             group: self.group.to_owned(),
             column: self.column,

@@ -4,16 +4,20 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Cost, Missing, Result, beside};
+use crate::{Cost, Missing, Result, SILENCE_MAX, beside};
 
 /// How many milliseconds a server gets to go to sleep: five ticks of the slowest clock that Linux has.
 const TICKS: u32 = 50;
+
+/// Nothing that a load is told to do takes a tenth of this; it counts its own silences besides.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Ended when this is dropped.
 #[derive(Debug)]
@@ -27,7 +31,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`Missing`] if it cannot be started or says nothing.
+    /// [`Missing`] if it cannot be started, or ends. If it says nothing for [`PATIENCE`].
     pub fn that_says_where(command: &mut Command) -> Result<Self> {
         let mut process = start(command.stdout(Stdio::piped()))?;
         let output = process.stdout.take().ok_or("its output was piped")?;
@@ -35,14 +39,15 @@ impl Server {
             process,
             address: String::new(),
         };
-        BufReader::new(output).read_line(&mut server.address)?;
-        server.address.truncate(server.address.trim_end().len());
-        if server.address.is_empty() {
-            let why = format!(
-                "{} ended before it listened",
-                command.get_program().display()
-            );
-            return Err(Missing(why).into());
+        match Said(BufReader::new(output)).line()? {
+            Some(address) => server.address = address,
+            None => {
+                let why = format!(
+                    "{} ended before it listened",
+                    command.get_program().display()
+                );
+                return Err(Missing(why).into());
+            }
         }
         Ok(server)
     }
@@ -86,7 +91,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// What the load found wrong.
+    /// What the load found wrong; or that it has not come to an end in [`PATIENCE`].
     pub fn answer(&self, load: &str, shape: &[u64; 4]) -> Result<Cost> {
         let mut load = Command::new(beside(load)?)
             .arg(&self.address)
@@ -96,21 +101,30 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()?;
         let mut orders = load.stdin.take().ok_or("its input was piped")?;
-        let mut lines = BufReader::new(load.stdout.take().ok_or("its output was piped")?).lines();
-        let mut measured = || -> Result<(u64, String)> {
-            lines.next().ok_or("the load ended early")??;
+        let output = load.stdout.take().ok_or("its output was piped")?;
+        let mut said = Said(BufReader::new(output));
+        let mut measured = || -> Result<Option<(u64, String)>> {
+            if said.line()?.is_none() {
+                return Ok(None);
+            }
             let before = self.ran()?;
             writeln!(orders)?;
-            let done = lines.next().ok_or("the load ended early")??;
-            Ok((self.ran()? - before, done))
+            let Some(done) = said.line()? else {
+                return Ok(None);
+            };
+            Ok(Some((self.ran()? - before, done)))
         };
-        let measured = measured();
+        let measured = measured().inspect_err(|_| {
+            // It may still be at work; it fails only for one that has ended.
+            let _ = load.kill();
+        });
         drop(orders);
         let ended = load.wait_with_output()?;
+        let measured = measured?;
         if !ended.status.success() {
             return Err(String::from_utf8_lossy(&ended.stderr).trim().into());
         }
-        let (took, done) = measured?;
+        let (took, done) = measured.ok_or("the load ended early")?;
         let messages: u64 = done.split(' ').next().unwrap_or_default().parse()?;
         Ok(Cost {
             cost: took as f64 / messages as f64 / 1000.0,
@@ -186,6 +200,39 @@ impl Server {
         Ok(kib)
     }
 
+    /// Waits until it has no more than so many descriptors open: until it has lost the connections that its peers
+    /// have ended.
+    ///
+    /// # Errors
+    ///
+    /// If it has more for [`SILENCE_MAX`].
+    pub fn wait_for_descriptors(&self, most: usize) -> Result<()> {
+        for _ in 0..SILENCE_MAX.as_millis() {
+            if self.descriptors()? <= most {
+                return Ok(());
+            }
+            thread::park_timeout(Duration::from_millis(1));
+        }
+        let more = self.descriptors()? - most;
+        Err(format!("{more} descriptors of connections that have ended are still open").into())
+    }
+
+    /// How many descriptors it has open, its children's included: proc(5), `fd`.
+    ///
+    /// # Errors
+    ///
+    /// If it has ended.
+    pub fn descriptors(&self) -> Result<usize> {
+        let mut count = 0;
+        self.each_process(|process, thread| {
+            if thread.file_name().is_some_and(|name| name == process) {
+                count += fs::read_dir(thread.join("fd"))?.count();
+            }
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
     /// Each process with each of its threads' folders.
     fn each_process(&self, mut look: impl FnMut(&str, &Path) -> Result<()>) -> Result<()> {
         let mut processes = vec![self.process.id().to_string()];
@@ -215,6 +262,42 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// What a process says, line by line.
+struct Said(BufReader<ChildStdout>);
+
+impl Said {
+    /// The next line, without its end; `None` after the last.
+    ///
+    /// # Errors
+    ///
+    /// If it begins none for [`PATIENCE`].
+    fn line(&mut self) -> Result<Option<String>> {
+        if self.0.buffer().is_empty() {
+            let limit = Timespec::try_from(PATIENCE)?;
+            let mut ready = [PollFd::new(self.0.get_ref(), PollFlags::IN)];
+            if poll(&mut ready, Some(&limit))? == 0 {
+                return Err(format!("it said nothing for {PATIENCE:?}").into());
+            }
+        }
+        let mut line = String::new();
+        self.0.read_line(&mut line)?;
+        line.truncate(line.trim_end().len());
+        Ok((!line.is_empty()).then_some(line))
+    }
+}
+
+/// What a row needs, and was made before the rounds: a server that runs, a program that is compiled.
+///
+/// # Errors
+///
+/// Why it is not there, as often as it is asked: [`Missing`] if it was that, and else work done wrong.
+pub fn standing<T>(made: &Result<T>) -> Result<&T> {
+    made.as_ref().map_err(|why| match why.downcast_ref() {
+        Some(Missing(why)) => Missing(why.clone()).into(),
+        None => why.to_string().into(),
+    })
 }
 
 fn start(command: &mut Command) -> Result<Child> {

@@ -9,8 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, ExitCode};
 
-use bench_rounds::{Cost, Result, Row, Server, Table, beside};
-use rustix::buffer::spare_capacity;
+use bench_rounds::{Cost, Result, Row, SILENCE_MAX, Server, Table, beside, wait};
 use rustix::event::epoll;
 
 /// Ours first: its title, its program, and what that is told.
@@ -160,8 +159,7 @@ fn run(server: &Server, shape: &Shape) -> Result<Cost> {
 
 /// A connection after its handshake and one go, so that everything is warm.
 fn connected(server: &Server, wire: &Wire, goes: u64) -> Result<Client> {
-    let mut socket = TcpStream::connect(server.address())?;
-    socket.set_nodelay(true)?;
+    let mut socket = server.connect()?;
     socket.write_all(HANDSHAKE.as_bytes())?;
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
@@ -193,8 +191,7 @@ fn echo(clients: &mut [Client], poll: impl std::os::fd::AsFd, wire: &Wire) -> Re
     }
     let mut events = Vec::with_capacity(1024);
     while open > 0 {
-        events.clear();
-        epoll::wait(&poll, spare_capacity(&mut events), None)?;
+        wait(&poll, &mut events, SILENCE_MAX)?;
         for event in &events {
             let event: &epoll::Event = event;
             let client = &mut clients[event.data.u64() as usize];

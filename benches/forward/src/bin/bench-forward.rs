@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use bench_rounds::{Missing, Result, Row, Server, Table, beside};
+use bench_rounds::{Result, Row, Server, Table, beside, standing};
 
 /// Connections, bytes of a message, messages on their way on each connection; and messages
 /// in all, for half a second.
@@ -79,10 +79,7 @@ fn run() -> Result<()> {
         let mut rows = Vec::new();
         for (forwarder, (title, _)) in forwarders.iter().zip(FORWARDERS) {
             rows.push(Row::new(title, move || {
-                forwarder
-                    .as_ref()
-                    .map_err(Missing::new)?
-                    .answer("load", &shape)
+                standing(forwarder)?.answer("load", &shape)
             }));
         }
         let [connections, size, depth, _] = shape;

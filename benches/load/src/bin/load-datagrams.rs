@@ -9,12 +9,11 @@
 //! messages, the end of the input.
 
 use std::env;
-use std::error::Error;
 use std::io::{ErrorKind, Read, stdin};
 use std::net::UdpSocket;
 
-use rustix::buffer::spare_capacity;
-use rustix::event::{Timespec, epoll};
+use bench_rounds::{Result, SILENCE_MAX, wait};
+use rustix::event::epoll;
 
 struct Client {
     socket: UdpSocket,
@@ -22,7 +21,7 @@ struct Client {
     received: u64,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [address, clients, size, depth, messages] = &arguments[..] else {
         return Err("usage: load-datagrams ADDRESS CLIENTS SIZE DEPTH MESSAGES".into());
@@ -54,15 +53,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             send(client, &mut datagram)?;
         }
     }
-    let patience = Timespec {
-        tv_sec: 2,
-        tv_nsec: 0,
-    };
     while open > 0 {
-        events.clear();
-        if epoll::wait(&poll, spare_capacity(&mut events), Some(&patience))? == 0 {
-            return Err("a datagram was lost".into());
-        }
+        wait(&poll, &mut events, SILENCE_MAX)?;
         for event in &events {
             let client = &mut clients[event.data.u64() as usize];
             loop {
@@ -94,7 +86,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn send(client: &mut Client, datagram: &mut [u8]) -> Result<(), Box<dyn Error>> {
+fn send(client: &mut Client, datagram: &mut [u8]) -> Result<()> {
     datagram[..8].copy_from_slice(&client.sent.to_le_bytes());
     client.socket.send(datagram)?;
     client.sent += 1;

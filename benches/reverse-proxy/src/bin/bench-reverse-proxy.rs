@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use bench_rounds::{Missing, Result, Row, Server, Table, beside};
+use bench_rounds::{Result, Row, Server, Table, beside, standing};
 
 #[path = "../../../http/src/load.rs"]
 mod load;
@@ -58,13 +58,18 @@ fn shapes() -> [(&'static str, Load); 3] {
         ("hello, 64 connections", load(get("/"), b"Hello, world!")),
         (
             "a page of 10 KiB, 64 connections",
-            load(get("/page"), b"a line of a page that is not short\n"),
+            load(get("/page"), page().as_bytes()),
         ),
         (
             "POST of 1 KiB, echoed, 64 connections",
             load(post, &[b'e'; 1024]),
         ),
     ]
+}
+
+/// As `reverse-proxy-torsade back` has it.
+fn page() -> String {
+    "a line of a page that is not short\n".repeat(10 * 1024 / 35)
 }
 
 fn main() -> ExitCode {
@@ -86,9 +91,7 @@ fn run() -> Result<()> {
         let mut rows = Vec::new();
         for (proxy, (name, _)) in proxies.iter().zip(PROXIES) {
             let load = &load;
-            rows.push(Row::new(name, move || {
-                load.take(proxy.as_ref().map_err(Missing::new)?)
-            }));
+            rows.push(Row::new(name, move || load.take(standing(proxy)?)));
         }
         Table::new("reverse-proxy", title, "us of CPU time a request").run(rounds, &mut rows)?;
     }
