@@ -7,6 +7,8 @@ use std::process::Command;
 
 use bench_rounds::{Result, Server};
 
+use crate::JSON;
+
 /// Starts the server of this name.
 pub fn start(name: &str) -> Result<Server> {
     match name {
@@ -32,6 +34,7 @@ fn folder() -> Result<PathBuf> {
 fn start_nginx(folder: &Path, files: &str) -> Result<Server> {
     let address = Server::free_address()?;
     let folder = folder.to_str().ok_or("the folder has a name in UTF-8")?;
+    let json = str::from_utf8(JSON)?;
     let config = format!(
         "daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;\n\
          events {{ worker_connections 2048; }}\n\
@@ -42,6 +45,7 @@ fn start_nginx(folder: &Path, files: &str) -> Result<Server> {
            server {{\n\
              listen {address};\n\
              location = / {{ default_type text/plain; return 200 \"Hello, world!\"; }}\n\
+             location = /json {{ default_type application/json; return 200 '{json}'; }}\n\
              location / {{ root {folder}; }}\n\
            }}\n\
          }}\n"

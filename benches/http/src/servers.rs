@@ -1,5 +1,6 @@
 //! The same server, as each library's own documentation would have it: hello, JSON, a file of 10 KiB, an
-//! echo. One thread that works, sockets without Nagle, the same allocator.
+//! echo. One thread that works, sockets without Nagle (but may_minihttp's, which has no way to say it), the same
+//! allocator.
 
 use std::error::Error;
 
@@ -202,6 +203,7 @@ mod by_actix {
                     )
             })
             .workers(1)
+            .tcp_nodelay(true)
             .listen(listener)?
             .run()
             .await
