@@ -16,8 +16,9 @@ pub const TABLES: [Table; 21] = [
     Table {
         name: "echo",
         heading: "Echo over TCP",
-        says: "CPU time of the server for a message there and back. The load checks every byte. tokio, smol, monoio, may and \
-               Go have a buffer for each connection, of 64 KiB, which is their memory here; see `idle`.",
+        says: "CPU time of the server for a message there and back. The load checks every byte. tokio in its first \
+               row, smol, monoio, may and Go have a buffer for each connection, of 64 KiB, which is their memory here; see \
+               `idle`.",
         program: Some(("bench-echo", &["echo"])),
         groups: &[("echo", "")],
     },
@@ -140,7 +141,8 @@ pub const TABLES: [Table; 21] = [
         says: "The same server as each library's documentation would have it, one thread that works; the load looks at \
                every byte of every response but the date's. Of the file, nginx keeps the descriptor, and looks at its path \
                once a minute; ours keeps the content, and looks once a second. The others open it for each request, and so \
-               do the rows that say it.",
+               do the rows that say it. The JSON of nginx is a text of its configuration, which the others make anew for each \
+               request.",
         program: Some(("http-bench", &[])),
         groups: &[("http", "")],
     },

@@ -10,7 +10,8 @@ pub struct Contender {
     /// Its command, with the argument that says how large its buffers are. Those that have one
     /// buffer for all connections do not look at it.
     command: fn(&str) -> Result<Command>,
-    /// It gets a message where the others get so many: an interpreter would take all day.
+    /// It gets a message where the others get so many, if a connection has enough of them then: an interpreter
+    /// would take all day.
     pub slower: u64,
 }
 
@@ -49,12 +50,15 @@ impl Contender {
 }
 
 /// Ours first, then the bare loop, then what one would use instead.
-pub const STREAMS: [Contender; 14] = [
+pub const STREAMS: [Contender; 15] = [
     fast("torsade", |_| ours("echo-torsade", None)),
     fast("bare: epoll and nothing else", |_| ours("echo-epoll", None)),
     fast("mio", |_| ours("echo-mio", None)),
     fast("tokio, current thread", |buffer| {
         ours("echo-tokio", Some(buffer))
+    }),
+    fast("tokio, readable and try_read, one buffer", |_| {
+        ours("echo-tokio-readable", None)
     }),
     fast("smol, LocalExecutor", |buffer| {
         ours("echo-smol", Some(buffer))
