@@ -24,7 +24,7 @@ use std::cell::Cell;
 use std::env;
 use std::process::{self, Command, ExitCode};
 
-use bench_rounds::{Missing, Result, Row, cpu_time, measured, own_peak_memory};
+use bench_rounds::{Result, Row, cpu_time, measured, own_peak_memory, standing};
 
 /// A contender: its name on the command line, its title, and what it does with so many
 /// units.
@@ -170,7 +170,7 @@ fn tables(group: &str, rounds: usize) -> Result<()> {
             }
             for (peer, program) in peers {
                 let row = Row::new(peer.title(chosen.name), move || {
-                    let program = program.as_ref().map_err(Missing::new)?;
+                    let program = standing(program)?;
                     measured(&mut peer.command(program, chosen.name, *size)?)
                 });
                 rows.push(row.seldom(peer.is_slow));
