@@ -569,7 +569,8 @@ impl fmt::Debug for Canceller {
 #[diagnostic::on_unimplemented(
     message = "a callback cannot return `{Self}`",
     label = "returns `{Self}`",
-    note = "it returns `()`, a `Result`, or another `Deferred`; for a plain value there is `map`"
+    note = "it returns `()`, a `Result` or another `Deferred`, with the chain's own error; for a plain value there is `map`",
+    note = "`?` makes the chain's error of another one: `Ok(text.parse()?)`; of a text, `Failure::message`"
 )]
 pub trait IntoDeferred<E: ChainError = Failure> {
     /// What the next callback of the chain gets.

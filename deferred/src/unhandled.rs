@@ -15,6 +15,8 @@ use crate::failure::Failure;
 
 /// A failure that nobody handled, as a hook sees it.
 pub struct Unhandled<'a> {
+    /// What it happened in, if that was no Deferred.
+    pub(crate) place: Place<'a>,
     pub(crate) trail: Trail,
     pub(crate) error: &'a dyn ErrorValue,
 }
@@ -68,11 +70,20 @@ impl Unhandled<'_> {
 
 impl fmt::Display for Unhandled<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unhandled failure in a Deferred: {}", self.message())?;
-        if let Some(failed) = self.failed() {
+        match self.place {
+            Place::Chain => write!(f, "unhandled failure in a Deferred: {}", self.message())?,
+            Place::Call => f.write_str(&self.message())?,
+            Place::Named(what) => write!(f, "{what}: {}", self.message())?,
+        }
+        // Of a call, whoever made it says so, and that is no place to look at.
+        let failed = self.failed().filter(|_| !matches!(self.place, Place::Call));
+        if let Some(failed) = failed {
             write!(f, "; failed at {failed}")?;
         }
-        write!(f, "; created at {}", self.created())?;
+        match self.place {
+            Place::Chain => write!(f, "; created at {}", self.created())?,
+            _ => write!(f, "; asked for at {}", self.created())?,
+        }
         if self.last_added() != self.created() {
             write!(f, "; last callback added at {}", self.last_added())?;
         }
@@ -178,16 +189,41 @@ impl<E: fmt::Display + 'static> ErrorValue for E {
     }
 }
 
-/// Reports a failure that belongs to no Deferred, as if it were one's that was `created` there.
+/// What a failure happened in.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
+    Chain,
+    /// A call that was asked for.
+    Call,
+    /// Something that has a name, such as the answer to a request.
+    Named(&'a str),
+}
+
+/// Reports a failure that belongs to no Deferred but to something that was asked for there, which
+/// [`Unhandled::created`] gives.
 /// For reactors, which catch the panics of the calls that they make.
 #[cold]
-pub fn report_failure(failure: &Failure, created: &'static Location<'static>) {
-    report(failure, Trail::begin(created));
+pub fn report_failure(failure: &Failure, asked_for: &'static Location<'static>) {
+    report_in(Place::Call, failure, Trail::begin(asked_for));
+}
+
+/// The same, of something that has a name: `"GET /orders"`. It stands before the message.
+#[cold]
+pub fn report_failure_of(what: &str, failure: &Failure, asked_for: &'static Location<'static>) {
+    report_in(Place::Named(what), failure, Trail::begin(asked_for));
 }
 
 #[cold]
 pub(crate) fn report(error: &dyn ErrorValue, trail: Trail) {
-    let unhandled = Unhandled { trail, error };
+    report_in(Place::Chain, error, trail);
+}
+
+fn report_in(place: Place<'_>, error: &dyn ErrorValue, trail: Trail) {
+    let unhandled = Unhandled {
+        place,
+        trail,
+        error,
+    };
     // Detach, then call: a hook may set another hook. No hook is to be had while
     // the thread's locals are being destroyed.
     let hook = HOOK.try_with(|hook| hook.borrow().clone()).ok().flatten();

@@ -409,7 +409,7 @@ impl<T: 'static> Listening<T> {
         let channel = Channel {
             listening: Rc::clone(self) as Rc<dyn Listens>,
         };
-        let outcome = panics::catch(|| callback(&channel, event));
+        let outcome = panics::catch_with(|| self.core.origin(), || callback(&channel, event));
         if self.is_open() {
             self.callback.set(Some(callback));
         } else {

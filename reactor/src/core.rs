@@ -54,7 +54,7 @@ use crate::panics::{self, PanicPolicy};
 use crate::reactor::{Owner, Reactor};
 use crate::remote::Mailbox;
 use crate::resolver::Lookups;
-use crate::running::SHUTDOWN_LIMIT;
+use crate::running::{SHUTDOWN_LIMIT, ShuttingDown};
 use crate::signals::Watchers;
 use crate::slab::{Slab, Token};
 use crate::sources::Registered;
@@ -150,7 +150,7 @@ pub(crate) struct Core {
     pub(crate) shutdown: PhaseHooks,
     pub(crate) shutdown_limit: Cell<Duration>,
     /// Ends the wait for the hooks before a shutdown; there while they are waited for.
-    pub(crate) shutting_down: RefCell<Option<DelayedCall>>,
+    pub(crate) shutting_down: RefCell<Option<ShuttingDown>>,
     /// When delayed calls were scheduled.
     pub(crate) ages: Ages,
     /// The same for those of the boot clock.

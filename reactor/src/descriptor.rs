@@ -436,7 +436,8 @@ impl<S: AsFd + 'static> WatchState<S> {
             return;
         };
         let watch = Watch { watched: self };
-        let has_panicked = panics::catch(|| callback(&watch, change)).is_err();
+        let has_panicked =
+            panics::catch_of(watch.watched.origin, || callback(&watch, change)).is_err();
         let watched = &watch.watched;
         if has_panicked || watched.state.get() == State::Removed {
             return watched.forget(callback);

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::panic::Location;
 use std::rc::Rc;
 
 use torsade_deferred::Failure;
@@ -194,21 +195,25 @@ pub struct Seating<F: Factory> {
     factory: Cell<Option<Box<F>>>,
     /// The port has stopped, perhaps while the factory built.
     stopped: Cell<bool>,
+    /// Who gave the factory, for the report of a panic in it.
+    origin: &'static Location<'static>,
 }
 
 impl<F: Factory> Seating<F> {
     /// Seats what `factory` builds.
+    #[track_caller]
     pub fn new(factory: F) -> Self {
         Self {
             factory: Cell::new(Some(Box::new(factory))),
             stopped: Cell::new(false),
+            origin: Location::caller(),
         }
     }
 
     fn with_factory<T>(&self, call: impl FnOnce(&mut F) -> T) -> Option<T> {
         // Detach, then call: the factory is out of its place meanwhile.
         let mut factory = self.factory.take()?;
-        let outcome = panics::catch(|| call(&mut factory));
+        let outcome = panics::catch_of(self.origin, || call(&mut factory));
         self.factory.set(Some(factory));
         outcome.ok()
     }
@@ -218,8 +223,8 @@ impl<F: Factory> Seating<F> {
             && let Some(mut factory) = self.factory.take()
         {
             // The panics have been reported, and the factory is dropped either way.
-            let _ = panics::catch(|| factory.stop_factory());
-            let _ = panics::catch(|| drop(factory));
+            let _ = panics::catch_of(self.origin, || factory.stop_factory());
+            let _ = panics::catch_of(self.origin, || drop(factory));
         }
     }
 }
@@ -262,7 +267,8 @@ pub(crate) fn seat<B: Built>(
     build: impl FnOnce(&Address) -> B,
 ) -> Result<Transport<B::Protocol>, Failure> {
     let peer = stream.socket().peer();
-    match panics::catch(|| build(&peer).into_protocol()) {
+    let origin = || stream.socket().reactor().core().origin();
+    match panics::catch_with(origin, || build(&peer).into_protocol()) {
         Ok(Some(protocol)) => Ok(Transport::connect(protocol, stream)),
         Ok(None) => {
             stream.lose_connection(ConnectionLost::Done);

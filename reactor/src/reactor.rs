@@ -131,6 +131,9 @@ impl Reactor {
     /// ignored: a shell that is not interactive starts its background jobs deaf to SIGINT.
     /// Before `run` and after it, signals do what they always did. May be called again.
     ///
+    /// One of the two that comes while the hooks [before the shutdown](Reactor::on_shutdown) are waited for, a second or more
+    /// after the shutdown began, ends the wait: Ctrl-C twice for who has no time.
+    ///
     /// # Errors
     ///
     /// [`RunError::AlreadyRunning`] inside one of its own callbacks; [`RunError::Io`] if
@@ -295,7 +298,8 @@ impl Reactor {
     }
 
     /// How long the hooks before a shutdown may take in all; 30 s unless this says
-    /// otherwise.
+    /// otherwise. Those that take longer are reported as unhandled failures, with the lines that
+    /// added them.
     pub fn set_shutdown_limit(&self, limit: Duration) {
         self.core().set_shutdown_limit(limit);
     }

@@ -14,10 +14,13 @@ use std::io;
 use std::mem;
 use std::panic::Location;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use torsade_deferred::{Failure, unhandled};
 
 use crate::agenda::Agenda;
 use crate::core::{Core, Pause};
+use crate::delayed_call::DelayedCall;
 use crate::driver::Events;
 use crate::dump::Dump;
 use crate::error::RunError;
@@ -26,11 +29,23 @@ use crate::panics::{self, PanicPolicy};
 use crate::reactor::Reactor;
 use crate::remains::crashed;
 use crate::remote::Ending;
+use crate::signals::Signal;
 use crate::threads::Errand;
 
 /// How long the hooks before a shutdown may take in all: as long as a connection may take
 /// to send its rest.
 pub(crate) const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long after the first another signal is meant as another one: who loses patience takes longer
+/// than who sends one to a process and to its group.
+const SECOND_SIGNAL: Duration = Duration::from_secs(1);
+
+/// A shutdown that waits for its hooks.
+pub(crate) struct ShuttingDown {
+    /// Ends that.
+    end: DelayedCall,
+    begun: Instant,
+}
 
 impl Reactor {
     /// Lets go of everything now, as dropping the last handle does, and says what that was,
@@ -217,15 +232,43 @@ impl Core {
     fn begin_shutdown(self: &Rc<Self>) {
         let limit = self.shutdown_limit.get();
         let weak = Rc::downgrade(self);
-        let call = self.call_later(limit, move || {
+        let end = self.call_later(limit, move || {
             if let Some(core) = weak.upgrade() {
-                tracing::error!(target: "torsade", ?limit, "hooks before the shutdown have not fired; going on without them");
-                core.shutdown.give_up();
+                core.stop_without_hooks(&format!("within {limit:?}"));
             }
         });
         self.stir();
-        self.shutting_down.replace(Some(call));
+        let begun = self.now();
+        self.shutting_down
+            .replace(Some(ShuttingDown { end, begun }));
         self.run_phase(&self.shutdown, Phase::Before);
+    }
+
+    /// A signal stops the loop; a later one ends the wait for the hooks before the shutdown.
+    pub(crate) fn stop_by(&self, signal: Signal) {
+        let begun = self.shutting_down.borrow().as_ref().map(|it| it.begun);
+        match begun {
+            // One that comes twice was sent by one that wants it once: by `timeout` and by the
+            // terminal to a whole group, by a wrapper that passes it on.
+            Some(begun) if self.now() - begun >= SECOND_SIGNAL => {
+                self.stop_without_hooks(&format!("before another {signal} came"));
+            }
+            Some(_) => {}
+            None => self.stop(),
+        }
+    }
+
+    /// The shutdown goes on without those that it waits for, which are told.
+    fn stop_without_hooks(&self, when: &str) {
+        let late = self.shutdown.waiting_for();
+        self.stir();
+        self.shutdown.give_up();
+        for origin in late {
+            let what = format!(
+                "a hook before the shutdown has not fired {when}; the shutdown goes on without it"
+            );
+            unhandled::report_failure(&Failure::message(what), origin);
+        }
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -242,8 +285,8 @@ impl Core {
     }
 
     fn shut_down(&self) {
-        if let Some(limit) = self.shutting_down.take() {
-            limit.cancel();
+        if let Some(ShuttingDown { end, .. }) = self.shutting_down.take() {
+            end.cancel();
         }
         self.lose_everything();
         self.run_phase(&self.shutdown, Phase::During);
@@ -369,5 +412,40 @@ impl Drop for Running<'_> {
         // From here on a post makes the descriptor readable; one that is there already makes
         // the deadline pass.
         self.core.mailbox.fall_asleep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use torsade_deferred::Deferred;
+
+    use crate::testing::virtual_time_reactor;
+
+    use super::*;
+
+    #[test]
+    fn a_second_signal_ends_the_wait_for_the_hooks_but_not_one_that_was_sent_twice() {
+        let (reactor, reports) = (virtual_time_reactor(), Rc::new(Cell::new(0)));
+        let count = Rc::clone(&reports);
+        let _guard = unhandled::set_hook(move |report| {
+            let message = report.message();
+            assert!(message.contains("before another SIGTERM came"), "{message}");
+            count.set(count.get() + 1);
+        });
+        let (_trigger, never) = Deferred::<()>::new();
+        reactor.on_shutdown(Phase::Before, move || never);
+        for millis in [0, 1, 999, 3000, 4000] {
+            let weak = reactor.downgrade();
+            reactor.call_later(Duration::from_millis(millis), move || {
+                let reactor = weak.upgrade().expect("it runs");
+                reactor.core().stop_by(Signal::TERM);
+            });
+        }
+        let begin = reactor.now();
+        reactor.run().expect("it stops");
+        assert_eq!(reactor.now() - begin, Duration::from_secs(3));
+        assert_eq!(reports.get(), 1);
     }
 }

@@ -555,7 +555,7 @@ impl Watchers {
             let watchers = self.by_signal.borrow().get(&signal).cloned();
             if watchers.is_none() && self.stops.borrow().contains(&signal) {
                 self.stopped_by.set(self.stopped_by.get().or(Some(signal)));
-                core.stop();
+                core.stop_by(signal);
             }
             for watcher in watchers.into_iter().flatten() {
                 let callback = watcher.callback.take();

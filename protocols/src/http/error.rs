@@ -15,6 +15,11 @@ pub enum BadMessage {
     /// The first line is none.
     #[error("not a message of HTTP/1 (RFC 9112 §2)")]
     NotHttp,
+    /// A record of TLS, such as a server of `https` answers a request of `http` with.
+    #[error(
+        "not a message of HTTP/1 but a record of TLS: the peer speaks `https` here (RFC 8446 §5.1)"
+    )]
+    Tls,
     /// A line that ends in LF alone, or a CR that ends none.
     #[error("a line does not end in CR and LF (RFC 9112 §2.2)")]
     BareLineEnd,

@@ -41,17 +41,31 @@ impl Recycled {
     /// An empty one.
     pub(super) fn take(&self) -> Box<Parts> {
         let kept = self.kept.borrow_mut().pop();
-        kept.unwrap_or_else(|| Box::new(Parts::empty()))
+        let Some(mut parts) = kept else {
+            return Box::new(Parts::empty());
+        };
+        parts.head.clear();
+        parts
     }
 
     /// Takes it back, whatever is in it.
     pub(super) fn give_back(&self, mut parts: Box<Parts>) {
-        // Detach, then call: what is dropped here may be anybody's.
-        parts.clear();
+        // Detach, then call: what is dropped here may be anybody's. The head stays until it is used again.
+        parts.clear_all_but_head();
         let mut kept = self.kept.borrow_mut();
         if kept.len() < KEPT_MAX && parts.head.memory() <= 4096 {
             kept.push(parts);
         }
+    }
+
+    /// The method and the path of a request that nobody has any more, if they are still there: for the report
+    /// that what answered it has failed.
+    pub(super) fn name_of(&self, place: Place) -> Option<String> {
+        let kept = self.kept.borrow();
+        let mut kept = kept.iter().rev();
+        let parts = kept.find(|parts| parts.place == place && !parts.head.is_empty())?;
+        let head = &parts.head;
+        Some(format!("{} {}", head.method(), head.path()))
     }
 
     /// That one ends when its client ends its stream, if its connection is still there: nobody would forget it else.

@@ -65,9 +65,9 @@ impl Parts {
         stream.expect("a request came on a connection")
     }
 
-    /// Forgets everything but its memory.
-    pub(super) fn clear(&mut self) {
-        self.head.clear();
+    /// Forgets everything but its memory, and what was asked.
+    pub(super) fn clear_all_but_head(&mut self) {
+        self.head.forget_what_was_made();
         self.body = Body::empty();
         self.stream = None;
         self.parameters.clear();

@@ -95,7 +95,7 @@ pub enum Lookup<'r, 'p, T> {
     },
     /// There is no such path: the answer is 404.
     NotFound,
-    /// A parameter is no UTF-8 when it is decoded: the answer is 400.
+    /// A parameter is no UTF-8 when it is decoded, or the path has a `%` without two digits behind it: the answer is 400.
     Undecodable,
 }
 
@@ -119,7 +119,9 @@ impl<T> Router<T> {
     ///
     /// In the pattern `{name}` stands for one segment, or the part of it that is left, and `{*name}`,
     /// at the end, for all that is left, at least one byte. `{{` and `}}` are braces. Other characters
-    /// stand for themselves, whether the request escapes them or not; so write them unescaped.
+    /// stand for themselves, whether the request escapes them or not; so write them unescaped. A segment
+    /// that begins with a colon or an asterisk, as parameters do elsewhere, is refused; for one that does, write it
+    /// twice: `/::new` is the path `/:new`.
     ///
     /// # Errors
     ///
@@ -160,6 +162,7 @@ impl<T> Router<T> {
     ///
     /// As [`add`](Self::add); the routes before the one that cannot be added are there then.
     pub fn nest(&mut self, prefix: &str, routes: Self) -> Result<(), BadRoute> {
+        check_prefix(prefix)?;
         let base = prefix.strip_suffix('/').unwrap_or(prefix);
         for route in routes.routes {
             let pattern = match route.pattern.as_str() {
@@ -191,9 +194,13 @@ impl<T> Router<T> {
     pub fn lookup<'r, 'p>(&'r self, method: &Method, path: &'p str) -> Lookup<'r, 'p, T> {
         match normalized(path) {
             Cow::Borrowed(path) => self.find(method, path, decode),
-            Cow::Owned(path) => self.find(method, &path, |raw| {
-                Some(Cow::Owned(decode(raw)?.into_owned()))
-            }),
+            Cow::Owned(normal) => {
+                let is_well_escaped = is_well_escaped(path);
+                self.find(method, &normal, |raw| {
+                    let value = decode(raw).filter(|_| is_well_escaped)?;
+                    Some(Cow::Owned(value.into_owned()))
+                })
+            }
         }
     }
 
@@ -237,6 +244,11 @@ impl<T> Router<T> {
         }
         if !pattern.starts_with('/') {
             return Err(bad("it does not begin with a slash".to_owned()));
+        }
+        for segment in pattern.split('/') {
+            if let Some(problem) = foreign_parameter(segment) {
+                return Err(bad(problem));
+            }
         }
         let index = self.routes.len();
         match self.paths.insert(escaped(pattern), index) {
@@ -377,11 +389,53 @@ pub(super) fn normalized(path: &str) -> Cow<'_, str> {
     Cow::Owned(normal)
 }
 
+/// Whether every `%` is the beginning of an escaped byte: RFC 3986 §2.1.
+fn is_well_escaped(path: &str) -> bool {
+    let mut behind = path.split('%').skip(1);
+    behind.all(|text| matches!(text.as_bytes(), [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit()))
+}
+
+/// What is wrong with a segment that is a parameter to other routers, and nothing but text to this one.
+fn foreign_parameter(segment: &str) -> Option<String> {
+    let (name, meant) = match segment.strip_prefix(':') {
+        Some(name) => (name, format!("{{{name}}}")),
+        None => segment
+            .strip_prefix('*')
+            .map(|name| (name, format!("{{*{name}}}")))?,
+    };
+    let sign = &segment[..1];
+    (!name.starts_with(sign)).then(|| {
+        format!(
+            "{segment:?} is no parameter: write \"{meant}\", or \"{sign}{segment}\" for the text"
+        )
+    })
+}
+
+/// A prefix, below which a handler takes all that is left: it cannot take that itself.
+pub(super) fn check_prefix(prefix: &str) -> Result<(), BadRoute> {
+    let takes_rest = |segment: &str| segment.starts_with("{*");
+    match prefix.split('/').find(|segment| takes_rest(segment)) {
+        Some(rest) => Err(BadRoute::Pattern {
+            pattern: prefix.to_owned(),
+            problem: format!(
+                "a prefix ends before {rest:?}: what is left of the path is that of the handler below it"
+            ),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// A pattern as its paths are when they are normalized; its parameters stay.
 fn escaped(pattern: &str) -> String {
     let mut escaped = String::with_capacity(pattern.len());
     let mut rest = pattern;
     while let Some(first) = rest.chars().next() {
+        // Written twice, so that nobody takes it for a parameter.
+        if escaped.ends_with('/') && (rest.starts_with("::") || rest.starts_with("**")) {
+            escaped.push(first);
+            rest = &rest[2..];
+            continue;
+        }
         let is_doubled = rest.starts_with("{{") || rest.starts_with("}}");
         let length = match first {
             '{' if !is_doubled => rest.find('}').map_or(rest.len(), |end| end + 1),
@@ -484,9 +538,9 @@ mod tests {
         check(&router, "/a/%C3%A9", "GET /a/{b} b=\u{e9}");
         check(&router, "/a/\u{e9}", "GET /a/{b} b=\u{e9}");
         check(&router, "/a/%25", "GET /a/{b} b=%");
-        check(&router, "/a/%", "GET /a/{b} b=%");
-        check(&router, "/a/%zz", "GET /a/{b} b=%zz");
-        check(&router, "/a/%ff", "400");
+        for path in ["/a/%", "/a/%zz", "/a/%4", "/a/x%%41", "/a/%ff"] {
+            check(&router, path, "400");
+        }
         check(
             &router,
             "/files/a/%2e%2e/b",
@@ -583,6 +637,40 @@ mod tests {
         }
         check(&router, "/a/1", "GET /a/{b} b=1");
         assert_eq!(format!("{router:?}"), "[\"/a/{b}\"]");
+    }
+
+    #[test]
+    fn a_parameter_as_others_write_it_is_refused_unless_it_is_meant_as_text() {
+        let mut router = router(&[]);
+        for (pattern, meant) in [
+            ("/orders/:id", "{id}"),
+            ("/:user/posts", "{user}"),
+            ("/files/*path", "{*path}"),
+            ("/files/*", "{*}"),
+        ] {
+            let refused = router.add_any(pattern, String::new());
+            let problem = refused.expect_err("it is no parameter here").to_string();
+            assert!(problem.contains(&format!("{meant:?}")), "{problem}");
+        }
+        for pattern in ["/orders/::id", "/files/**", "/a:b", "/a*"] {
+            let added = router.add_any(pattern, pattern.to_owned());
+            assert_eq!(added, Ok(()), "{pattern}");
+        }
+        check(&router, "/orders/:id", "/orders/::id");
+        check(&router, "/orders/%3aid", "/orders/::id");
+        check(&router, "/files/*", "/files/**");
+        check(&router, "/a:b", "/a:b");
+        check(&router, "/a*", "/a*");
+        check(&router, "/orders/7", "404");
+    }
+
+    #[test]
+    fn a_prefix_cannot_take_the_rest_of_the_path() {
+        for prefix in ["/a/{*rest}", "/{*rest}/"] {
+            let refused = Router::<u8>::new().nest(prefix, Router::new());
+            let problem = refused.expect_err("nothing is left for it").to_string();
+            assert!(problem.contains("ends before \"{*rest}\""), "{problem}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use super::error::StatusError;
 use super::request::{Parameters, Request};
 use super::response::{Answer, Handler, IntoAnswer, IntoResponse};
-use super::router::{BadRoute, Lookup, Router};
+use super::router::{BadRoute, Lookup, Router, check_prefix};
 
 /// Hands each request to the handler of its method and path.
 ///
@@ -165,6 +165,7 @@ impl Routes {
     ///
     /// [`BadRoute`]
     pub fn nest(mut self, prefix: &str, handler: impl Handler) -> Result<Self, BadRoute> {
+        check_prefix(prefix)?;
         let base = prefix.strip_suffix('/').unwrap_or(prefix);
         let route = Route {
             handler: Rc::new(handler),

@@ -128,8 +128,9 @@ impl Reactor {
         endpoint: &(impl ServerEndpoint + ?Sized),
         factory: impl Factory,
     ) -> Deferred<Port> {
+        let seating = Rc::new(Seating::new(factory));
         self.core().on_behalf_of(Location::caller(), || {
-            endpoint.listen_streams(self, Rc::new(Seating::new(factory)))
+            endpoint.listen_streams(self, seating)
         })
     }
 }

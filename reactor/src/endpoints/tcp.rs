@@ -189,12 +189,20 @@ impl ClientEndpoint for TcpClientEndpoint {
         }
         let (shown, limit) = (address.to_string(), self.limit);
         let (endpoint, weak) = (self.clone(), reactor.downgrade());
+        // Whoever answers the lookup does not connect.
+        let origin = reactor.core().origin();
         reactor
             .resolve(address.name(), address.port())
             .add_timeout(limit, reactor)
             .map_err(move |failure| lookup_error(shown, limit, failure))
             .add_callback(move |peers| match weak.upgrade() {
-                Some(reactor) => endpoint.try_all(&reactor, peers, &address, deadline),
+                Some(reactor) => {
+                    let try_all = || endpoint.try_all(&reactor, peers, &address, deadline);
+                    match origin {
+                        Some(origin) => reactor.core().on_behalf_of(origin, try_all),
+                        None => try_all(),
+                    }
+                }
                 None => fail(Interrupted::Cancelled),
             })
     }

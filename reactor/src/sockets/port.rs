@@ -229,7 +229,8 @@ impl Accepting {
         });
         connection.begin();
         let stream = Rc::clone(&connection) as Rc<dyn Stream>;
-        if let Err(panicked) = panics::catch(|| acceptor.accept(stream)) {
+        if let Err(panicked) = panics::catch_with(|| self.core.origin(), || acceptor.accept(stream))
+        {
             connection.abort_connection(ConnectionLost::panicked(&panicked));
         } else if !connection.is_seated() && connection.is_connected() {
             if Rc::strong_count(&connection) == OURS {

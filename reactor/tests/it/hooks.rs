@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use torsade_deferred::{Deferred, Failure, Interrupted};
+use torsade_deferred::{Deferred, Failure, Interrupted, succeed, unhandled};
 use torsade_reactor::testing::virtual_time_reactor;
 use torsade_reactor::{Hook, Phase, Place, task};
 
@@ -145,13 +145,27 @@ fn the_stop_waits_for_what_the_hooks_before_it_return_and_the_loop_goes_on_meanw
 fn a_hook_that_never_fires_cannot_keep_the_reactor_from_stopping() {
     let (reactor, log) = (virtual_time_reactor(), Log::default());
     let (trigger, never) = Deferred::<()>::new();
+    let to_log = log.clone();
+    let _guard = unhandled::set_hook(move |report| to_log.add(report));
+    let line = line!() + 1;
     reactor.on_shutdown(Phase::Before, move || never);
+    reactor.on_shutdown(Phase::Before, || succeed::<_, Failure>(()));
     reactor.on_shutdown(Phase::After, log.adds("stopped"));
     reactor.set_shutdown_limit(5 * SECOND);
     let begin = reactor.now();
     reactor.stop();
     reactor.run().unwrap();
-    log.check(["stopped"]);
+    let lines = log.lines();
+    assert_eq!((lines.len(), &*lines[1]), (2, "stopped"));
+    let report = &lines[0];
+    assert!(
+        report.starts_with("a hook before the shutdown has not fired within 5s"),
+        "{report}"
+    );
+    assert!(
+        report.contains(&format!("asked for at {}:{line}:", file!())),
+        "{report}"
+    );
     assert_eq!(reactor.now() - begin, 5 * SECOND);
     trigger.callback(());
 }

@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 use torsade_deferred::{Clock, Deferred, Timeout, Trigger, unhandled};
 use torsade_reactor::task::{LoopingCall, defer_later, sleep};
 use torsade_reactor::testing::virtual_time_reactor;
-use torsade_reactor::{ChannelEvent, Guest, Held, Phase, Place, Protocol, Signal, Transport};
+use torsade_reactor::{
+    Address, ChannelEvent, ClientService, Guest, Held, Phase, Place, Protocol, Signal,
+    SignalWatcher, TcpClientEndpoint, TcpServerEndpoint, Transport,
+};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -426,6 +429,115 @@ fn a_panic_in_a_protocol_is_reported_with_the_line_that_listened() {
     let (message, created) = reports.borrow()[0].clone();
     assert!(message.contains("on purpose"), "{message}");
     assert_eq!((created.file(), created.line()), (file!(), line));
+}
+
+/// Each report of a failure that nobody handled, with the place that it names.
+fn reports() -> (Rc<RefCell<Vec<String>>>, unhandled::HookGuard) {
+    let reports = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&reports);
+    let guard = unhandled::set_hook(move |report| seen.borrow_mut().push(report.to_string()));
+    (reports, guard)
+}
+
+/// One report has come: of that panic, with that line of this file, and without a Deferred.
+#[track_caller]
+fn check_report(reports: &RefCell<Vec<String>>, message: &str, line: u32) {
+    let reports = reports.take();
+    let place = format!("; asked for at {}:{line}:", file!());
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    assert!(
+        reports[0].starts_with(&format!("a callback panicked: {message}; ")),
+        "{reports:?}"
+    );
+    assert!(reports[0].contains(&place), "{reports:?} not at {line}");
+}
+
+#[test]
+fn a_panic_is_reported_with_the_line_that_asked_for_the_call() {
+    let (reactor, (reports, _guard)) = (reactor(), reports());
+    let turn = || reactor.turn(Some(Duration::ZERO)).unwrap();
+    let line = line!() + 1;
+    reactor.call_soon(|| panic!("soon"));
+    turn();
+    check_report(&reports, "soon", line);
+    let line = line!() + 1;
+    let hook = reactor.add_hook(Place::Prepare, || panic!("prepared"));
+    turn();
+    hook.remove();
+    check_report(&reports, "prepared", line);
+    let fails = |_: &SignalWatcher| panic!("watched");
+    let line = line!() + 1;
+    let watcher = reactor.on_signal(Signal::WINCH, fails).unwrap();
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::WINCH)
+        .unwrap();
+    run_while(&reactor, || reports.borrow().is_empty());
+    watcher.remove();
+    check_report(&reports, "watched", line);
+    let line = line!() + 1;
+    let (sender, _channel) = reactor.channel::<()>(|_, _| panic!("received"));
+    sender.send(()).unwrap();
+    turn();
+    check_report(&reports, "received", line);
+    let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+    drop(near);
+    let line = line!() + 1;
+    reactor.add_reader(far, |_| panic!("read")).unwrap();
+    turn();
+    check_report(&reports, "read", line);
+    let line = line!() + 1;
+    reactor.on_shutdown(Phase::After, || -> () { panic!("after") });
+    reactor.stop();
+    turn();
+    check_report(&reports, "after", line);
+}
+
+#[test]
+fn a_panic_in_a_factory_is_reported_with_the_line_that_listened() {
+    fn fails(_: &Address) -> End {
+        panic!("no protocol")
+    }
+    let (reactor, (reports, _guard)) = (reactor(), reports());
+    let line = line!() + 1;
+    let port = reactor.listen_tcp("127.0.0.1:0", fails).unwrap();
+    let _peer = std::net::TcpStream::connect(port.address().to_string()).unwrap();
+    run_while(&reactor, || reports.borrow().is_empty());
+    check_report(&reports, "no protocol", line);
+    let (endpoint, line) = (TcpServerEndpoint::new("127.0.0.1:0"), line!() + 1);
+    let port = reactor.run_until(reactor.listen(&endpoint, fails)).unwrap();
+    let _peer = std::net::TcpStream::connect(port.address().to_string()).unwrap();
+    run_while(&reactor, || reports.borrow().is_empty());
+    check_report(&reports, "no protocol", line);
+}
+
+#[test]
+fn a_panic_behind_a_connection_by_name_is_reported_with_the_line_that_connected() {
+    struct Panics;
+    impl Protocol for Panics {
+        fn connection_made(&mut self, _: &Transport<Self>) {
+            panic!("on purpose");
+        }
+        fn data_received(&mut self, _: &Transport<Self>, _: &[u8]) {}
+    }
+    let (reactor, (reports, _guard)) = (reactor(), reports());
+    let listen = |_: &Address| End::new("server", &Log::default());
+    let port = reactor.listen_tcp("127.0.0.1:0", listen).unwrap();
+    let address = port.address().to_string();
+    let number = address.rsplit(':').next().unwrap();
+    for host in ["localhost", "127.0.0.1"] {
+        let to = format!("{host}:{number}");
+        let line = line!() + 1;
+        let connecting = reactor.connect_tcp(to.as_str(), |_: &_| Panics);
+        drop(reactor.run_until(connecting));
+        run_while(&reactor, || reports.borrow().is_empty());
+        check_report(&reports, "on purpose", line);
+        let endpoint = TcpClientEndpoint::new(to.as_str());
+        let line = line!() + 1;
+        let service = ClientService::new(&reactor, endpoint, |_: &_| Panics);
+        service.start();
+        run_while(&reactor, || reports.borrow().is_empty());
+        drop(service.stop());
+        check_report(&reports, "on purpose", line);
+    }
 }
 
 #[test]

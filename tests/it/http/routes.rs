@@ -139,6 +139,12 @@ fn a_route_that_is_there_already_is_refused_with_both_paths() -> Result<(), BadR
     );
     let nested = Routes::new().nest("/a", says("a"))?.nest("/a", says("b"));
     assert!(nested.is_err());
+    let rest = Routes::new().nest("/a/{*rest}", says("a"));
+    let problem = rest.expect_err("nothing is left below it").to_string();
+    assert!(
+        problem.contains("\"/a/{*rest}\": a prefix ends"),
+        "{problem}"
+    );
     assert!(Routes::new().get("users", says("user")).is_err());
     Ok(())
 }

@@ -1,7 +1,10 @@
 //! What a server answers, and in which order.
 
 use std::cell::{Cell, RefCell};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::rc::Rc;
+use std::time::Duration;
 
 use torsade::prelude::*;
 use torsade::protocols::http::{
@@ -173,13 +176,15 @@ fn a_failure_is_500_and_is_reported() {
     let seen = Rc::new(RefCell::new(Vec::new()));
     let log = Rc::clone(&seen);
     let hook = torsade::deferred::unhandled::set_hook(move |report| {
-        log.borrow_mut().push(report.message());
+        log.borrow_mut().push(report.to_string());
     });
-    let client = Client::asking(|request: Request| match request.path() {
+    let line = line!() + 1;
+    let site = Site::new(|request: Request| match request.path() {
         "/panic" => panic!("it burns"),
         "/later" => fail::<&str, Failure>(Failure::message("it broke")),
         _ => succeed("fine"),
     });
+    let client = Client::of(&site);
     for target in ["/panic", "/later", "/"] {
         client.get(target);
     }
@@ -195,11 +200,123 @@ fn a_failure_is_500_and_is_reported() {
         "the client reads this"
     );
     let seen = seen.take();
+    let said = |path: &str| format!("unhandled failure of what answers GET {path}: ");
+    let panicked = format!("{}a callback panicked: it burns; ", said("/panic"));
+    assert!(seen[0].starts_with(&panicked), "{seen:?}");
     assert!(
-        seen[0].contains("it burns") && seen[1].contains("it broke"),
+        seen[1].starts_with(&format!("{}it broke; ", said("/later"))),
         "{seen:?}"
     );
+    let place = format!("; asked for at {}:{line}:", file!());
+    assert!(seen.iter().all(|said| said.contains(&place)), "{seen:?}");
     drop(hook);
+}
+
+#[test]
+fn an_answer_that_fails_later_is_reported_with_what_was_asked() {
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let log = Rc::clone(&seen);
+    let _hook = torsade::deferred::unhandled::set_hook(move |report| {
+        log.borrow_mut().push(report.to_string());
+    });
+    let (trigger, broken) = Deferred::<Body>::new();
+    let (sender, body) = Body::channel();
+    let (mut broken, mut body) = (Some(broken), Some(body));
+    let answers = RefCell::new(move |request: Request| match request.path() {
+        // It keeps the request until it fails.
+        "/later" => broken
+            .take()
+            .expect("asked once")
+            .add_errback(move |failure| {
+                drop(request);
+                Err(failure)
+            }),
+        _ => succeed(body.take().expect("asked once")),
+    });
+    let client = Client::asking(move |request: Request| (answers.borrow_mut())(request));
+    client.get("/later?secret=1");
+    client.get("/body");
+    trigger.errback(Failure::message("it broke"));
+    assert!(client.answers().contains("500 Internal"));
+    drop(sender);
+    client.turn();
+    let seen = seen.take();
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert!(seen[0].contains(" GET /later: it broke"), "{seen:?}");
+    assert!(seen[1].contains(" GET /body: "), "{seen:?}");
+}
+
+#[test]
+fn a_panic_in_the_access_log_or_the_error_page_is_reported_and_costs_no_answer() {
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let log = Rc::clone(&seen);
+    let _hook = torsade::deferred::unhandled::set_hook(move |report| {
+        log.borrow_mut().push(report.to_string());
+    });
+    let line = line!() + 1;
+    let site = Site::new(|request: Request| match request.path() {
+        "/there" => Ok("there"),
+        _ => Err(StatusError::not_found()),
+    });
+    let site = site
+        .access_log(|_| panic!("the disk is full"))
+        .error_page(|_, _| panic!("no template"));
+    let client = Client::of(&site);
+    client.get("/there");
+    assert_eq!(client.answers(), text("there"));
+    client.get("/none");
+    let answer = client.answers();
+    assert!(answer.ends_with("\r\n\r\n404 Not Found\n"), "{answer}");
+    client.get("/there");
+    assert_eq!(client.answers(), text("there"));
+    let seen = seen.take();
+    let place = format!("; asked for at {}:{line}:", file!());
+    assert!(seen.iter().all(|said| said.contains(&place)), "{seen:?}");
+    let count = |what: &str| seen.iter().filter(|said| said.starts_with(what)).count();
+    assert_eq!(
+        count("the access log of a site: a callback panicked: the disk is full"),
+        3
+    );
+    assert_eq!(
+        count("the error page of a site: a callback panicked: no template"),
+        1
+    );
+}
+
+#[test]
+fn who_waits_for_an_answer_when_the_reactor_stops_is_told_that_there_will_be_none() {
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let log = Rc::clone(&seen);
+    let _hook = torsade::deferred::unhandled::set_hook(move |report| {
+        log.borrow_mut().push(report.to_string());
+    });
+    let reactor = Reactor::new().expect("there is room for one");
+    reactor.set_shutdown_limit(Duration::from_millis(1));
+    let triggers = RefCell::new(Vec::new());
+    let site = Site::new(move |request: Request| {
+        request.reactor().stop();
+        let (trigger, never) = Deferred::<Body>::new();
+        triggers.borrow_mut().push(trigger);
+        never
+    });
+    let line = line!() + 1;
+    let listening = site.listen(&reactor, "127.0.0.1:0");
+    let server = listening.expect("a port is free");
+    let mut peer = TcpStream::connect(server.address().to_string()).expect("it listens");
+    let request = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n";
+    peer.write_all(request).expect("it is connected");
+    reactor.run().expect("it stops");
+    let mut answer = String::new();
+    peer.read_to_string(&mut answer).expect("it ends in order");
+    assert!(
+        answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
+        "{answer}"
+    );
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+    let seen = seen.take();
+    let place = format!("{}:{line}:", file!());
+    assert!(seen.len() == 1 && seen[0].contains(&place), "{seen:?}");
 }
 
 #[test]

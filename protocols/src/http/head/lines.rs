@@ -16,8 +16,14 @@ pub(super) fn judged(error: httparse::Error, data: &[u8], headers: usize) -> Bad
         httparse::Error::Token if data.first().is_some_and(u8::is_ascii_uppercase) => {
             BadMessage::Target
         }
+        _ if is_tls(data) => BadMessage::Tls,
         _ => BadMessage::NotHttp,
     }
+}
+
+/// Whether it begins as a record of TLS does, an alert or a handshake: RFC 8446 §5.1.
+fn is_tls(data: &[u8]) -> bool {
+    matches!(data, [0x15 | 0x16] | [0x15 | 0x16, 0x03, ..])
 }
 
 /// Whether a version of HTTP stands where that of a request does, whichever.

@@ -48,6 +48,16 @@ impl RequestHead {
     pub(in crate::http) fn clear(&mut self) {
         self.text.clear();
         self.fields.clear();
+        self.forget_what_was_made();
+    }
+
+    /// Whether it has no text: nothing else of it is to be asked for then.
+    pub(in crate::http) fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    /// Forgets what was made of its text.
+    pub(in crate::http) fn forget_what_was_made(&mut self) {
         // Looked at first: most requests have not made them, and to move them costs more.
         if self.uri.get().is_some() {
             self.uri.take();
@@ -620,7 +630,7 @@ mod tests {
         check_refused("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", BadMessage::NotHttp);
         check_refused("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", BadMessage::Target);
         check_refused("GET /\r\n\r\n", BadMessage::Target);
-        check_refused("\x16\x03\x01\x02\r\n\r\n", BadMessage::NotHttp);
+        check_refused("\x16\x03\x01\x02\r\n\r\n", BadMessage::Tls);
         check_refused("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", BadMessage::Target);
         let method = "M".repeat(METHOD_MAX + 1);
         check_refused(

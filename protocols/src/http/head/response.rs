@@ -108,6 +108,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_server_of_tls_answers_is_told_from_what_is_nothing() {
+        let refused = |data: &[u8]| {
+            let parsed = ResponseHead::parse(data, &MessageLimits::default());
+            parsed.map(drop).expect_err("it is no response")
+        };
+        // A fatal alert, unexpected message.
+        assert_eq!(refused(b"\x15\x03\x03\x00\x02\x02\x0a"), BadMessage::Tls);
+        assert_eq!(refused(b"\x15"), BadMessage::Tls);
+        assert_eq!(refused(b"\x15\x04"), BadMessage::NotHttp);
+        assert_eq!(refused(b"SSH-2.0-"), BadMessage::NotHttp);
+    }
+
+    #[test]
     fn rfc9112_6_3_responses_have_their_ends() {
         let framing = |text: &str, method: &Method| {
             let parsed = ResponseHead::parse(text.as_bytes(), &MessageLimits::default());

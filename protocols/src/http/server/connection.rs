@@ -23,12 +23,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use torsade_deferred::{Deferred, Failure, Interrupted};
 use torsade_reactor::{ConnectionLost, Limits, Protocol, Transport};
 
 use super::super::body::Body;
-use super::super::error::BodyError;
+use super::super::error::{BodyError, StatusError};
 use super::super::head::{Framing, RequestHead};
 use super::super::pipe::{self, Demand, Writer};
 use super::super::reader::{Event, RequestReader};
@@ -311,7 +311,7 @@ impl ServerConnection {
                     return self.send_kept(transport, facts, &kept);
                 }
                 Answer::Now(response) => response,
-                Answer::Failed(failure) => self.response_to(failure),
+                Answer::Failed(failure) => self.response_to(number, &failure),
                 Answer::Later(deferred) => {
                     return self.answered_later(transport, facts, interims, deferred);
                 }
@@ -446,7 +446,7 @@ impl ServerConnection {
             };
             let response = match outcome {
                 Ok(response) => response,
-                Err(failure) => self.response_to(failure),
+                Err(failure) => self.response_to(facts.number, &failure),
             };
             self.begin_response(transport, facts, response);
         }
@@ -714,6 +714,20 @@ impl Protocol for ServerConnection {
     fn write_resumed(&mut self, transport: &Transport<Self>) {
         self.choked = false;
         self.resume_sending(transport);
+    }
+
+    /// Whoever waits for an answer is told that there will be none.
+    fn about_to_be_lost(&mut self, transport: &Transport<Self>) {
+        self.enter(transport, |this, _| {
+            this.closing = true;
+            if let Some(asked) = this.asked.front_mut() {
+                asked.facts.persistent = false;
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                let unanswered = || Err(StatusError::new(status).into());
+                asked.answer.get_or_insert_with(unanswered);
+            }
+            this.send_responses(transport);
+        });
     }
 
     fn connection_lost(&mut self, reason: ConnectionLost) {

@@ -9,15 +9,17 @@ mod refusing;
 mod sending;
 mod watch;
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::mem;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode, Version};
-use torsade_deferred::{Deferred, Failure, Trigger, fail, succeed};
+use torsade_deferred::{Deferred, Failure, Interrupted, Trigger, fail, succeed, unhandled};
 use torsade_reactor::{
     Address, Factory, Hook, ListenError, Phase, Port, Reactor, ServerEndpoint, ToTcpAddress,
     Transport, WeakTransport,
@@ -25,7 +27,7 @@ use torsade_reactor::{
 
 use super::body::Body;
 use super::limits::ServerLimits;
-use super::recycled::Recycled;
+use super::recycled::{Place, Recycled};
 use super::response::{Handler, Response};
 
 pub use self::connection::ServerConnection;
@@ -99,6 +101,8 @@ pub struct Site {
 /// What all connections of a site share.
 pub(in crate::http) struct SiteCore {
     handler: Box<dyn Handler>,
+    /// The line that made the site, for reports.
+    origin: &'static Location<'static>,
     limits: ServerLimits,
     access_log: Option<AccessLog>,
     error_page: Option<ErrorPage>,
@@ -153,10 +157,13 @@ pub struct Access {
 }
 
 impl Site {
-    /// A site where `handler` answers.
+    /// A site where `handler` answers. A handler that fails or panics is reported with the line that
+    /// calls this, and with the method and the path of the request.
+    #[track_caller]
     pub fn new(handler: impl Handler) -> Self {
         let core = SiteCore {
             handler: Box::new(handler),
+            origin: Location::caller(),
             limits: ServerLimits::default(),
             access_log: None,
             error_page: None,
@@ -203,7 +210,8 @@ impl Site {
         self.build(|core| core.body_max = Some(Box::new(limit)))
     }
 
-    /// Has `log` called when a response has been handed to the connection, or has broken off.
+    /// Has `log` called when a response has been handed to the connection, or has broken off. A panic
+    /// in it is reported, and costs the client nothing.
     #[must_use]
     pub fn access_log(self, log: impl Fn(&Access) + 'static) -> Self {
         self.build(|core| core.access_log = Some(Box::new(log)))
@@ -246,6 +254,7 @@ impl Site {
         listening.map(move |port| site.serving(&reactor, port))
     }
 
+    #[track_caller]
     fn serving(&self, reactor: &Reactor, port: Port) -> Server {
         let (core, listening) = (Rc::clone(&self.core), port.clone());
         // Requests that are under way are answered before the reactor stops.
@@ -380,7 +389,13 @@ impl SiteCore {
     fn error_response(&self, status: StatusCode, failure: Option<&Failure>) -> Response {
         let told = failure.and_then(|failure| failure.downcast_ref::<super::StatusError>());
         let body = match &self.error_page {
-            Some(page) => page(status, failure),
+            Some(page) => match catch_unwind(AssertUnwindSafe(|| page(status, failure))) {
+                Ok(body) => body,
+                Err(payload) => {
+                    self.report_panic("the error page of a site", &*payload);
+                    Body::from(format!("{status}\n"))
+                }
+            },
             None => match told.and_then(super::StatusError::message) {
                 Some(message) => Body::from(format!("{status}: {message}\n")),
                 None => Body::from(format!("{status}\n")),
@@ -392,6 +407,20 @@ impl SiteCore {
             response.headers_mut().append(name, value.clone());
         }
         response
+    }
+
+    /// A failure of what answers a request, where the client hears only that there was one.
+    fn report_failure(&self, place: Place, failure: &Failure) {
+        let what = match self.recycled.name_of(place) {
+            Some(name) => format!("unhandled failure of what answers {name}"),
+            None => "unhandled failure of what answers a request".to_owned(),
+        };
+        unhandled::report_failure_of(&what, failure, self.origin);
+    }
+
+    fn report_panic(&self, what: &str, payload: &(dyn Any + Send)) {
+        let failure = Failure::from(Interrupted::from_panic(payload));
+        unhandled::report_failure_of(what, &failure, self.origin);
     }
 
     /// Lends the place where responses are put together.

@@ -9,19 +9,18 @@ use super::super::error::{BadMessage, BodyError, StatusError};
 use super::super::response::Response;
 use super::asked::{Asked, Facts};
 use super::connection::ServerConnection;
-use super::report;
 
 impl ServerConnection {
     /// What is sent for a failure.
-    pub(super) fn response_to(&self, failure: Failure) -> Response {
+    pub(super) fn response_to(&self, number: u64, failure: &Failure) -> Response {
         let timed_out = matches!(failure.downcast_ref(), Some(Interrupted::TimedOut(_)));
-        let status = match StatusError::status_of(&failure) {
+        let status = match StatusError::status_of(failure) {
             _ if timed_out && self.site.limits.answer.is_some() => StatusCode::SERVICE_UNAVAILABLE,
             status => status,
         };
-        let response = self.site.error_response(status, Some(&failure));
+        let response = self.site.error_response(status, Some(failure));
         if status == StatusCode::INTERNAL_SERVER_ERROR {
-            report(failure);
+            self.site.report_failure((self.id(), number), failure);
         }
         response
     }

@@ -1,6 +1,7 @@
 //! Responses on their way out.
 
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
@@ -91,7 +92,7 @@ struct Sent {
 impl SiteCore {
     fn log(&self, draft: AccessDraft, peer: Address, now: Instant, sent: &Sent) {
         if let Some(log) = &self.access_log {
-            log(&Access {
+            let access = Access {
                 peer,
                 method: draft.method,
                 target: draft.target,
@@ -104,7 +105,11 @@ impl SiteCore {
                 referer: draft.referer,
                 user_agent: draft.user_agent,
                 forwarded_for: draft.forwarded_for,
-            });
+            };
+            // What the log does is not the client's affair.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| log(&access))) {
+                self.report_panic("the access log of a site", &*payload);
+            }
         }
     }
 }
@@ -239,7 +244,8 @@ impl ServerConnection {
                 if let Err(error) = part.read_into(&mut self.out) {
                     // Nothing of it has left.
                     self.out.truncate(before);
-                    report(error.into());
+                    let place = (self.id(), facts.number);
+                    self.site.report_failure(place, &error.into());
                     let status = StatusCode::INTERNAL_SERVER_ERROR;
                     let response = self.site.error_response(status, None);
                     return self.start_sending(transport, facts, response);
@@ -359,10 +365,11 @@ impl ServerConnection {
                 }
                 .into()
             });
+            let place = (self.id(), sending.facts.number);
             sending.broken_off(&self.site);
             // As with those that come before a response: others are a peer's fault, or told already.
             if StatusError::status_of(&failure) == StatusCode::INTERNAL_SERVER_ERROR {
-                report(failure);
+                self.site.report_failure(place, &failure);
             }
         }
         self.closing = true;
