@@ -1,7 +1,7 @@
 //! Messages there and back over TLS: the client is rustls on a blocking socket, on the same
 //! thread, and what it costs is in the count.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,14 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use torsade::prelude::*;
 
+use crate::work::{made, number_it, turn_until, turning};
+
 struct Echo;
 
 impl Protocol for Echo {
     fn data_received(&mut self, transport: &Transport<Self>, data: &[u8]) {
         transport.write(data);
-        crate::work::made();
+        made();
     }
 }
 
@@ -26,7 +28,7 @@ pub fn echo(count: u64) {
     let identity = Identity::from_pem(pem.as_bytes(), made.signing_key.serialize_pem().as_bytes());
     let server = tls::server_config(identity.expect("it was just made")).build();
     let server = server.expect("it is complete");
-    let reactor = crate::work::turning();
+    let reactor = turning();
     let port = reactor
         .listen_tcp("127.0.0.1:0", move |_peer: &Address| {
             Tls::server(&server, Echo)
@@ -49,28 +51,39 @@ pub fn echo(count: u64) {
         while tls.wants_write() {
             tls.write_tls(&mut socket).expect("there is room");
         }
-        turn(&reactor);
-        if tls.read_tls(&mut socket).is_ok() {
-            tls.process_new_packets().expect("they speak the same");
-        }
+        receive(&reactor, &mut tls, &mut socket);
     }
-    let mut message = [7; 64];
+    let (mut message, mut answer) = ([7; 64], [0; 64]);
     for asked in 1..=count {
+        number_it(&mut message, asked);
         tls.writer().write_all(&message).expect("there is room");
         while tls.wants_write() {
             tls.write_tls(&mut socket).expect("there is room");
         }
-        crate::work::turn_until(&reactor, asked);
-        while tls.reader().read(&mut message).is_err() {
-            if tls.read_tls(&mut socket).is_err() {
-                turn(&reactor);
-            } else {
-                tls.process_new_packets().expect("they speak the same");
+        turn_until(&reactor, asked);
+        let mut came = 0;
+        while came < answer.len() {
+            match tls.reader().read(&mut answer[came..]) {
+                Ok(0) => panic!("the server ends it early"),
+                Ok(count) => came += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    receive(&reactor, &mut tls, &mut socket);
+                }
+                Err(error) => panic!("{error}"),
             }
         }
+        assert!(answer == message, "other bytes came back");
     }
 }
 
-fn turn(reactor: &Reactor) {
-    reactor.turn(Some(Duration::ZERO)).expect("it turns");
+/// Takes what has come; has the reactor turn if nothing has.
+fn receive(reactor: &Reactor, tls: &mut ClientConnection, socket: &mut TcpStream) {
+    match tls.read_tls(socket) {
+        Ok(0) => panic!("the server ends the connection"),
+        Ok(_) => drop(tls.process_new_packets().expect("they speak the same")),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            reactor.turn(Some(Duration::ZERO)).expect("it turns");
+        }
+        Err(error) => panic!("{error}"),
+    }
 }

@@ -6,6 +6,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use torsade::prelude::*;
 
+use crate::work::{SILENCE_MAX, number_it, turn_until};
+
 struct Echo;
 
 impl DatagramProtocol for Echo {
@@ -30,14 +32,21 @@ pub fn echo(depth: u64, count: u64) {
     client
         .connect(port.host().to_string())
         .expect("it is there");
-    let mut datagram = [7; 64];
-    for round in 1..=count / depth {
-        for _ in 0..depth {
+    client
+        .set_read_timeout(Some(SILENCE_MAX))
+        .expect("it is not zero");
+    // Longer than a datagram, so that one that has grown is not cut to its size.
+    let (mut datagram, mut answer) = ([7; 64], [0; 72]);
+    for round in 0..count / depth {
+        for number in round * depth..(round + 1) * depth {
+            number_it(&mut datagram, number);
             client.send(&datagram).expect("there is room");
         }
-        crate::work::turn_until(&reactor, round * depth);
-        for _ in 0..depth {
-            assert_eq!(client.recv(&mut datagram).expect("it comes back"), 64);
+        turn_until(&reactor, (round + 1) * depth);
+        for number in round * depth..(round + 1) * depth {
+            number_it(&mut datagram, number);
+            let length = client.recv(&mut answer).expect("it comes back");
+            assert!(answer[..length] == datagram, "another came back");
         }
     }
 }
@@ -52,10 +61,15 @@ pub fn echo_unix(count: u64) {
     let client = UnixDatagram::bind_addr(&address(&format!("{name}-client")));
     let client = client.expect("the name is free");
     client.connect_addr(&address(&name)).expect("it is there");
-    let mut datagram = [7; 64];
+    client
+        .set_read_timeout(Some(SILENCE_MAX))
+        .expect("it is not zero");
+    let (mut datagram, mut answer) = ([7; 64], [0; 72]);
     for round in 1..=count {
+        number_it(&mut datagram, round);
         client.send(&datagram).expect("there is room");
-        crate::work::turn_until(&reactor, round);
-        assert_eq!(client.recv(&mut datagram).expect("it comes back"), 64);
+        turn_until(&reactor, round);
+        let length = client.recv(&mut answer).expect("it comes back");
+        assert!(answer[..length] == datagram, "another came back");
     }
 }
