@@ -44,7 +44,7 @@ impl Recycled {
         let Some(mut parts) = kept else {
             return Box::new(Parts::empty());
         };
-        parts.head.clear();
+        parts.head.clear_text();
         parts
     }
 
@@ -61,11 +61,12 @@ impl Recycled {
     /// The method and the path of a request that nobody has any more, if they are still there: for the report
     /// that what answered it has failed.
     pub(super) fn name_of(&self, place: Place) -> Option<String> {
-        let kept = self.kept.borrow();
-        let mut kept = kept.iter().rev();
+        let mut kept = self.kept.borrow_mut();
+        let mut kept = kept.iter_mut().rev();
         let parts = kept.find(|parts| parts.place == place && !parts.head.is_empty())?;
-        let head = &parts.head;
-        Some(format!("{} {}", head.method(), head.path()))
+        let name = format!("{} {}", parts.head.method(), parts.head.path());
+        parts.head.forget_what_was_made();
+        Some(name)
     }
 
     /// That one ends when its client ends its stream, if its connection is still there: nobody would forget it else.

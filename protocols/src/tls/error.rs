@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 use torsade_reactor::ConnectionLost;
 
 /// Why a TLS connection came to nothing, or to a bad end.
@@ -60,7 +60,10 @@ pub enum TlsError {
     /// The peer says that something is wrong with us.
     #[error("the peer gave up: {}", in_words(*.0))]
     PeerAlert(AlertDescription),
-    /// What came is no TLS, was tampered with, or comes from a peer that breaks the rules.
+    /// What came is no record of TLS: the peer may speak in the clear.
+    #[error("what came is not TLS: the peer may speak in the clear here, as `http` does")]
+    NotTls,
+    /// What came was tampered with, or comes from a peer that breaks the rules.
     #[error("bad record: {0}")]
     BadRecord(Error),
     /// The peer ended its stream without a closing alert: what came may be cut short, by it or
@@ -112,6 +115,7 @@ impl TlsError {
             Error::InvalidCertificate(error) => Self::from_certificate(error),
             Error::NoCertificatesPresented => Self::NoCertificate,
             Error::NoApplicationProtocol => Self::NoCommonProtocol,
+            Error::InvalidMessage(InvalidMessage::InvalidContentType) => Self::NotTls,
             Error::AlertReceived(AlertDescription::NoApplicationProtocol) => Self::NoCommonProtocol,
             Error::AlertReceived(AlertDescription::ProtocolVersion) => Self::NoCommonVersion,
             Error::AlertReceived(alert) => Self::PeerAlert(alert),
@@ -141,7 +145,11 @@ impl TlsError {
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                 Self::CertificateNotYetValid
             }
-            CertificateError::UnknownIssuer => Self::UnknownAuthority,
+            // Who is trusted under that name has a key of another kind: that is another authority.
+            CertificateError::UnknownIssuer
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+                Self::UnknownAuthority
+            }
             CertificateError::Revoked => Self::CertificateRevoked,
             CertificateError::NotValidForNameContext {
                 expected,

@@ -44,11 +44,10 @@ impl RequestHead {
         }
     }
 
-    /// Forgets everything but its memory.
-    pub(in crate::http) fn clear(&mut self) {
+    /// Forgets its text. What was made of that is forgotten before.
+    pub(in crate::http) fn clear_text(&mut self) {
         self.text.clear();
         self.fields.clear();
-        self.forget_what_was_made();
     }
 
     /// Whether it has no text: nothing else of it is to be asked for then.
