@@ -149,17 +149,15 @@ fn a_guest_that_is_turned_between_posts_hears_of_the_new_deadline() {
         }
         // The latest deadline counts, also if it is later than the one before.
         let call = reactor.call_later(Duration::from_millis(10), || ());
-        let deadline = call.deadline().unwrap();
         guest.turn().unwrap();
         call.cancel();
         guest.turn().unwrap();
-        // On a machine that was busy so long, the helper may have been right to ask.
-        let in_time = reactor.now() < deadline;
-        // The call itself has it ask, if it comes to that before the turn.
+        // Each of the two calls has it ask, and so has each of their times, if the helper comes to that
+        // before the turn that makes it needless.
         let mut asked = 0;
         while posts.recv_timeout(WHILE).is_ok() {
             asked += 1;
-            assert!(asked <= 1 || !in_time, "asked to come by for nothing");
+            assert!(asked <= 4, "asked to come by for nothing");
         }
     }
 }
